@@ -1,0 +1,1 @@
+"""inference: what every model/guide pair shares, from data to ArviZ."""

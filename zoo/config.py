@@ -1,0 +1,95 @@
+"""Arguments of a pair, checked against the signature and type hints of its class before anything is built."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """', did you mean …?' when a known word is close, else an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f", did you mean '{close[0]}'?" if close else ""
+
+
+def hints(init: Callable[..., None]) -> dict[str, Any]:
+    """Resolved type hints of the arguments of `init`, by name."""
+    found = typing.get_type_hints(inspect.unwrap(init))
+    return {name: found.get(name, Any) for name in list(inspect.signature(init).parameters)[1:]}
+
+
+def check_config(name: str, init: Callable[..., None], args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
+    """Bind arguments to the signature, fill defaults, and check each against its type hint.
+
+    Numbers: an `int` is at least 1; a `float` is finite and above zero; a `Literal` is one of its values.
+
+    Raises:
+        ValueError: an argument that does not exist (with the nearest that does), is missing or is out of range.
+    """
+    signature = inspect.signature(init)
+    known = list(signature.parameters)[1:]
+    for key in given:
+        if key not in known:
+            takes = ", ".join(known) or "none"
+            raise ValueError(f"{name}: no argument '{key}'{nearest(key, known)}; it takes: {takes}")
+    try:
+        bound = signature.bind(None, *args, **given)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}") from None
+    bound.apply_defaults()
+    config = dict(list(bound.arguments.items())[1:])
+    expected = hints(init)
+    return {key: _check(f"{name}: argument '{key}'", value, expected[key]) for key, value in config.items()}
+
+
+def _check(where: str, value: Any, hint: Any) -> Any:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Literal:
+        if value not in options:
+            listed = ", ".join(repr(option) for option in options)
+            close = nearest(str(value), [str(option) for option in options])
+            raise ValueError(f"{where}: expected one of {listed}, got {value!r}{close}")
+        return value
+    if origin in (types.UnionType, typing.Union):
+        errors = []
+        for option in options:
+            try:
+                return _check(where, value, option)
+            except ValueError as error:
+                errors.append(str(error))
+        raise ValueError("; or ".join(errors))
+    if hint is types.NoneType:
+        if value is not None:
+            raise ValueError(f"{where}: expected None, got {value!r}")
+        return None
+    if origin in (tuple, list):
+        if not isinstance(value, (tuple, list)):
+            raise ValueError(f"{where}: expected a list, got {value!r}")
+        inner = options[0] if options else Any
+        return tuple(_check(f"{where}[{i}]", item, inner) for i, item in enumerate(value))
+    return _check_scalar(where, value, hint)
+
+
+def _check_scalar(where: str, value: Any, hint: Any) -> Any:
+    if hint is int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{where}: expected a whole number, got {value!r}")
+        if value < 1:
+            raise ValueError(f"{where}: expected at least 1, got {value}")
+        return value
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{where}: expected a number, got {value!r}")
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{where}: expected a finite number above 0, got {value}")
+        return float(value)
+    if isinstance(hint, type) and not isinstance(value, hint):
+        raise ValueError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value
