@@ -54,6 +54,15 @@ class Batch:
             if value.ndim == 0 or len(value) != self.size:
                 raise ValueError(f"field '{field}': expected {self.size} rows, got shape {tuple(value.shape)}")
 
+    @classmethod
+    def of(cls, x: Any = None, y: Any = None, lengths: Any = None) -> Batch:
+        """The whole data set as one batch, from anything `torch.as_tensor` takes; nothing is copied."""
+        given = {name: torch.as_tensor(v) for name, v in zip(FIELDS, (x, y, lengths), strict=True) if v is not None}
+        if not given:
+            raise ValueError("Batch.of: give at least one of x, y, lengths")
+        size = next(len(value) if value.ndim else 0 for value in given.values())
+        return cls(size, size, **given)
+
     def fields(self) -> dict[str, Tensor]:
         """The fields that are present, by name."""
         return {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}

@@ -51,10 +51,11 @@ class AutoLaplace(AutoContinuous):  # type: ignore[misc]
             return dist.MultivariateNormal(self.loc, scale_tril=self.scale_tril)
         return dist.Delta(self.loc).to_event(1)
 
-    @property
-    def curved(self) -> bool:
-        """Whether the curvature has been set."""
-        return bool(self.scale_tril.any())
+    curved = False  # a Python flag beside the buffer, so that a graph can be traced through it
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state, prefix, *rest)
+        self.curved = bool(self.scale_tril.any())
 
     @torch.no_grad()
     def curve(self, hessian: Tensor | None) -> None:
@@ -63,8 +64,9 @@ class AutoLaplace(AutoContinuous):  # type: ignore[misc]
         Raises:
             ValueError: the Hessian is not positive definite, so `loc` is not a mode.
         """
+        self.curved = False
+        self.scale_tril.zero_()
         if hessian is None:
-            self.scale_tril.zero_()
             return
         hessian = (hessian + hessian.mT) / 2
         precision, info = torch.linalg.cholesky_ex(hessian)
@@ -75,6 +77,7 @@ class AutoLaplace(AutoContinuous):  # type: ignore[misc]
                 f"negative Hessian {low:.3g}); fit for longer, or use guide='multivariate'"
             )
         self.scale_tril.copy_(torch.linalg.cholesky(torch.cholesky_inverse(precision)))
+        self.curved = True
 
 
 _FAMILIES: dict[str, Callable[..., AutoGuide]] = {

@@ -1,0 +1,241 @@
+"""Whatever the user brings -> Batch, checked before step one.
+
+Accepted: a NumPy array, a torch tensor, a pandas or polars frame (anything with `to_numpy`), a `Batch`, a map-style
+torch `Dataset` of rows or (x, y) pairs. Checks read the pair's own trace: which fields it observes, their shapes, and
+the support of each observed site; an error names field, row, column, what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.utils.data import Dataset
+
+from zoo.base import Batch, ModelGuide, Site
+
+ACCEPTED = "a NumPy array, a torch tensor, a pandas or polars frame, a zoo.Batch, or a map-style torch Dataset"
+_CHUNK = 4096  # rows traced at once by the support check
+
+
+def as_batch(pair: ModelGuide, data: Any, complete: bool = True) -> Batch:
+    """Turn `data` into a checked `Batch` on the pair's device and in its floating-point type.
+
+    Args:
+        pair: whose trace says what is expected.
+        data: see the module docstring. Arrays and frames fill the field that the pair observes.
+        complete: require every field that the pair observes; otherwise a missing one will be generated.
+
+    Raises:
+        ValueError: wrong kind, rank, width or length; NaN, infinite or too large values; values outside the support.
+    """
+    example = _example(pair)
+    observed = {name: site for name, site in pair.sites(example).items() if site.observed}
+    batch, columns = _raw(data, first=next(iter(observed), "x"))
+    batch = _keep(pair, batch, example, observed, complete)
+    converted = {name: _convert(name, value, pair, columns) for name, value in batch.fields().items()}
+    batch = replace(batch, **converted)
+    _check_shapes(batch, example)
+    if example.lengths is not None:
+        batch = _check_lengths(batch)
+    _check_values(pair, batch, observed, columns)
+    return batch
+
+
+def check_sites(pair: ModelGuide) -> Batch:
+    """A small simulated batch, for reading the pair's trace. The caller's random state is left alone."""
+    return _example(pair)
+
+
+def minibatches(total: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Endless index tensors of `size` rows: a stream of permutations cut into equal pieces.
+
+    Every row comes once per permutation and no piece is smaller, so one traced graph serves them all.
+    """
+    left = torch.empty(0, dtype=torch.long)
+    while True:
+        while len(left) < size:
+            left = torch.cat([left, torch.randperm(total, generator=generator)])
+        yield left[:size]
+        left = left[size:]
+
+
+def chunks(batch: Batch, rows: int) -> Iterator[tuple[slice, Batch]]:
+    """The batch in consecutive pieces of at most `rows` observations."""
+    for begin in range(0, batch.size, rows):
+        piece = slice(begin, min(begin + rows, batch.size))
+        yield piece, batch.select(piece)
+
+
+def _example(pair: ModelGuide) -> Batch:
+    with torch.random.fork_rng(), pyro.validation_enabled(False):
+        return pair.simulate(2)[0]
+
+
+def column_names(data: Any) -> list[str] | None:
+    """Column names of a frame, else None."""
+    columns = getattr(data, "columns", None)
+    return None if columns is None or isinstance(data, (Batch, Tensor, np.ndarray)) else [str(c) for c in columns]
+
+
+def _raw(data: Any, first: str) -> tuple[Batch, list[str] | None]:
+    if isinstance(data, Batch):
+        return data, None
+    columns = column_names(data)
+    fields: dict[str, Any]
+    if isinstance(data, Tensor):
+        fields = {first: data}
+    elif isinstance(data, (np.ndarray, np.generic)):
+        fields = {first: _tensor(first, np.asarray(data), None)}
+    elif hasattr(data, "to_numpy") or (columns is not None and hasattr(data, "__array__")):
+        array = data.to_numpy() if hasattr(data, "to_numpy") else np.asarray(data)
+        fields = {first: _tensor(first, array, columns)}
+    elif isinstance(data, Dataset):
+        fields = _from_dataset(data)
+    else:
+        raise ValueError(f"data of type {type(data).__name__} is not accepted; give {ACCEPTED}")
+    for name, value in fields.items():
+        if value.ndim == 0 or value.numel() == 0:
+            raise ValueError(f"field '{name}' is empty: shape {tuple(value.shape)}; at least one row is needed")
+    size = len(next(iter(fields.values())))
+    return Batch(size, size, **fields), columns
+
+
+def _from_dataset(data: Dataset[Any]) -> dict[str, Tensor]:
+    count = len(data)  # type: ignore[arg-type]
+    if count == 0:
+        raise ValueError("the Dataset is empty; at least one row is needed")
+    items = [data[i] for i in range(count)]
+    if isinstance(items[0], (tuple, list)):
+        parts = list(zip(*items, strict=True))[:2]
+    else:
+        parts = [tuple(items)]
+    return {
+        name: torch.stack([torch.as_tensor(v) for v in part]) for name, part in zip(("x", "y"), parts, strict=False)
+    }
+
+
+def _tensor(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | None) -> Tensor:
+    """A private, contiguous tensor of the array's values; the array itself is never written to or shared."""
+    if array.dtype.kind in "OUS":
+        array = _numbers(field, array, columns)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"field '{field}': expected numbers, got dtype {array.dtype}")
+    if array.dtype == np.float16 or array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)
+    return torch.from_numpy(np.array(array, order="C", copy=True, dtype=array.dtype.newbyteorder("=")))
+
+
+def _numbers(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | None) -> np.ndarray[Any, Any]:
+    values = np.empty(array.shape, dtype=np.float64)
+    for index, value in np.ndenumerate(array):
+        try:
+            values[index] = np.nan if value is None else float(value)
+        except (TypeError, ValueError):
+            where = _where(field, list(index), columns)
+            raise ValueError(f"{where}: expected a number, got {value!r}") from None
+    return values
+
+
+def _keep(pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Site], complete: bool) -> Batch:
+    """Drop fields that the pair does not use; require the ones it needs."""
+    used = example.fields().keys()
+    missing = [name for name in used if getattr(batch, name) is None and name != "lengths"]
+    for name in missing:
+        if complete or name not in observed:
+            raise ValueError(
+                f"{pair.registry_name or type(pair).__name__} needs field '{name}' of shape "
+                f"(N, {', '.join(map(str, getattr(example, name).shape[1:]))}); given: {', '.join(batch.fields())}"
+            )
+    unused = {name: None for name in batch.fields() if name not in used}
+    return replace(batch, **unused)  # type: ignore[arg-type]
+
+
+def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str] | None) -> Tensor:
+    if value.is_complex():
+        raise ValueError(f"field '{field}': expected real numbers, got dtype {value.dtype}")
+    if field == "lengths":
+        return value.detach().to(device=pair.device, dtype=torch.long)
+    value = value.detach()
+    _check_magnitude(field, value, pair.dtype, columns)
+    return value.to(device=pair.device, dtype=pair.dtype).contiguous()
+
+
+def _check_magnitude(field: str, value: Tensor, dtype: torch.dtype, columns: Sequence[str] | None) -> None:
+    """No infinities, and nothing whose square would overflow in `dtype`."""
+    if not value.is_floating_point():
+        return
+    limit = torch.finfo(dtype).max ** 0.5
+    wide = value.double()
+    bad = wide.isinf() | (wide.abs() > limit)
+    if bad.any():
+        index = bad.nonzero()[0].tolist()
+        found = wide[tuple(index)].item()
+        wanted = "a finite number" if np.isinf(found) else f"at most {limit:.3g} in size for {dtype} (rescale the data)"
+        raise ValueError(f"{_where(field, index, columns)}: expected {wanted}, got {found:g}")
+
+
+def _check_shapes(batch: Batch, example: Batch) -> None:
+    for name, value in batch.fields().items():
+        wanted, found = tuple(getattr(example, name).shape[1:]), tuple(value.shape[1:])
+        free = example.lengths is not None and name != "lengths"  # the time dim of sequences may differ
+        if len(wanted) != len(found) or wanted[free:] != found[free:]:
+            shown = ["N", *(["T"] if free else []), *map(str, wanted[free:])]
+            hint = "; a single column needs reshape(-1, 1)" if len(found) == 0 and len(wanted) == 1 else ""
+            raise ValueError(f"field '{name}': expected shape ({', '.join(shown)}), got {tuple(value.shape)}{hint}")
+
+
+def _check_lengths(batch: Batch) -> Batch:
+    steps = next(value.shape[1] for name, value in batch.fields().items() if name != "lengths")
+    if batch.lengths is None:
+        device = next(iter(batch.fields().values())).device
+        return replace(batch, lengths=torch.full((batch.size,), steps, dtype=torch.long, device=device))
+    bad = (batch.lengths < 1) | (batch.lengths > steps)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise ValueError(f"field 'lengths', row {row}: expected 1 to {steps}, got {int(batch.lengths[row])}")
+    return batch
+
+
+@torch.no_grad()
+def _check_values(pair: ModelGuide, batch: Batch, observed: dict[str, Site], columns: Sequence[str] | None) -> None:
+    for name, value in batch.fields().items():
+        if name not in observed and name != "lengths" and value.isnan().any():
+            index = value.isnan().nonzero()[0].tolist()
+            raise ValueError(f"{_where(name, index, columns)}: expected a number, got NaN")
+    with torch.random.fork_rng(), pyro.validation_enabled(False):
+        for piece, part in chunks(batch, _CHUNK):
+            for name, site in pair.sites(part).items():
+                if site.observed:
+                    _check_support(site, getattr(part, name), piece.start, columns)
+
+
+def _check_support(site: Site, value: Tensor, begin: int, columns: Sequence[str] | None) -> None:
+    support = site.fn.support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    bad = ~support.check(value)
+    if not bad.any():
+        return
+    index = bad.nonzero()[0].tolist()
+    found = value[tuple(index)]
+    index[0] += begin
+    shown = f"{found.item():g}" if found.numel() == 1 else str(found.tolist())
+    wanted = "a number (this model takes no missing values)" if found.isnan().any() else f"a value in {support}"
+    raise ValueError(f"{_where(site.name, index, columns)}: expected {wanted}, got {shown}")
+
+
+def _where(field: str, index: list[int], columns: Sequence[str] | None) -> str:
+    names = ["row", "column"] if len(index) < 3 else ["row", "step", "column"]
+    shown = [f"{name} {i}" for name, i in zip(names, index, strict=False)]
+    if columns is not None and len(index) == 2 and index[1] < len(columns):
+        shown[1] = f"column '{columns[index[1]]}'"
+    return ", ".join([f"field '{field}'", *shown])

@@ -1,0 +1,137 @@
+"""Pointwise log-likelihoods: discrete locals summed out exactly, continuous ones by importance sampling.
+
+log p(x_n | t) = log sum_z p(x_n, z | t)                                     discrete z, exact
+log p(x_n | t) ~ log 1/K sum_k p(x_n, z_k | t) / q(z_k | x_n),  z_k ~ q      continuous z (Burda et al. 2016, eq. 8)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from pyro.poutine import condition, trace
+from pyro.poutine.enum_messenger import EnumMessenger
+from torch import Tensor
+
+import pyro
+from inference.data import as_batch, chunks
+from inference.objective import run
+from inference.posterior import Posterior, pieces, quietly, rows_at_once, work
+from zoo.base import Batch, ModelGuide
+
+
+def log_likelihood(
+    pair: ModelGuide, posterior: Posterior, data: Any, *, particles: int = 100, seed: int = 0
+) -> Tensor:
+    """log p(x_n | global latents) at each draw, (chain, draw, N), in nats.
+
+    Without global latents it is the marginal log p(x_n), the same number for every draw.
+
+    Args:
+        pair: the pair.
+        posterior: draws of the globals.
+        data: see `inference.data`; any number of rows.
+        particles: importance samples K of continuous locals (without globals: 10 K, since they are drawn once).
+        seed: seeds them.
+    """
+    batch = as_batch(pair, data)
+    fixed = posterior.flat(posterior.globals)
+    lead = (posterior.chains, posterior.size)
+    total = posterior.chains * posterior.size if fixed else 1
+    kept = torch.empty(total, batch.size, dtype=pair.dtype, device=pair.device)
+    with quietly(seed):
+        for rows, part in pointwise(pair, batch, fixed, total, particles if fixed else 10 * particles, seed):
+            kept[:, rows] = part
+    return kept.unflatten(0, lead) if fixed else kept.expand(*lead, batch.size)
+
+
+def pointwise(
+    pair: ModelGuide, batch: Batch, values: Mapping[str, Tensor], draws: int, particles: int = 100, seed: int = 0
+) -> Iterator[tuple[slice, Tensor]]:
+    """log p(x_n | globals) of consecutive rows, (S, rows), at S values of the globals, each (S, *event)."""
+    continuous = _has_continuous_locals(pair, batch)
+    repeat = particles if continuous else 1
+    for rows, part in chunks(batch, rows_at_once(batch)):
+        kept = []
+        for piece in pieces(draws, work(part) * min(repeat, 16)):
+            kept.append(_weights(pair, part, {n: v[piece] for n, v in values.items()}, piece, repeat))
+        yield rows, torch.cat(kept)
+
+
+def _weights(pair: ModelGuide, part: Batch, values: Mapping[str, Tensor], piece: slice, particles: int) -> Tensor:
+    """Log-mean-exp of `particles` importance weights for each draw, (S, B), a bounded number at a time."""
+    draws = piece.stop - piece.start
+    total = None
+    for some in pieces(particles, draws * work(part)):
+        count = some.stop - some.start
+        repeated = {name: value.repeat_interleave(count, 0) for name, value in values.items()}
+        weight = run(pair, part, draws * count, repeated).log_weight.unflatten(0, (draws, count))
+        summed = weight.logsumexp(1)
+        total = summed if total is None else torch.logaddexp(total, summed)
+    if total is None:
+        raise ValueError("particles: expected at least 1")
+    return total - math.log(particles)
+
+
+def local_log_weights(pair: ModelGuide, data: Any, particles: int = 500, *, seed: int = 0) -> Tensor:
+    """log p(x_n, z | t) - log q(z | x_n) at draws of all latents from the guide, (particles, N)."""
+    batch = as_batch(pair, data)
+    kept = torch.empty(particles, batch.size, dtype=pair.dtype, device=pair.device)
+    with quietly(seed):
+        for rows, part in chunks(batch, rows_at_once(batch)):
+            for piece in pieces(particles, work(part)):
+                kept[piece, rows] = run(pair, part, piece.stop - piece.start).log_weight
+    return kept
+
+
+def has_continuous_locals(pair: ModelGuide, data: Any) -> bool:
+    """Whether any observation has a continuous latent of its own."""
+    return _has_continuous_locals(pair, as_batch(pair, data))
+
+
+def _has_continuous_locals(pair: ModelGuide, batch: Batch) -> bool:
+    with torch.random.fork_rng():
+        sites = pair.sites(batch.select(slice(0, 1)))
+    return any(site.local and not site.observed and not site.enumerated for site in sites.values())
+
+
+def assignments(pair: ModelGuide, posterior: Posterior, data: Any) -> dict[str, Tensor]:
+    """Posterior probabilities of each enumerated local latent, averaged over draws: site -> (N, categories).
+
+    Raises:
+        ValueError: the pair has no enumerated local latent, or more than one in a row of the trace.
+    """
+    batch = as_batch(pair, data)
+    with torch.random.fork_rng():
+        sites = [name for name, site in pair.sites(batch).items() if site.enumerated and site.local]
+    if len(sites) != 1:
+        raise ValueError(f"expected one enumerated local latent, found {len(sites)}: {', '.join(sites) or 'none'}")
+    values = posterior.flat(posterior.globals)
+    total = posterior.chains * posterior.size
+    kept = []
+    with quietly(0):
+        for _, part in chunks(batch, rows_at_once(batch)):
+            mean: Tensor | float = 0.0
+            for piece in pieces(total, work(part) * 8):
+                factor = _joint_factor(pair, part, {n: v[piece] for n, v in values.items()}, piece, sites[0])
+                mean = mean + factor.softmax(0).sum(1) / total  # (K, B)
+            kept.append(torch.as_tensor(mean).T)
+    return {sites[0]: torch.cat(kept)}
+
+
+def _joint_factor(pair: ModelGuide, part: Batch, values: Mapping[str, Tensor], piece: slice, site: str) -> Tensor:
+    """log p(x_n, z_n = k | globals), (K, S, B)."""
+    fixed = {name: value.unsqueeze(1) for name, value in values.items()}
+    draws = piece.stop - piece.start
+    with pyro.plate("draws", draws, dim=-2), condition(data=fixed), EnumMessenger(first_available_dim=-3):
+        recorded = trace(pair.model).get_trace(part)
+    recorded.compute_log_prob()
+    local = [
+        node["unscaled_log_prob"]
+        for name, node in recorded.nodes.items()
+        if node["type"] == "sample" and name != "data" and any(f.name == "data" for f in node["cond_indep_stack"])
+    ]
+    factor = torch.broadcast_tensors(*local)[0] * 0 + sum(local)
+    return factor.expand(factor.shape[0], draws, part.size)

@@ -1,0 +1,287 @@
+"""Posterior: draws of the latents, and what they predict.
+
+Everything runs in pieces (draws x rows), so that memory beyond the result itself is bounded whatever N and the number
+of draws are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from inference.data import as_batch, check_sites, chunks
+from inference.objective import run
+from zoo.base import FIELDS, Batch, ModelGuide
+
+BUDGET = 2**22  # numbers held by one piece of work (draws x rows x event)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Draws of the latents of a pair.
+
+    Args:
+        draws: site name -> (chain, draw, *event) for global and (chain, draw, N, *event) for local latents.
+        local: names of the local latents.
+        stats: per-draw numbers, (chain, draw): `log_p` the log joint density of data and globals (locals summed or
+            integrated out), `log_q` that of the guide.
+        method: "svi", "mcmc" or "prior".
+        chains, size: number of chains, and of draws in each.
+    """
+
+    draws: dict[str, Tensor]
+    local: frozenset[str] = frozenset()
+    stats: dict[str, Tensor] = field(default_factory=dict)
+    method: str = "svi"
+    chains: int = 1
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (*self.draws.items(), *self.stats.items()):
+            if value.shape[:2] != (self.chains, self.size):
+                raise ValueError(
+                    f"draws of '{name}': expected (chain, draw, ...) = ({self.chains}, {self.size}, ...), "
+                    f"got {tuple(value.shape)}"
+                )
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Draws of one latent, (chain, draw, ...)."""
+        if name not in self.draws:
+            raise KeyError(f"no draws of '{name}'; there are: {', '.join(self.draws) or 'none'}")
+        return self.draws[name]
+
+    def flat(self, names: frozenset[str] | None = None) -> dict[str, Tensor]:
+        """Draws with chain and draw joined, (S, ...), of the sites named or of all."""
+        return {name: value.flatten(0, 1) for name, value in self.draws.items() if names is None or name in names}
+
+    @property
+    def globals(self) -> frozenset[str]:
+        """Names of the global latents."""
+        return frozenset(self.draws) - self.local
+
+    def thin(self, draws: int) -> Posterior:
+        """At most `draws` evenly spaced draws of each chain."""
+        keep = torch.linspace(0, self.size - 1, min(draws, self.size)).round().long()
+        pick = lambda values: {name: v[:, keep.to(v.device)] for name, v in values.items()}  # noqa: E731
+        return replace(self, draws=pick(self.draws), stats=pick(self.stats), size=len(keep))
+
+
+@contextmanager
+def quietly(seed: int) -> Iterator[None]:
+    """Own random state, no gradients, no validation: the caller's are put back."""
+    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
+        torch.manual_seed(seed)
+        yield
+
+
+def pieces(total: int, cost: int) -> Iterator[slice]:
+    """Consecutive slices of `total` items that cost `cost` numbers each, within the budget."""
+    width = max(1, min(total, BUDGET // max(1, cost)))
+    for begin in range(0, total, width):
+        yield slice(begin, min(begin + width, total))
+
+
+def vectorised(
+    function: Callable[[Batch], Any], batch: Batch, draws: int, values: Mapping[str, Tensor], local: frozenset[str]
+) -> poutine.Trace:
+    """Trace `function(batch)` once for many draws: latents fixed to `values`, a leading (S,) on every site.
+
+    Args:
+        function: a pair's `model` or `guide`.
+        batch: the observations; a field that is None is generated.
+        draws: number of draws S.
+        values: site -> (S, *event) for globals, (S, B, *event) for locals.
+        local: which of them are local.
+    """
+    fixed = {name: value if name in local else value.unsqueeze(1) for name, value in values.items()}
+    with pyro.plate("draws", draws, dim=-2), poutine.condition(data=fixed):
+        return poutine.trace(function).get_trace(batch)
+
+
+def work(batch: Batch) -> int:
+    """Numbers in the observations of a batch: what one draw over it costs in memory, roughly."""
+    return max([batch.size, *(value.numel() for value in batch.fields().values())])
+
+
+def rows_at_once(batch: Batch) -> int:
+    """How many observations to take at a time."""
+    return max(1, min(batch.size, BUDGET // 16 // max(1, work(batch) // batch.size)))
+
+
+def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, seed: int = 0) -> Posterior:
+    """Draws from the guide: chain 1 of `draws`, global latents once, local latents for every row of the data.
+
+    Args:
+        pair: a fitted pair.
+        data: see `inference.data`.
+        draws: how many.
+        seed: seeds the draws; the caller's random state is left as it was.
+
+    Raises:
+        ValueError: data that do not fit the pair, or no draws asked for.
+    """
+    _check_count("draws", draws)
+    batch = as_batch(pair, data)
+    found: dict[str, list[Tensor]] = {}
+    log_q: list[Tensor] = []
+    with quietly(seed):
+        local = _guide_sites(pair, check_sites(pair))
+        first = batch.select(slice(0, min(2, batch.size)))
+        for piece in pieces(draws, 4096):
+            trace = vectorised(pair.guide, first, piece.stop - piece.start, {}, frozenset())
+            trace.compute_log_prob()
+            log_q.append(_global_log_density(trace, piece.stop - piece.start))
+            for name in (name for name, is_local in local.items() if not is_local):
+                found.setdefault(name, []).append(trace.nodes[name]["value"].squeeze(1))
+        values = {name: torch.cat(parts) for name, parts in found.items()}
+        names = frozenset(name for name, is_local in local.items() if is_local)
+        if names:
+            values |= _draw_locals(pair, batch, draws, values, names)
+        stats = {}
+        if found:
+            log_p = log_joint(pair, batch, {name: values[name] for name in found}, seed)
+            stats = {"log_p": log_p[None], "log_q": torch.cat(log_q)[None]}
+    return Posterior({name: value[None] for name, value in values.items()}, names, stats, "svi", 1, draws)
+
+
+def _check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+
+
+def _guide_sites(pair: ModelGuide, batch: Batch) -> dict[str, bool]:
+    """Latents that the guide draws, in order: name -> whether local."""
+    trace = poutine.trace(pair.guide).get_trace(batch)
+    return {
+        name: any(frame.name == "data" for frame in site["cond_indep_stack"])
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and name != "data" and not site["infer"].get("is_auxiliary")
+    }
+
+
+def _global_log_density(trace: Any, draws: int) -> Tensor:
+    total = torch.zeros(draws)
+    for name, site in trace.nodes.items():
+        local = site["type"] == "sample" and any(frame.name == "data" for frame in site["cond_indep_stack"])
+        if site["type"] == "sample" and not local and name not in ("data", "draws"):
+            total = total.to(site["log_prob"]) + site["log_prob"].expand(draws, -1).sum(-1)
+    return total
+
+
+def _draw_locals(
+    pair: ModelGuide, batch: Batch, draws: int, fixed: Mapping[str, Tensor], names: frozenset[str]
+) -> dict[str, Tensor]:
+    kept: dict[str, Tensor] = {}
+    for rows, part in chunks(batch, rows_at_once(batch)):
+        for piece in pieces(draws, work(part)):
+            here = {name: value[piece] for name, value in fixed.items()}
+            trace = vectorised(pair.guide, part, piece.stop - piece.start, here, frozenset())
+            for name in names:
+                value = trace.nodes[name]["value"]  # (S, B, *event)
+                if name not in kept:
+                    kept[name] = value.new_empty(draws, batch.size, *value.shape[2:])
+                kept[name][piece, rows] = value
+    return kept
+
+
+def log_joint(pair: ModelGuide, batch: Batch, values: Mapping[str, Tensor], seed: int = 0) -> Tensor:
+    """log p(data, globals) at each of S values of the globals, (S,), locals summed or integrated out."""
+    from inference.likelihood import pointwise
+
+    prior = torch.cat(
+        [
+            torch.as_tensor(run(pair, batch.select(slice(0, 1)), s.stop - s.start, _at(values, s)).global_log_p)
+            for s in pieces(_count(values), 4096)
+        ]
+    )
+    return prior + sum(part.sum(-1) for _, part in pointwise(pair, batch, values, _count(values), seed=seed))
+
+
+def _at(values: Mapping[str, Tensor], piece: slice) -> dict[str, Tensor]:
+    return {name: value[piece] for name, value in values.items()}
+
+
+def _count(values: Mapping[str, Tensor]) -> int:
+    return len(next(iter(values.values())))
+
+
+def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) -> Posterior:
+    """Draws of the latents from the prior, for `data` (their number and covariates) or for a number of rows."""
+    _check_count("draws", draws)
+    batch = _blank(pair, data)
+    sites = {name: site for name, site in pair.sites(check_sites(pair)).items() if not site.observed}
+    kept: dict[str, list[Tensor]] = {}
+    with quietly(seed):
+        for piece in pieces(draws, work(batch)):
+            count = piece.stop - piece.start
+            trace = vectorised(pair.model, batch, count, {}, frozenset())
+            for name, site in sites.items():
+                value = trace.nodes[name]["value"]
+                lead = (count, batch.size) if site.local else (count, 1)
+                value = value.expand(*lead, *value.shape[2:])
+                kept.setdefault(name, []).append(value if site.local else value.squeeze(1))
+    local = frozenset(name for name, site in sites.items() if site.local)
+    return Posterior({name: torch.cat(parts)[None] for name, parts in kept.items()}, local, {}, "prior", 1, draws)
+
+
+def predict(
+    pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, seed: int = 0
+) -> dict[str, Tensor]:
+    """Draws of new observations under each draw of the latents: the posterior (or prior) predictive.
+
+    Args:
+        pair: the pair.
+        posterior: from `draw`, `sample` or `prior`.
+        data: the rows whose local latents the posterior holds, covariates of new rows, or a number of new rows.
+        draws: use only so many draws of each chain, evenly spaced; default all.
+        seed: seeds the draws.
+
+    Returns:
+        observed site -> (chain, draw, N, *event).
+
+    Raises:
+        ValueError: the posterior holds local latents of another number of rows.
+    """
+    posterior = posterior if draws is None else posterior.thin(draws)
+    batch = _blank(pair, data)
+    for name in posterior.local:
+        if posterior[name].shape[2] != batch.size:
+            raise ValueError(
+                f"the posterior holds '{name}' of {posterior[name].shape[2]} rows, the data have {batch.size}: "
+                "draw for these data first"
+            )
+    observed = [name for name, site in pair.sites(check_sites(pair)).items() if site.observed]
+    values = posterior.flat()
+    total = posterior.chains * posterior.size
+    kept: dict[str, Tensor] = {}
+    with quietly(seed):
+        for rows, part in chunks(batch, rows_at_once(batch)):
+            for piece in pieces(total, work(part)):
+                here = {n: v[piece][:, rows] if n in posterior.local else v[piece] for n, v in values.items()}
+                trace = vectorised(pair.model, part, piece.stop - piece.start, here, posterior.local)
+                for name in observed:
+                    value = trace.nodes[name]["value"]
+                    value = value.expand(piece.stop - piece.start, part.size, *value.shape[2:])
+                    if name not in kept:
+                        kept[name] = value.new_empty(total, batch.size, *value.shape[2:])
+                    kept[name][piece, rows] = value
+    return {name: value.unflatten(0, (posterior.chains, posterior.size)) for name, value in kept.items()}
+
+
+def _blank(pair: ModelGuide, data: Any) -> Batch:
+    """The batch with everything that the model observes taken out, so that it is generated."""
+    if isinstance(data, int) and not isinstance(data, bool):
+        _check_count("number of rows", data)
+        with torch.random.fork_rng():
+            batch = pair.inputs(data)
+        return batch.to(pair.device, pair.dtype)
+    batch = as_batch(pair, data, complete=False)
+    observed = {name for name, site in pair.sites(check_sites(pair)).items() if site.observed}
+    return replace(batch, total=batch.size, **dict.fromkeys(observed.intersection(FIELDS)))

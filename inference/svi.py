@@ -1,0 +1,533 @@
+"""fit: stochastic variational inference over any pair and any accepted data."""
+
+from __future__ import annotations
+
+import math
+import platform
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+from torch.func import functional_call
+from tqdm.auto import tqdm
+
+import zoo
+from inference import data as data_module
+from inference.compiled import Traced, TraceError
+from inference.objective import Bound, Objective, UnsupportedGuide, choose, run
+from inference.schedule import Averaging, Convergence, EarlyStopping, learning_rate
+from zoo import guides
+from zoo.base import Batch, ModelGuide
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Callback = Callable[[int, float, ModelGuide], bool | None]
+
+_FULL_BATCH = 512  # data sets up to this size are not cut into minibatches by default
+_MINIBATCH = 128
+_WORTH_TRACING = 200  # steps that repay the second or two of tracing
+_BAD_STEPS = 10  # consecutive non-finite steps before giving up
+_one_fit_at_a_time = threading.RLock()  # Pyro's handler stack is one per process: other threads queue
+
+
+class NonFiniteError(ValueError):
+    """Loss or gradient stayed NaN or infinite; no such step was applied. The message names the site."""
+
+
+@dataclass
+class Fit:
+    """What happened in a fit.
+
+    losses: minus the bound per observation in nats, one a step (NaN where a step was skipped), (steps,).
+    validation: (step, minus held-out bound per observation) pairs.
+    seconds, trace_seconds: wall time of the whole fit, and of tracing the graph in it.
+    reason: why it stopped. compile: "graph" or "off". skipped: steps not applied since they were not finite.
+    """
+
+    losses: np.ndarray[Any, np.dtype[np.float64]]
+    steps: int
+    epochs: float
+    reason: str
+    seconds: float
+    trace_seconds: float
+    compile: str
+    objective: Objective
+    seed: int
+    batch_size: int
+    skipped: int = 0
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
+
+    def plot(self) -> Figure:
+        """The loss curve, as a matplotlib figure."""
+        from inference import plots
+
+        return plots.loss_curve(self)
+
+    def __repr__(self) -> str:
+        last = np.nanmean(self.losses[-50:]) if len(self.losses) else math.nan
+        return f"Fit({self.steps} steps, loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason})"
+
+
+def fit(
+    pair: ModelGuide,
+    data: Any,
+    *,
+    epochs: float | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    schedule: Literal["auto", "constant", "cosine", "plateau"] = "auto",
+    clip: float | None = 10.0,
+    objective: Bound = "elbo",
+    particles: int | None = None,
+    anneal: int = 0,
+    free_bits: float = 0.0,
+    average: float = 0.1,
+    validation: float | Any = 0.0,
+    patience: int = 10,
+    tolerance: float = 1e-4,
+    max_steps: int = 20_000,
+    initialise: bool | None = None,
+    seed: int = 0,
+    device: torch.device | str = "auto",
+    compile: Literal["auto", "graph", "off"] = "auto",  # noqa: A002 - the name users know from torch
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> Fit:
+    """Fit a pair by stochastic variational inference, in place; fitting again goes on from where it stands.
+
+    Args:
+        pair: the model/guide pair; it is moved to `device`.
+        data: see `inference.data`.
+        epochs: passes over the data; or
+        steps: optimiser steps. With neither, it runs until the ELBO has converged, or for `max_steps`.
+        batch_size: observations a step, B; by default all N up to 512, else 128.
+        lr: Adam's step size; by default 3e-3 with amortised guides and 2e-2 without.
+        schedule: `cosine` to zero over the run, `constant`, or `plateau` (times 0.3 whenever the loss stands still,
+            stop after the third time); `auto` is `cosine` for a run of known length and `plateau` otherwise.
+        clip: largest norm of the gradient of the loss per observation; None for no clipping.
+        objective: `elbo`, or `iwae` (importance-weighted; Burda et al. 2016) with `particles` draws.
+        particles: draws from the guide a step; default 1, or 10 for `iwae`.
+        anneal: steps over which the weight of the KL terms rises from 0 to 1.
+        free_bits: nats per latent dimension below which a local KL costs nothing.
+        average: fraction of the run, at its end, over which parameters are averaged (Polyak averaging).
+        validation: fraction of rows held out, or a data set; early stopping then keeps the best parameters.
+        patience: evaluations (one an epoch, or 100 steps) without improvement before early stopping.
+        tolerance: improvement in nats per observation that counts as none.
+        initialise: start global latents at `pair.initial(data)`; by default on the first fit only.
+        seed: seeds everything drawn here; the caller's random state is left as it was.
+        device: `auto` takes a GPU when there is one.
+        compile: `graph` traces loss and gradients into one graph; `off` is plain Pyro; `auto` traces runs of 200
+            steps or more, and falls back to `off` with one warning.
+        progress: show a bar with the loss per observation.
+        callbacks: called as `callback(step, loss, pair)` after each step; a true result stops the fit.
+
+    Raises:
+        ValueError: data that do not fit the pair, or options out of range.
+        NonFiniteError: the loss stayed NaN or infinite; the pair keeps its last good parameters.
+    """
+    particles = particles if particles is not None else (10 if objective == "iwae" else 1)
+    _check_options(locals())
+    began = time.perf_counter()
+    with _one_fit_at_a_time, _seeded(seed), _training(pair):
+        pair.to(_device(device))
+        train, held_out = _split(pair, data, validation, seed)
+        size = min(batch_size or (train.size if train.size <= _FULL_BATCH else _MINIBATCH), train.size)
+        _start(pair, train, initialise)
+        chosen = choose(pair, train.select(slice(0, min(2, train.size))), objective, particles, free_bits)
+        if objective == "iwae" and chosen.has_globals and size < train.size:
+            raise ValueError("iwae with global latents weighs whole data sets: pass batch_size=len(data)")
+        if steps is None and epochs is not None:
+            steps = max(1, math.ceil(epochs * train.size / size))
+        loop = _Loop(pair, train, held_out, chosen, size, steps or max_steps, known=steps is not None)
+        loop.lr = lr if lr is not None else (3e-3 if _amortised(pair) else 2e-2)
+        loop.schedule = schedule if schedule != "auto" else ("cosine" if steps is not None else "plateau")
+        loop.clip, loop.anneal, loop.average = clip, anneal, average
+        loop.stopping = EarlyStopping(patience, tolerance)
+        loop.convergence = Convergence(tolerance)
+        loop.callbacks, loop.progress = callbacks, progress
+        loop.stepper = _Stepper(pair, chosen, _mode(compile, steps or max_steps), fallback=compile == "auto")
+        reason = loop.run(torch.Generator().manual_seed(seed))
+        if isinstance(pair._modules.get("auto"), guides.AutoLaplace):
+            _curve(pair, train, chosen)
+    result = Fit(
+        losses=np.array(loop.losses),
+        steps=len(loop.losses),
+        epochs=len(loop.losses) * size / train.size,
+        reason=reason,
+        seconds=time.perf_counter() - began,
+        trace_seconds=loop.stepper.trace_seconds,
+        compile=loop.stepper.mode,
+        objective=chosen,
+        seed=seed,
+        batch_size=size,
+        skipped=loop.skipped,
+        validation=loop.validation,
+        learning_rates=loop.rates,
+    )
+    _write_card(pair, train, result)
+    return result
+
+
+def _check_options(given: dict[str, Any]) -> None:
+    for name in ("epochs", "steps", "batch_size", "lr", "clip", "max_steps", "patience"):
+        value = given[name]
+        if value is not None and not (isinstance(value, (int, float)) and value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name}: expected a finite number above 0, got {value!r}")
+    if given["epochs"] is not None and given["steps"] is not None:
+        raise ValueError("give epochs or steps, not both")
+    for name, options in (
+        ("schedule", ("auto", "constant", "cosine", "plateau")),
+        ("compile", ("auto", "graph", "off")),
+    ):
+        if given[name] not in options:
+            raise ValueError(f"{name}: expected one of {', '.join(options)}, got {given[name]!r}")
+    for name in ("anneal", "free_bits", "average", "tolerance"):
+        if not given[name] >= 0:
+            raise ValueError(f"{name}: expected at least 0, got {given[name]!r}")
+    if given["average"] > 1:
+        raise ValueError(f"average: expected a fraction from 0 to 1, got {given['average']!r}")
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _training(pair: ModelGuide) -> Iterator[None]:
+    pair.train()
+    try:
+        yield
+    finally:
+        pair.eval()
+
+
+def _device(device: torch.device | str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> tuple[Batch, Batch | None]:
+    batch = data_module.as_batch(pair, data)
+    whole = replace(batch, total=batch.size)
+    if not isinstance(validation, (int, float)):
+        return whole, data_module.as_batch(pair, validation)
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation: expected a fraction from 0 to below 1, or a data set, got {validation}")
+    if validation == 0:
+        # A user's minibatch of a larger data set keeps its total, and with it the scale.
+        return batch, None
+    count = max(1, round(validation * batch.size))
+    if count >= batch.size:
+        raise ValueError(f"validation={validation} leaves no row of {batch.size} to fit")
+    order = torch.randperm(batch.size, generator=torch.Generator().manual_seed(seed)).to(pair.device)
+    held_out, kept = whole.select(order[:count]), whole.select(order[count:])
+    return replace(kept, total=kept.size), replace(held_out, total=held_out.size)
+
+
+def _start(pair: ModelGuide, batch: Batch, initialise: bool | None) -> None:
+    """Move global latents to where the data suggest, and undo an earlier Laplace curvature."""
+    auto = pair._modules.get("auto")
+    if isinstance(auto, guides.AutoLaplace):
+        auto.curve(None)
+    if initialise or (initialise is None and not pair.card):
+        with torch.no_grad(), pyro.validation_enabled(False):
+            values = pair.initial(batch)
+            if auto is not None and values:
+                guides.start(pair, batch.select(slice(0, min(2, batch.size))), values)
+
+
+def _amortised(pair: ModelGuide) -> bool:
+    return any(not name.startswith("auto.") for name, _ in pair.named_parameters())
+
+
+def _mode(compile_: str, steps: int) -> str:
+    return "graph" if compile_ == "graph" or (compile_ == "auto" and steps >= _WORTH_TRACING) else "off"
+
+
+class _BoundCall(nn.Module):
+    """The loss per observation as a module call, so that `functional_call` can swap the parameters."""
+
+    def __init__(self, pair: ModelGuide, objective: Objective) -> None:
+        super().__init__()
+        self.pair, self.objective = pair, objective
+
+    def forward(self, batch: Batch, kl_weight: Tensor) -> Tensor:
+        return self.objective.loss(self.pair, batch, kl_weight) / batch.total
+
+
+def bound_and_gradients(pair: ModelGuide, objective: Objective, total: int) -> Callable[..., tuple[Tensor, list[Tensor]]]:
+    """A function (parameters, fields, kl_weight) -> (loss per observation, gradients) with nothing else in it.
+
+    `parameters` maps names to tensors, `fields` are those of a `Batch` of the `total` observations. It reads and
+    writes no state, so `compiled.Traced` can record it.
+    """
+    call = _BoundCall(pair, objective)
+
+    def function(parameters: dict[str, Tensor], fields: dict[str, Tensor], kl_weight: Tensor) -> Any:
+        leaves = {f"pair.{name}": value.detach().requires_grad_() for name, value in parameters.items()}
+        batch = Batch(len(next(iter(fields.values()))), total, **fields)
+        loss = functional_call(call, leaves, (batch, kl_weight))
+        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        return loss, [
+            torch.zeros_like(leaf) if gradient is None else gradient
+            for leaf, gradient in zip(leaves.values(), gradients, strict=True)
+        ]
+
+    return function
+
+
+class _Stepper:
+    """Loss per observation and gradients at the pair's parameters, traced (`graph`) or by plain Pyro (`off`)."""
+
+    def __init__(self, pair: ModelGuide, objective: Objective, mode: str, fallback: bool) -> None:
+        self.pair, self.objective, self.mode, self.fallback = pair, objective, mode, fallback
+        self.parameters = {name: p for name, p in pair.named_parameters() if p.requires_grad}
+        self._traced: dict[int, Traced] = {}
+
+    @property
+    def trace_seconds(self) -> float:
+        return sum(traced.seconds for traced in self._traced.values())
+
+    def __call__(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if self.mode == "off":
+            return self._plain(batch, kl_weight)
+        if batch.total not in self._traced:
+            self._traced[batch.total] = Traced(bound_and_gradients(self.pair, self.objective, batch.total))
+        try:
+            return self._traced[batch.total](self.parameters, batch.fields(), kl_weight)  # type: ignore[no-any-return]
+        except (TraceError, UnsupportedGuide) as error:
+            if not self.fallback:
+                raise
+            name = self.pair.registry_name or type(self.pair).__name__
+            warnings.warn(f"{name}: {error}; fitting with plain Pyro instead", stacklevel=4)
+            self.mode = "off"
+            return self._plain(batch, kl_weight)
+
+    def _plain(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
+        with torch.enable_grad():
+            if self.objective.plain and float(kl_weight) == 1.0:
+                loss = self.objective.pyro().differentiable_loss(self.pair.model, self.pair.guide, batch) / batch.total
+            else:
+                loss = self.objective.loss(self.pair, batch, kl_weight) / batch.total
+            leaves = list(self.parameters.values())
+            gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+        filled = [torch.zeros_like(p) if g is None else g for p, g in zip(leaves, gradients, strict=True)]
+        return loss.detach(), filled
+
+
+class _Loop:
+    """The steps of one fit."""
+
+    stepper: _Stepper
+    lr: float
+    schedule: str
+    clip: float | None
+    anneal: int
+    average: float
+    stopping: EarlyStopping
+    convergence: Convergence
+    callbacks: Sequence[Callback]
+    progress: bool
+
+    def __init__(
+        self,
+        pair: ModelGuide,
+        train: Batch,
+        held_out: Batch | None,
+        objective: Objective,
+        size: int,
+        limit: int,
+        known: bool,
+    ) -> None:
+        self.pair, self.train, self.held_out, self.objective = pair, train, held_out, objective
+        self.size, self.limit, self.known = size, limit, known
+        self.losses: list[float] = []
+        self.rates: list[float] = []
+        self.validation: list[tuple[int, float]] = []
+        self.skipped = 0
+
+    def run(self, generator: torch.Generator) -> str:
+        """Step until done; returns why it stopped."""
+        parameters = list(self.stepper.parameters.values())
+        if not parameters:
+            return "nothing to fit"
+        optimiser = torch.optim.Adam(parameters, lr=self.lr, fused=all(p.is_floating_point() for p in parameters))
+        averaging = Averaging(parameters)
+        rows = data_module.minibatches(self.train.size, self.size, generator)
+        every = max(1, self.train.size // self.size) if self.size < self.train.size else 100
+        began = self.limit - round(self.average * self.limit) if self.known else None
+        bad, reason, decay = 0, "all steps done" if self.known else f"not converged after max_steps={self.limit}", 1.0
+        bar = tqdm(total=self.limit if self.known else None, disable=None if self.progress else True, unit="step")
+        try:
+            for step in range(self.limit):
+                rate = self.lr * decay * learning_rate(self.schedule, step, self.limit)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                batch = self._batch(rows)
+                kl_weight = min(1.0, (step + 1) / self.anneal) if self.anneal else 1.0
+                weight = torch.full((), kl_weight, dtype=self.pair.dtype, device=self.pair.device)
+                loss = self._step(optimiser, parameters, batch, weight)
+                self.losses.append(loss)
+                self.rates.append(rate)
+                bad = 0 if math.isfinite(loss) else bad + 1
+                if bad == _BAD_STEPS:
+                    raise NonFiniteError(
+                        f"loss or gradient not finite in {bad} steps in a row (step {step}): "
+                        f"{_offender(self.pair, batch)}; the parameters are those of the last good step"
+                    )
+                self._show(bar, step)
+                if began is not None and step >= began and not bad:
+                    averaging.add()
+                if any([callback(step, loss, self.pair) for callback in self.callbacks]):
+                    reason = "stopped by a callback"
+                    break
+                if self.held_out is not None and (step + 1) % every == 0:
+                    score = _held_out_loss(self.pair, self.held_out)
+                    self.validation.append((step + 1, score))
+                    if self.stopping.update(score, parameters):
+                        reason = f"validation has not improved in {self.stopping.patience} evaluations"
+                        break
+                if self.schedule == "plateau" and step >= self.anneal:
+                    if self.convergence.update(loss):
+                        decay *= 0.3
+                        began = step if self.convergence.last else None
+                    if self.convergence.done:
+                        reason = "the ELBO has converged"
+                        break
+        except KeyboardInterrupt:
+            reason = "interrupted"
+        finally:
+            bar.close()
+        if self.held_out is not None and self.stopping.best is not None:
+            self.stopping.restore(parameters)
+        else:
+            averaging.apply()
+        return reason
+
+    def _batch(self, rows: Iterator[Tensor]) -> Batch:
+        if self.size == self.train.size:
+            return self.train
+        return self.train.select(next(rows).to(self.pair.device))
+
+    def _step(self, optimiser: torch.optim.Optimizer, parameters: list[Tensor], batch: Batch, weight: Tensor) -> float:
+        """One optimiser step; not applied, and NaN returned, when loss or gradients are not finite."""
+        loss, gradients = self.stepper(batch, weight)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        norm = nn.utils.clip_grad_norm_(parameters, self.clip or math.inf)
+        value = float(loss)
+        if not (math.isfinite(value) and math.isfinite(float(norm))):
+            self.skipped += 1
+            return math.nan
+        optimiser.step()
+        return value
+
+    def _show(self, bar: Any, step: int) -> None:
+        bar.update()
+        if step % 20 == 0 and not bar.disable:
+            bar.set_postfix_str(f"loss {np.nanmean(self.losses[-20:]):.4f} per observation")
+
+
+@torch.no_grad()
+def _held_out_loss(pair: ModelGuide, batch: Batch, particles: int = 8) -> float:
+    """Minus the mean held-out bound per observation, at fixed noise so that evaluations compare."""
+    pair.eval()
+    total = 0.0
+    with _seeded(0), pyro.validation_enabled(False):
+        for _, piece in data_module.chunks(batch, 1024):
+            total += float(run(pair, piece, particles).log_weight.mean(0).sum())
+    pair.train()
+    return -total / batch.size
+
+
+@torch.no_grad()
+def _offender(pair: ModelGuide, batch: Batch) -> str:
+    """The first site whose value or log density is not finite, in words."""
+    with pyro.validation_enabled(False):
+        guide_trace = poutine.trace(pair.guide).get_trace(batch)
+        model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(batch)
+        for where, trace in (("guide", guide_trace), ("model", model_trace)):
+            for name, site in trace.nodes.items():
+                if site["type"] != "sample" or name == "data":
+                    continue
+                for what, tensor in (("value", site["value"]), ("log density", site["fn"].log_prob(site["value"]))):
+                    if not torch.isfinite(tensor).all() and not (site["is_observed"] and what == "value"):
+                        local = any(frame.name == "data" for frame in site["cond_indep_stack"])
+                        rows = (~torch.isfinite(tensor)).nonzero()
+                        row = f" at row {int(rows[0][0])} of the batch" if local and len(rows) else ""
+                        return f"{what} of {where} site '{name}'{row} is not finite"
+    names = [name for name, p in pair.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
+    return f"the gradient of {', '.join(names) or 'the loss'} is not finite though every site's log density is"
+
+
+def _curve(pair: ModelGuide, batch: Batch, objective: Objective) -> None:
+    """From where Adam stopped to the mode (L-BFGS), then the curvature there, for the Laplace guide."""
+    call = _BoundCall(pair, objective)
+    one = torch.ones((), dtype=pair.dtype, device=pair.device)
+
+    def negative_log_joint(loc: Tensor) -> Tensor:
+        leaves = {"pair.auto.loc": loc}
+        parts = [(piece.size, functional_call(call, leaves, (piece, one))) for _, piece in data_module.chunks(batch, 4096)]
+        return torch.stack([size * loss for size, loss in parts]).sum() * (batch.total / batch.size)
+
+    auto = pair.auto
+    loc = auto.loc.detach().clone().requires_grad_()
+    search = torch.optim.LBFGS([loc], max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        value = negative_log_joint(loc)
+        value.backward()
+        return value
+
+    with torch.enable_grad(), pyro.validation_enabled(False):
+        search.step(closure)  # type: ignore[arg-type]
+        mode = loc.detach() if torch.isfinite(loc).all() else auto.loc.detach()
+        hessian = torch.autograd.functional.hessian(negative_log_joint, mode.clone())
+    with torch.no_grad():
+        auto.loc.copy_(mode)
+    auto.curve(hessian)
+
+
+def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:
+    last = float(np.nanmean(result.losses[-max(1, len(result.losses) // 20) :])) if result.steps else math.nan
+    metrics: dict[str, Any] = {"elbo_per_observation": -last}
+    if result.validation:
+        metrics["held_out_bound_per_observation"] = -min(score for _, score in result.validation)
+    pair.card = {
+        "data": {name: list(value.shape) for name, value in train.fields().items()},
+        "metrics": metrics,
+        "fit": {
+            "steps": result.steps,
+            "epochs": round(result.epochs, 2),
+            "batch_size": result.batch_size,
+            "objective": result.objective.bound,
+            "particles": result.objective.particles,
+            "compile": result.compile,
+            "stopped": result.reason,
+            "seconds": round(result.seconds, 2),
+        },
+        "seed": result.seed,
+        "versions": {
+            "zoo": zoo.__version__,
+            "torch": torch.__version__,
+            "pyro": pyro.__version__,
+            "python": platform.python_version(),
+        },
+    }
