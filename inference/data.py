@@ -8,7 +8,6 @@ the support of each observed site; an error names field, row, column, what was e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ def as_batch(pair: ModelGuide, data: Any, complete: bool = True) -> Batch:
     batch, columns = _raw(data, first=next(iter(observed), "x"))
     batch = _keep(pair, batch, example, observed, complete)
     converted = {name: _convert(name, value, pair, columns) for name, value in batch.fields().items()}
-    batch = replace(batch, **converted)
+    batch = batch.but(**converted)
     _check_shapes(batch, example)
     if example.lengths is not None:
         batch = _check_lengths(batch)
@@ -112,10 +111,8 @@ def _from_dataset(data: Dataset[Any]) -> dict[str, Tensor]:
     if count == 0:
         raise ValueError("the Dataset is empty; at least one row is needed")
     items = [data[i] for i in range(count)]
-    if isinstance(items[0], (tuple, list)):
-        parts = list(zip(*items, strict=True))[:2]
-    else:
-        parts = [tuple(items)]
+    paired = isinstance(items[0], (tuple, list))
+    parts = list(zip(*items, strict=True))[:2] if paired else [tuple(items)]
     return {
         name: torch.stack([torch.as_tensor(v) for v in part]) for name, part in zip(("x", "y"), parts, strict=False)
     }
@@ -127,7 +124,7 @@ def _tensor(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | No
         array = _numbers(field, array, columns)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"field '{field}': expected numbers, got dtype {array.dtype}")
-    if array.dtype == np.float16 or array.dtype.kind == "f" and array.dtype.itemsize > 8:
+    if array.dtype == np.float16 or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
         array = array.astype(np.float64)
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)
@@ -156,7 +153,7 @@ def _keep(pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Si
                 f"(N, {', '.join(map(str, getattr(example, name).shape[1:]))}); given: {', '.join(batch.fields())}"
             )
     unused = {name: None for name in batch.fields() if name not in used}
-    return replace(batch, **unused)  # type: ignore[arg-type]
+    return batch.but(**unused)
 
 
 def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str] | None) -> Tensor:
@@ -197,7 +194,7 @@ def _check_lengths(batch: Batch) -> Batch:
     steps = next(value.shape[1] for name, value in batch.fields().items() if name != "lengths")
     if batch.lengths is None:
         device = next(iter(batch.fields().values())).device
-        return replace(batch, lengths=torch.full((batch.size,), steps, dtype=torch.long, device=device))
+        return batch.but(lengths=torch.full((batch.size,), steps, dtype=torch.long, device=device))
     bad = (batch.lengths < 1) | (batch.lengths > steps)
     if bad.any():
         row = int(bad.nonzero()[0])

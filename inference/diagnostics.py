@@ -80,4 +80,5 @@ def pareto_k(log_ratios: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.fl
     except ImportError:
         import arviz
 
-        return np.asarray(arviz.psislw(flat)[1])
+        psislw: Any = arviz.psislw
+        return np.asarray(psislw(flat)[1])

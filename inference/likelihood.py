@@ -10,21 +10,19 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pyro
 import torch
 from pyro.poutine import condition, trace
 from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 
-import pyro
 from inference.data import as_batch, chunks
 from inference.objective import run
 from inference.posterior import Posterior, pieces, quietly, rows_at_once, work
-from zoo.base import Batch, ModelGuide
+from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
 
-def log_likelihood(
-    pair: ModelGuide, posterior: Posterior, data: Any, *, particles: int = 100, seed: int = 0
-) -> Tensor:
+def log_likelihood(pair: ModelGuide, posterior: Posterior, data: Any, *, particles: int = 100, seed: int = 0) -> Tensor:
     """log p(x_n | global latents) at each draw, (chain, draw, N), in nats.
 
     Without global latents it is the marginal log p(x_n), the same number for every draw.
@@ -54,20 +52,21 @@ def pointwise(
     continuous = _has_continuous_locals(pair, batch)
     repeat = particles if continuous else 1
     for rows, part in chunks(batch, rows_at_once(batch)):
-        kept = []
-        for piece in pieces(draws, work(part) * min(repeat, 16)):
-            kept.append(_weights(pair, part, {n: v[piece] for n, v in values.items()}, piece, repeat))
+        kept = [
+            _weights(pair, part, {name: value[piece] for name, value in values.items()}, piece, repeat)
+            for piece in pieces(draws, work(part) * min(repeat, 16))
+        ]
         yield rows, torch.cat(kept)
 
 
 def _weights(pair: ModelGuide, part: Batch, values: Mapping[str, Tensor], piece: slice, particles: int) -> Tensor:
     """Log-mean-exp of `particles` importance weights for each draw, (S, B), a bounded number at a time."""
     draws = piece.stop - piece.start
-    total = None
+    total: Tensor | None = None
     for some in pieces(particles, draws * work(part)):
         count = some.stop - some.start
         repeated = {name: value.repeat_interleave(count, 0) for name, value in values.items()}
-        weight = run(pair, part, draws * count, repeated).log_weight.unflatten(0, (draws, count))
+        weight: Tensor = run(pair, part, draws * count, repeated).log_weight.unflatten(0, (draws, count))
         summed = weight.logsumexp(1)
         total = summed if total is None else torch.logaddexp(total, summed)
     if total is None:
@@ -128,10 +127,6 @@ def _joint_factor(pair: ModelGuide, part: Batch, values: Mapping[str, Tensor], p
     with pyro.plate("draws", draws, dim=-2), condition(data=fixed), EnumMessenger(first_available_dim=-3):
         recorded = trace(pair.model).get_trace(part)
     recorded.compute_log_prob()
-    local = [
-        node["unscaled_log_prob"]
-        for name, node in recorded.nodes.items()
-        if node["type"] == "sample" and name != "data" and any(f.name == "data" for f in node["cond_indep_stack"])
-    ]
-    factor = torch.broadcast_tensors(*local)[0] * 0 + sum(local)
+    local = [node["unscaled_log_prob"] for node in sample_sites(recorded).values() if is_local(node)]
+    factor: Tensor = sum(local[1:], local[0])
     return factor.expand(factor.shape[0], draws, part.size)

@@ -31,7 +31,7 @@ from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from zoo.base import Batch, ModelGuide
+from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
 Bound = Literal["elbo", "iwae"]
 Estimator = Literal["mean_field", "trace", "enumerate"]
@@ -96,99 +96,84 @@ def run(
     with EnumMessenger(first_available_dim=-1 - nesting):
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
     for trace in (guide_trace, model_trace):
-        trace.nodes.pop("data", None)
-        trace.nodes.pop("particles", None)
         trace.compute_log_prob()
     model_trace.pack_tensors()
-    return _collect(model_trace, guide_trace, batch, particles, frozenset(fixed), analytic)
+    shape = (batch.size,) if particles is None else (particles, batch.size)
+    return _collect(model_trace, guide_trace, shape, batch.total / batch.size, frozenset(fixed), analytic)
 
 
 def _collect(
-    model_trace: poutine.Trace,
-    guide_trace: poutine.Trace,
-    batch: Batch,
-    particles: int | None,
+    model_trace: Any,
+    guide_trace: Any,
+    shape: tuple[int, ...],
+    plate_scale: float,
     fixed: frozenset[str],
     analytic: bool,
 ) -> Terms:
-    plate_scale = batch.total / batch.size
-    shape = (batch.size,) if particles is None else (particles, batch.size)
-    enumerated = _enumerated_symbols(model_trace)
-    factors: OrderedDict[frozenset[str], list[Tensor]] = OrderedDict()
-    likelihood: Tensor | float = 0.0
-    local_kl: dict[str, Any] = {}
-    log_p: Tensor | float = 0.0
-    log_q: Tensor | float = 0.0
-
-    def density(site: Any) -> Tensor:
-        """The site's log density without the plate's scale, enumeration dims absent."""
-        scale = site["scale"] / plate_scale if _local(site) else site["scale"]
-        value = scale_and_mask(site["unscaled_log_prob"], scale, site["mask"])
-        if _local(site):
-            return value.expand(shape)
-        # A global site may stand in other plates at dim -1: sum them, keep the particles.
-        return value.sum() if particles is None else value.expand(*shape[:1], *value.shape[1:]).sum(-1)
-
-    for name, site in model_trace.nodes.items():
-        if site["type"] != "sample":
-            continue
-        if not enumerated.isdisjoint(site["packed"]["unscaled_log_prob"]._pyro_dims):
-            ordinal = frozenset(model_trace.plate_to_symbol[f.name] for f in site["cond_indep_stack"] if f.vectorized)
-            term = packed.scale_and_mask(site["packed"]["unscaled_log_prob"], mask=site["packed"]["mask"])
-            factors.setdefault(ordinal, []).append(term)
-        elif name in guide_trace.nodes and name not in fixed:
-            guide_site = guide_trace.nodes[name]
-            kl = _analytic_kl(guide_site, site, shape) if analytic else None
-            if kl is not None and _local(site):
-                local_kl[name] = kl
-            elif kl is not None:
-                log_p = log_p - kl
-                continue
-            elif _local(site):
-                local_kl[name] = local_kl.get(name, 0.0) - density(site)
-            else:
-                log_p = log_p + density(site)
-            if kl is not None:
-                continue
-        elif _local(site):
-            likelihood = likelihood + density(site)
-        else:
-            log_p = log_p + density(site)
-    for name, site in guide_trace.nodes.items():
-        if site["type"] != "sample" or name in fixed:
-            continue
+    model = sample_sites(model_trace)
+    guide = {name: site for name, site in sample_sites(guide_trace).items() if name not in fixed}
+    for name, site in guide.items():
         if not site["fn"].has_rsample and not site["is_observed"]:
             raise UnsupportedGuide(f"guide site '{name}' ({type(site['fn']).__name__}) has no reparameterised sample")
-        if analytic and name in model_trace.nodes and _analytic_kl(site, model_trace.nodes[name], shape) is not None:
-            continue
-        if _local(site):
-            local_kl[name] = local_kl.get(name, 0.0) + density(site)
+    symbols = _enumerated_symbols(model)
+    factors = {n: s for n, s in model.items() if not symbols.isdisjoint(s["packed"]["unscaled_log_prob"]._pyro_dims)}
+    shared = [name for name in guide if name in model and name not in factors]
+    kls = {name: _analytic_kl(guide[name], model[name], shape) for name in shared if analytic}
+    closed = {name: kl for name, kl in kls.items() if kl is not None}
+
+    def density(site: Any) -> Tensor:
+        return _density(site, shape, plate_scale)
+
+    like = next(iter(model.values()))["unscaled_log_prob"]
+    terms = Terms(like.new_zeros(shape))
+    for name, kl in closed.items():
+        if is_local(model[name]):
+            terms.local_kl[name] = kl
         else:
-            log_q = log_q + density(site)
+            terms.global_log_p = terms.global_log_p - kl
+    for name in (n for n in model if n not in closed and n not in factors):
+        if not is_local(model[name]):
+            terms.global_log_p = terms.global_log_p + density(model[name])
+        elif name in shared:
+            terms.local_kl[name] = -density(model[name])
+        else:
+            terms.likelihood = terms.likelihood + density(model[name])
+    for name in (n for n in guide if n not in closed):
+        if is_local(guide[name]):
+            terms.local_kl[name] = terms.local_kl.get(name, 0.0) + density(guide[name])
+        else:
+            terms.global_log_q = terms.global_log_q + density(guide[name])
     if factors:
-        likelihood = likelihood + _sum_out(model_trace, factors, enumerated, shape)
-    if not isinstance(likelihood, Tensor):
-        raise UnsupportedGuide("the model observes nothing: every site is latent")
-    return Terms(likelihood, local_kl, log_p, log_q)
+        terms.likelihood = terms.likelihood + _sum_out(model_trace, factors, symbols, shape)
+    return terms
 
 
-def _local(site: Any) -> bool:
-    return any(frame.name == "data" for frame in site["cond_indep_stack"])
+def _density(site: Any, shape: tuple[int, ...], plate_scale: float) -> Tensor:
+    """The log density of a site without the plate's scale: (S?, B) of a local, (S?,) of a global one."""
+    scale = site["scale"] / plate_scale if is_local(site) else site["scale"]
+    value: Tensor = scale_and_mask(site["unscaled_log_prob"], scale, site["mask"])
+    if is_local(site):
+        return value.expand(shape)
+    # A global site may stand in other plates at dim -1: sum them, keep the particles.
+    return value.sum() if len(shape) == 1 else value.expand(shape[0], *value.shape[1:]).sum(-1)
 
 
-def _enumerated_symbols(trace: poutine.Trace) -> frozenset[str]:
-    infer = (site["infer"] for site in trace.nodes.values() if site["type"] == "sample")
-    return frozenset(i["_enumerate_symbol"] for i in infer if i.get("_enumerate_symbol") is not None)
+def _enumerated_symbols(sites: Mapping[str, Any]) -> set[str]:
+    symbols = (site["infer"].get("_enumerate_symbol") for site in sites.values())
+    return {symbol for symbol in symbols if symbol is not None}
 
 
-def _sum_out(trace: Any, factors: Any, symbols: frozenset[str], shape: tuple[int, ...]) -> Tensor:
-    """Contract the enumerated dims out of the log factors, keeping particles and observations, (S?, B)."""
+def _sum_out(trace: Any, sites: Mapping[str, Any], symbols: set[str], shape: tuple[int, ...]) -> Tensor:
+    """Contract the enumerated dims out of these sites' log factors, keeping particles and observations, (S?, B)."""
+    factors: OrderedDict[frozenset[str], list[Tensor]] = OrderedDict()
+    for site in sites.values():
+        ordinal = frozenset(trace.plate_to_symbol[f.name] for f in site["cond_indep_stack"] if f.vectorized)
+        term = packed.scale_and_mask(site["packed"]["unscaled_log_prob"], mask=site["packed"]["mask"])
+        factors.setdefault(ordinal, []).append(term)
     with shared_intermediates() as cache:
-        contracted = contract_tensor_tree(factors, set(symbols), ring=LogRing(cache=cache))
-    total = torch.zeros((), device=next(iter(factors.values()))[0].device)
-    for terms in contracted.values():
-        for term in terms:
-            total = total + packed.unpack(term, trace.symbol_to_dim)
+        contracted = contract_tensor_tree(factors, symbols, ring=LogRing(cache=cache))
+    terms = [packed.unpack(term, trace.symbol_to_dim) for group in contracted.values() for term in group]
+    total: Tensor = sum(terms[1:], terms[0])
     return total.expand(shape)
 
 
@@ -206,7 +191,7 @@ def _analytic_kl(guide_site: Any, model_site: Any, shape: tuple[int, ...]) -> Te
         kl = kl_divergence(q, p)
     except NotImplementedError:
         return None
-    if not _local(guide_site):
+    if not is_local(guide_site):
         kl = kl.sum(-1) if factorised else kl
         return kl.sum() if len(shape) == 1 else kl.expand(*shape[:1], *kl.shape[1:]).sum(-1)
     return kl.expand(*shape, kl.shape[-1]) if factorised else kl.expand(shape)
@@ -268,7 +253,7 @@ class Objective:
         """Whether Pyro has this very estimator."""
         return self.bound == "elbo" and not self.free_bits
 
-    def pyro(self) -> Trace_ELBO | TraceEnum_ELBO | TraceMeanField_ELBO:
+    def pyro(self) -> Any:
         """Pyro's own estimator of the same ELBO."""
         options = {
             "num_particles": self.particles,
@@ -276,7 +261,7 @@ class Objective:
             "max_plate_nesting": 1,
             "strict_enumeration_warning": False,
         }
-        kinds = {"mean_field": TraceMeanField_ELBO, "trace": Trace_ELBO, "enumerate": TraceEnum_ELBO}
+        kinds: dict[str, Any] = {"mean_field": TraceMeanField_ELBO, "trace": Trace_ELBO, "enumerate": TraceEnum_ELBO}
         return kinds[self.estimator](**options)
 
 
@@ -284,7 +269,9 @@ def _log_mean_exp(log_weight: Tensor) -> Tensor:
     return torch.logsumexp(log_weight, 0) - math.log(len(log_weight))
 
 
-def choose(pair: ModelGuide, batch: Batch, bound: Bound = "elbo", particles: int = 1, free_bits: float = 0.0) -> Objective:
+def choose(
+    pair: ModelGuide, batch: Batch, bound: Bound = "elbo", particles: int = 1, free_bits: float = 0.0
+) -> Objective:
     """Read the trace of guide and model and choose the estimator.
 
     Raises:
@@ -295,30 +282,33 @@ def choose(pair: ModelGuide, batch: Batch, bound: Bound = "elbo", particles: int
     if particles < 1 or (bound == "iwae" and particles < 2):
         raise ValueError(f"particles: {bound} needs at least {2 if bound == 'iwae' else 1}, got {particles}")
     with torch.no_grad(), torch.random.fork_rng(), poutine.block():
-        guide_trace = poutine.trace(pair.guide).get_trace(batch)
-        model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(batch)
-    sampled = [n for n, s in guide_trace.nodes.items() if s["type"] == "sample" and not s["is_observed"] and n != "data"]
-    latent = [n for n, s in model_trace.nodes.items() if s["type"] == "sample" and not s["is_observed"] and n != "data"]
+        trace = poutine.trace(pair.guide).get_trace(batch)
+        guide = sample_sites(trace)
+        model = sample_sites(poutine.trace(poutine.replay(pair.model, trace=trace)).get_trace(batch))
+    sampled = [name for name, site in guide.items() if not site["is_observed"]]
+    latent = [name for name, site in model.items() if not site["is_observed"]]
+    if len(latent) == len(model):
+        raise ValueError("the model observes nothing in this batch: every site is latent")
     left_out = [name for name in latent if name not in sampled]
-    enumerated = [name for name in left_out if model_trace.nodes[name]["infer"].get("enumerate") == "parallel"]
+    enumerated = [name for name in left_out if model[name]["infer"].get("enumerate") == "parallel"]
     for name in left_out:
         if name not in enumerated:
-            kind = "discrete" if model_trace.nodes[name]["fn"].support.is_discrete else "continuous"
+            kind = "discrete" if model[name]["fn"].support.is_discrete else "continuous"
             raise ValueError(
                 f"{kind} site '{name}' is neither sampled by the guide nor enumerated in the model "
                 f"(infer={{'enumerate': 'parallel'}})"
             )
     for name in sampled:
-        if name not in latent and not guide_trace.nodes[name]["infer"].get("is_auxiliary"):
+        if name not in latent and not guide[name]["infer"].get("is_auxiliary"):
             raise ValueError(f"guide site '{name}' has no latent site of that name in the model")
     # Closed-form KL needs model and guide to sample in the same order, and guides with a density.
     aligned = [name for name in sampled if name in latent] == [name for name in latent if name in sampled]
-    dense = sampled and not any(_is_delta(guide_trace.nodes[name]["fn"]) for name in sampled)
-    reparameterised = all(guide_trace.nodes[name]["fn"].has_rsample for name in sampled)
+    dense = sampled and not any(_is_delta(guide[name]["fn"]) for name in sampled)
+    reparameterised = all(guide[name]["fn"].has_rsample for name in sampled)
     estimator: Estimator = "trace"
     if enumerated:
         estimator = "enumerate"
     elif aligned and dense and reparameterised:
         estimator = "mean_field"
-    has_globals = any(not _local(model_trace.nodes[name]) for name in latent)
+    has_globals = any(not is_local(model[name]) for name in latent)
     return Objective(bound, particles, estimator, has_globals, free_bits)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from inference.data import as_batch, check_sites, chunks
 from inference.objective import run
-from zoo.base import FIELDS, Batch, ModelGuide
+from zoo.base import FIELDS, Batch, ModelGuide, is_local, sample_sites
 
 BUDGET = 2**22  # numbers held by one piece of work (draws x rows x event)
 
@@ -69,8 +69,8 @@ class Posterior:
     def thin(self, draws: int) -> Posterior:
         """At most `draws` evenly spaced draws of each chain."""
         keep = torch.linspace(0, self.size - 1, min(draws, self.size)).round().long()
-        pick = lambda values: {name: v[:, keep.to(v.device)] for name, v in values.items()}  # noqa: E731
-        return replace(self, draws=pick(self.draws), stats=pick(self.stats), size=len(keep))
+        kept, stats = ({n: v[:, keep.to(v.device)] for n, v in values.items()} for values in (self.draws, self.stats))
+        return replace(self, draws=kept, stats=stats, size=len(keep))
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def pieces(total: int, cost: int) -> Iterator[slice]:
 
 def vectorised(
     function: Callable[[Batch], Any], batch: Batch, draws: int, values: Mapping[str, Tensor], local: frozenset[str]
-) -> poutine.Trace:
+) -> Any:
     """Trace `function(batch)` once for many draws: latents fixed to `values`, a leading (S,) on every site.
 
     Args:
@@ -159,18 +159,13 @@ def _check_count(name: str, value: int) -> None:
 def _guide_sites(pair: ModelGuide, batch: Batch) -> dict[str, bool]:
     """Latents that the guide draws, in order: name -> whether local."""
     trace = poutine.trace(pair.guide).get_trace(batch)
-    return {
-        name: any(frame.name == "data" for frame in site["cond_indep_stack"])
-        for name, site in trace.nodes.items()
-        if site["type"] == "sample" and name != "data" and not site["infer"].get("is_auxiliary")
-    }
+    return {name: is_local(site) for name, site in sample_sites(trace).items() if not site["infer"].get("is_auxiliary")}
 
 
 def _global_log_density(trace: Any, draws: int) -> Tensor:
     total = torch.zeros(draws)
-    for name, site in trace.nodes.items():
-        local = site["type"] == "sample" and any(frame.name == "data" for frame in site["cond_indep_stack"])
-        if site["type"] == "sample" and not local and name not in ("data", "draws"):
+    for site in sample_sites(trace).values():
+        if not is_local(site):
             total = total.to(site["log_prob"]) + site["log_prob"].expand(draws, -1).sum(-1)
     return total
 
@@ -284,4 +279,4 @@ def _blank(pair: ModelGuide, data: Any) -> Batch:
         return batch.to(pair.device, pair.dtype)
     batch = as_batch(pair, data, complete=False)
     observed = {name for name, site in pair.sites(check_sites(pair)).items() if site.observed}
-    return replace(batch, total=batch.size, **dict.fromkeys(observed.intersection(FIELDS)))
+    return batch.but(total=batch.size, **dict.fromkeys(observed.intersection(FIELDS)))

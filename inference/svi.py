@@ -6,7 +6,6 @@ import math
 import platform
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,11 +21,11 @@ from tqdm.auto import tqdm
 
 import zoo
 from inference import data as data_module
-from inference.compiled import Traced, TraceError
-from inference.objective import Bound, Objective, UnsupportedGuide, choose, run
+from inference.objective import Bound, Objective, choose, run
 from inference.schedule import Averaging, Convergence, EarlyStopping, learning_rate
+from inference.step import BoundCall, Stepper
 from zoo import guides
-from zoo.base import Batch, ModelGuide
+from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -157,7 +156,7 @@ def fit(
         loop.stopping = EarlyStopping(patience, tolerance)
         loop.convergence = Convergence(tolerance)
         loop.callbacks, loop.progress = callbacks, progress
-        loop.stepper = _Stepper(pair, chosen, _mode(compile, steps or max_steps), fallback=compile == "auto")
+        loop.stepper = Stepper(pair, chosen, _mode(compile, steps or max_steps), fallback=compile == "auto")
         reason = loop.run(torch.Generator().manual_seed(seed))
         if isinstance(pair._modules.get("auto"), guides.AutoLaplace):
             _curve(pair, train, chosen)
@@ -260,81 +259,10 @@ def _mode(compile_: str, steps: int) -> str:
     return "graph" if compile_ == "graph" or (compile_ == "auto" and steps >= _WORTH_TRACING) else "off"
 
 
-class _BoundCall(nn.Module):
-    """The loss per observation as a module call, so that `functional_call` can swap the parameters."""
-
-    def __init__(self, pair: ModelGuide, objective: Objective) -> None:
-        super().__init__()
-        self.pair, self.objective = pair, objective
-
-    def forward(self, batch: Batch, kl_weight: Tensor) -> Tensor:
-        return self.objective.loss(self.pair, batch, kl_weight) / batch.total
-
-
-def bound_and_gradients(pair: ModelGuide, objective: Objective, total: int) -> Callable[..., tuple[Tensor, list[Tensor]]]:
-    """A function (parameters, fields, kl_weight) -> (loss per observation, gradients) with nothing else in it.
-
-    `parameters` maps names to tensors, `fields` are those of a `Batch` of the `total` observations. It reads and
-    writes no state, so `compiled.Traced` can record it.
-    """
-    call = _BoundCall(pair, objective)
-
-    def function(parameters: dict[str, Tensor], fields: dict[str, Tensor], kl_weight: Tensor) -> Any:
-        leaves = {f"pair.{name}": value.detach().requires_grad_() for name, value in parameters.items()}
-        batch = Batch(len(next(iter(fields.values()))), total, **fields)
-        loss = functional_call(call, leaves, (batch, kl_weight))
-        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        return loss, [
-            torch.zeros_like(leaf) if gradient is None else gradient
-            for leaf, gradient in zip(leaves.values(), gradients, strict=True)
-        ]
-
-    return function
-
-
-class _Stepper:
-    """Loss per observation and gradients at the pair's parameters, traced (`graph`) or by plain Pyro (`off`)."""
-
-    def __init__(self, pair: ModelGuide, objective: Objective, mode: str, fallback: bool) -> None:
-        self.pair, self.objective, self.mode, self.fallback = pair, objective, mode, fallback
-        self.parameters = {name: p for name, p in pair.named_parameters() if p.requires_grad}
-        self._traced: dict[int, Traced] = {}
-
-    @property
-    def trace_seconds(self) -> float:
-        return sum(traced.seconds for traced in self._traced.values())
-
-    def __call__(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
-        if self.mode == "off":
-            return self._plain(batch, kl_weight)
-        if batch.total not in self._traced:
-            self._traced[batch.total] = Traced(bound_and_gradients(self.pair, self.objective, batch.total))
-        try:
-            return self._traced[batch.total](self.parameters, batch.fields(), kl_weight)  # type: ignore[no-any-return]
-        except (TraceError, UnsupportedGuide) as error:
-            if not self.fallback:
-                raise
-            name = self.pair.registry_name or type(self.pair).__name__
-            warnings.warn(f"{name}: {error}; fitting with plain Pyro instead", stacklevel=4)
-            self.mode = "off"
-            return self._plain(batch, kl_weight)
-
-    def _plain(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
-        with torch.enable_grad():
-            if self.objective.plain and float(kl_weight) == 1.0:
-                loss = self.objective.pyro().differentiable_loss(self.pair.model, self.pair.guide, batch) / batch.total
-            else:
-                loss = self.objective.loss(self.pair, batch, kl_weight) / batch.total
-            leaves = list(self.parameters.values())
-            gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
-        filled = [torch.zeros_like(p) if g is None else g for p, g in zip(leaves, gradients, strict=True)]
-        return loss.detach(), filled
-
-
 class _Loop:
     """The steps of one fit."""
 
-    stepper: _Stepper
+    stepper: Stepper
     lr: float
     schedule: str
     clip: float | None
@@ -344,6 +272,9 @@ class _Loop:
     convergence: Convergence
     callbacks: Sequence[Callback]
     progress: bool
+    optimiser: torch.optim.Optimizer
+    averaging: Averaging
+    average_from: int
 
     def __init__(
         self,
@@ -360,56 +291,26 @@ class _Loop:
         self.losses: list[float] = []
         self.rates: list[float] = []
         self.validation: list[tuple[int, float]] = []
-        self.skipped = 0
+        self.skipped, self.bad, self.decay = 0, 0, 1.0
 
     def run(self, generator: torch.Generator) -> str:
         """Step until done; returns why it stopped."""
         parameters = list(self.stepper.parameters.values())
         if not parameters:
             return "nothing to fit"
-        optimiser = torch.optim.Adam(parameters, lr=self.lr, fused=all(p.is_floating_point() for p in parameters))
-        averaging = Averaging(parameters)
+        self.optimiser = torch.optim.Adam(parameters, lr=self.lr, fused=True)
+        self.averaging = Averaging(parameters)
+        self.average_from = self.limit - round(self.average * self.limit) if self.known else self.limit
         rows = data_module.minibatches(self.train.size, self.size, generator)
-        every = max(1, self.train.size // self.size) if self.size < self.train.size else 100
-        began = self.limit - round(self.average * self.limit) if self.known else None
-        bad, reason, decay = 0, "all steps done" if self.known else f"not converged after max_steps={self.limit}", 1.0
+        reason = "all steps done" if self.known else f"not converged after max_steps={self.limit}"
         bar = tqdm(total=self.limit if self.known else None, disable=None if self.progress else True, unit="step")
         try:
             for step in range(self.limit):
-                rate = self.lr * decay * learning_rate(self.schedule, step, self.limit)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                batch = self._batch(rows)
-                kl_weight = min(1.0, (step + 1) / self.anneal) if self.anneal else 1.0
-                weight = torch.full((), kl_weight, dtype=self.pair.dtype, device=self.pair.device)
-                loss = self._step(optimiser, parameters, batch, weight)
-                self.losses.append(loss)
-                self.rates.append(rate)
-                bad = 0 if math.isfinite(loss) else bad + 1
-                if bad == _BAD_STEPS:
-                    raise NonFiniteError(
-                        f"loss or gradient not finite in {bad} steps in a row (step {step}): "
-                        f"{_offender(self.pair, batch)}; the parameters are those of the last good step"
-                    )
+                stop = self._advance(step, self._batch(rows), parameters)
                 self._show(bar, step)
-                if began is not None and step >= began and not bad:
-                    averaging.add()
-                if any([callback(step, loss, self.pair) for callback in self.callbacks]):
-                    reason = "stopped by a callback"
+                if stop:
+                    reason = stop
                     break
-                if self.held_out is not None and (step + 1) % every == 0:
-                    score = _held_out_loss(self.pair, self.held_out)
-                    self.validation.append((step + 1, score))
-                    if self.stopping.update(score, parameters):
-                        reason = f"validation has not improved in {self.stopping.patience} evaluations"
-                        break
-                if self.schedule == "plateau" and step >= self.anneal:
-                    if self.convergence.update(loss):
-                        decay *= 0.3
-                        began = step if self.convergence.last else None
-                    if self.convergence.done:
-                        reason = "the ELBO has converged"
-                        break
         except KeyboardInterrupt:
             reason = "interrupted"
         finally:
@@ -417,15 +318,53 @@ class _Loop:
         if self.held_out is not None and self.stopping.best is not None:
             self.stopping.restore(parameters)
         else:
-            averaging.apply()
+            self.averaging.apply()
         return reason
+
+    def _advance(self, step: int, batch: Batch, parameters: Sequence[nn.Parameter]) -> str | None:
+        """One step and what follows from it; a reason to stop, or None."""
+        rate = self.lr * self.decay * learning_rate(self.schedule, step, self.limit)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        kl_weight = min(1.0, (step + 1) / self.anneal) if self.anneal else 1.0
+        loss = self._step(parameters, batch, torch.full((), kl_weight, dtype=self.pair.dtype, device=self.pair.device))
+        self.losses.append(loss)
+        self.rates.append(rate)
+        self.bad = 0 if math.isfinite(loss) else self.bad + 1
+        if self.bad == _BAD_STEPS:
+            raise NonFiniteError(
+                f"loss or gradient not finite in {self.bad} steps in a row (step {step}): "
+                f"{_offender(self.pair, batch)}; the parameters are those of the last good step"
+            )
+        if step >= self.average_from and not self.bad and self.average:
+            self.averaging.add()
+        if any([callback(step, loss, self.pair) for callback in self.callbacks]):  # noqa: C419 - call every one
+            return "stopped by a callback"
+        return self._validate(step, parameters) or self._converged(step, loss)
+
+    def _validate(self, step: int, parameters: Sequence[nn.Parameter]) -> str | None:
+        every = max(1, self.train.size // self.size) if self.size < self.train.size else 100
+        if self.held_out is None or (step + 1) % every:
+            return None
+        score = _held_out_loss(self.pair, self.held_out)
+        self.validation.append((step + 1, score))
+        stop = self.stopping.update(score, parameters)
+        return f"validation has not improved in {self.stopping.patience} evaluations" if stop else None
+
+    def _converged(self, step: int, loss: float) -> str | None:
+        if self.schedule != "plateau" or step < self.anneal:
+            return None
+        if self.convergence.update(loss):
+            self.decay *= 0.3
+            self.average_from = step if self.convergence.last else self.limit
+        return "the ELBO has converged" if self.convergence.done else None
 
     def _batch(self, rows: Iterator[Tensor]) -> Batch:
         if self.size == self.train.size:
             return self.train
         return self.train.select(next(rows).to(self.pair.device))
 
-    def _step(self, optimiser: torch.optim.Optimizer, parameters: list[Tensor], batch: Batch, weight: Tensor) -> float:
+    def _step(self, parameters: Sequence[nn.Parameter], batch: Batch, weight: Tensor) -> float:
         """One optimiser step; not applied, and NaN returned, when loss or gradients are not finite."""
         loss, gradients = self.stepper(batch, weight)
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -435,7 +374,7 @@ class _Loop:
         if not (math.isfinite(value) and math.isfinite(float(norm))):
             self.skipped += 1
             return math.nan
-        optimiser.step()
+        self.optimiser.step()
         return value
 
     def _show(self, bar: Any, step: int) -> None:
@@ -463,14 +402,11 @@ def _offender(pair: ModelGuide, batch: Batch) -> str:
         guide_trace = poutine.trace(pair.guide).get_trace(batch)
         model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(batch)
         for where, trace in (("guide", guide_trace), ("model", model_trace)):
-            for name, site in trace.nodes.items():
-                if site["type"] != "sample" or name == "data":
-                    continue
+            for name, site in sample_sites(trace).items():
                 for what, tensor in (("value", site["value"]), ("log density", site["fn"].log_prob(site["value"]))):
                     if not torch.isfinite(tensor).all() and not (site["is_observed"] and what == "value"):
-                        local = any(frame.name == "data" for frame in site["cond_indep_stack"])
                         rows = (~torch.isfinite(tensor)).nonzero()
-                        row = f" at row {int(rows[0][0])} of the batch" if local and len(rows) else ""
+                        row = f" at row {int(rows[0][0])} of the batch" if is_local(site) and len(rows) else ""
                         return f"{what} of {where} site '{name}'{row} is not finite"
     names = [name for name, p in pair.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
     return f"the gradient of {', '.join(names) or 'the loss'} is not finite though every site's log density is"
@@ -478,12 +414,14 @@ def _offender(pair: ModelGuide, batch: Batch) -> str:
 
 def _curve(pair: ModelGuide, batch: Batch, objective: Objective) -> None:
     """From where Adam stopped to the mode (L-BFGS), then the curvature there, for the Laplace guide."""
-    call = _BoundCall(pair, objective)
+    call = BoundCall(pair, objective)
     one = torch.ones((), dtype=pair.dtype, device=pair.device)
 
     def negative_log_joint(loc: Tensor) -> Tensor:
         leaves = {"pair.auto.loc": loc}
-        parts = [(piece.size, functional_call(call, leaves, (piece, one))) for _, piece in data_module.chunks(batch, 4096)]
+        parts = [
+            (piece.size, functional_call(call, leaves, (piece, one))) for _, piece in data_module.chunks(batch, 4096)
+        ]
         return torch.stack([size * loss for size, loss in parts]).sum() * (batch.total / batch.size)
 
     auto = pair.auto
@@ -497,7 +435,7 @@ def _curve(pair: ModelGuide, batch: Batch, objective: Objective) -> None:
         return value
 
     with torch.enable_grad(), pyro.validation_enabled(False):
-        search.step(closure)  # type: ignore[arg-type]
+        search.step(closure)
         mode = loc.detach() if torch.isfinite(loc).all() else auto.loc.detach()
         hessian = torch.autograd.functional.hessian(negative_log_joint, mode.clone())
     with torch.no_grad():

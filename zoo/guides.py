@@ -26,13 +26,15 @@ from pyro.infer.autoguide import (
 )
 from torch import Tensor, nn
 
+from zoo.batch import is_local
+
 if TYPE_CHECKING:
     from zoo.base import Batch, ModelGuide
 
 Family = Literal["normal", "multivariate", "lowrank", "laplace", "delta"]
 
 
-class AutoLaplace(AutoContinuous):  # type: ignore[misc]
+class AutoLaplace(AutoContinuous):
     """Laplace approximation in unconstrained space (MacKay 2003, chapter 27).
 
     While it is trained the guide is a point at `loc`, so the ELBO is the log joint density there. Once `curve` has
@@ -40,8 +42,8 @@ class AutoLaplace(AutoContinuous):  # type: ignore[misc]
     """
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
-        super()._setup_prototype(*args, **kwargs)
-        loc = self._init_loc()
+        super()._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]
+        loc: Tensor = self._init_loc()  # type: ignore[no-untyped-call]
         self.loc = nn.Parameter(loc)
         self.register_buffer("scale_tril", torch.zeros(len(loc), len(loc), dtype=loc.dtype, device=loc.device))
 
@@ -89,12 +91,12 @@ _FAMILIES: dict[str, Callable[..., AutoGuide]] = {
 }
 
 
-def _hidden(message: dict[str, Any]) -> bool:
+def _hidden(message: Any) -> bool:
     """Whether the automatic guide must not see this site: observed, local, or enumerated."""
     if message["type"] != "sample":
         return False
-    local = any(frame.name == "data" for frame in message["cond_indep_stack"])
-    return local or message["is_observed"] or "enumerate" in message["infer"] or message["name"] == "data"
+    enumerated = "enumerate" in message["infer"]
+    return is_local(message) or message["is_observed"] or enumerated or message["name"] == "data"
 
 
 def build(
