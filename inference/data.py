@@ -226,8 +226,31 @@ def _check_support(site: Site, value: Tensor, begin: int, columns: Sequence[str]
     found = value[tuple(index)]
     index[0] += begin
     shown = f"{found.item():g}" if found.numel() == 1 else str(found.tolist())
-    wanted = "a number (this model takes no missing values)" if found.isnan().any() else f"a value in {support}"
+    wanted = "a number (this model takes no missing values)" if found.isnan().any() else _in_words(support, value, bad)
     raise ValueError(f"{_where(site.name, index, columns)}: expected {wanted}, got {shown}")
+
+
+def _in_words(support: Any, value: Tensor, bad: Tensor) -> str:
+    """What a support holds, where the first bad value stands."""
+
+    def bound(side: str) -> str | None:
+        limit = getattr(support, side, None)
+        if isinstance(limit, Tensor) and limit.ndim:
+            limit = limit.broadcast_to(value.shape)[bad][0]
+        return None if limit is None else f"{float(limit):g}"
+
+    if support is constraints.boolean:
+        return "0 or 1"
+    if isinstance(getattr(support, "base", None), constraints.Constraint):  # one that lets NaN through
+        return f"{_in_words(support.base, value, bad)}, or NaN where missing"
+    low, high = bound("lower_bound"), bound("upper_bound")
+    kind = "a whole number" if support.is_discrete else "a number"
+    if low is None and high is None:
+        return f"a value in {support}"
+    strict = "above" if isinstance(support, type(constraints.positive)) else "of at least"
+    return (
+        f"{kind} from {low} to {high}" if low and high else f"{kind} {strict} {low}" if low else f"{kind} up to {high}"
+    )
 
 
 def _where(field: str, index: list[int], columns: Sequence[str] | None) -> str:

@@ -71,8 +71,7 @@ class ModelGuide(PyroModule):
         for name in ("model", "guide"):
             if name in cls.__dict__:
                 setattr(cls, name, pyro_method(cls.__dict__[name]))
-        if "__init__" in cls.__dict__:
-            cls.__init__ = _configured(cls, cls.__dict__["__init__"])  # type: ignore[method-assign]
+        cls.__init__ = _configured(cls, cls.__init__)  # type: ignore[method-assign]
 
     def model(self, batch: Batch) -> Tensor:
         """Sample the joint density; returns the observation, (B, *event)."""

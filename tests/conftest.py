@@ -1,0 +1,83 @@
+"""Options and parametrisation shared by the tests: every registered pair, and every choice its arguments offer."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo
+from zoo import guides
+from zoo.base import registered
+from zoo.config import hints
+
+torch.set_num_threads(1)  # two busy cores: more threads make steps several times slower
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="run conformance checks there: cpu, cuda")
+    parser.addoption("--pair-module", help="a Python file with registered pairs: conformance runs on those alone")
+
+
+def pytest_configure(config):
+    path = config.getoption("--pair-module")
+    if path:
+        spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        before = set(zoo.names())
+        spec.loader.exec_module(module)
+        config.pair_names = sorted(set(zoo.names()) - before)
+    else:
+        config.pair_names = zoo.names()
+
+
+def variants(name):
+    """The default configuration, and each other choice of each `Literal` argument, the automatic guide apart.
+
+    An optional whole number that a choice needs (a number of categories, say) is set to 3.
+    """
+    yield {}
+    init = registered(name).__init__
+    optional = {key: 3 for key, hint in hints(init).items() if typing.get_args(hint) == (int, type(None))}
+    for key, hint in hints(init).items():
+        choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+        if hint == guides.Family:
+            continue
+        for choice in choices:
+            if choice != inspect.signature(init).parameters[key].default:
+                try:
+                    zoo.create(name, **{key: choice})
+                    yield {key: choice}
+                except ValueError:
+                    yield {key: choice, **optional}
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.module.__name__.rpartition(".")[2] != "conformance":
+        return
+    names = metafunc.config.pair_names
+    if "variant" in metafunc.fixturenames:
+        cases = [(name, config) for name in names for config in variants(name)]
+        ids = [f"{name}[{','.join(f'{k}={v}' for k, v in config.items())}]" for name, config in cases]
+        metafunc.parametrize("variant", cases, ids=ids)
+    elif "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", names)
+
+
+@pytest.fixture
+def device(request):
+    return request.config.getoption("--device")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Each test starts from the same random state and leaves the default settings behind."""
+    torch.manual_seed(0)
+    yield
+    assert torch.get_default_dtype() == torch.float32

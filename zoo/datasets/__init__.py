@@ -1,0 +1,51 @@
+"""Real data by name, and the user's own files.
+
+    >>> from zoo import datasets
+    >>> datasets.load("faithful").x.shape
+    torch.Size([272, 2])
+    >>> datasets.load("prices.csv", target="price")  # doctest: +SKIP
+
+A data set is one decorated function in `embedded.py`; `describe` tells its source and licence without loading it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.config import nearest
+from zoo.datasets import embedded as _embedded  # noqa: F401  (its data sets register themselves)
+from zoo.datasets.idx import read_idx
+from zoo.datasets.readers import READERS, Table, assemble, read
+from zoo.datasets.registry import Description, arrays, dataset, describe, names
+
+if TYPE_CHECKING:
+    from zoo.base import Batch
+
+__all__ = ["Description", "Table", "dataset", "describe", "load", "names", "read", "read_idx"]
+
+
+def load(name: str | Path, *, target: str | None = None) -> Batch:
+    """A known data set, or the user's own file, as a batch.
+
+    Args:
+        name: one of `names()`, or the path of a .csv, .npy, .npz or .parquet file.
+        target: the column of `x` that becomes `y` instead.
+
+    Raises:
+        ValueError: unknown name (with the nearest that exists), missing or damaged file, unknown column.
+    """
+    if isinstance(name, str) and name in names():
+        values = arrays(name)
+        try:
+            return assemble(values, describe(name).columns, target).batch
+        except ValueError as error:
+            raise ValueError(f"data set '{name}': {error}") from error
+    path = Path(name)
+    if isinstance(name, Path) or path.suffix.lower() in READERS or os.sep in name or path.exists():
+        return read(path, target=target).batch
+    raise ValueError(
+        f"unknown data set '{name}'{nearest(name, names())}; known: {', '.join(names())}; "
+        f"or a file ending in {', '.join(READERS)}"
+    )

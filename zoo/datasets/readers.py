@@ -1,0 +1,242 @@
+"""Readers of the user's own files: .csv, .npy, .npz and .parquet, told by the suffix.
+
+Nothing is unpickled. Whole numbers become float64 in `x` and int64 in `y` and `lengths`; floats keep their type. A
+cell that is empty, `NA` or `nan` is NaN, a missing value. Anything else that is not a number is refused with its row
+and column, rows counted from 1 below the header.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import itertools
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.config import nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.base import Batch
+
+_MISSING = frozenset({"", "na", "nan"})
+_Read = tuple[dict[str, NDArray[Any]], tuple[str, ...]]
+
+
+class Table(NamedTuple):
+    """A batch and the names of the columns of its `x` (empty when `x` is no table)."""
+
+    batch: Batch
+    columns: tuple[str, ...]
+
+
+def read(path: str | Path, *, target: str | None = None) -> Table:
+    """Read a file as a batch.
+
+    Args:
+        path: .csv (comma, semicolon or tab; a header is recognised), .npy, .npz (arrays `x`, `y`, `lengths`) or
+            .parquet (through pyarrow, polars or pandas, whichever is installed).
+        target: the column that becomes `y`.
+
+    Raises:
+        ValueError: missing or damaged file, unknown suffix or column, or a cell that is no number; the path is named.
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"cannot read '{path}': expected a file ending in {', '.join(READERS)}")
+    if not path.is_file():
+        raise ValueError(f"cannot read '{path}': {'it is not a file' if path.exists() else 'no such file'}")
+    try:
+        arrays, columns = reader(path)
+        return assemble(arrays, columns, target)
+    except ValueError as error:
+        raise ValueError(f"cannot read '{path}': {error}") from error
+    except (OSError, EOFError, MemoryError) as error:
+        raise ValueError(f"cannot read '{path}': {error or type(error).__name__}") from error
+
+
+def assemble(arrays: dict[str, NDArray[Any]], columns: tuple[str, ...], target: str | None) -> Table:
+    """A batch of these arrays; the column called `target` is taken from `x` to be `y`."""
+    from zoo.base import Batch
+
+    if target is not None:
+        if target not in columns:
+            known = ", ".join(columns) or "none are named"
+            raise ValueError(f"no column '{target}'{nearest(target, columns)}; columns: {known}")
+        x, position = arrays["x"], columns.index(target)
+        if x.shape[1:] != (len(columns),):
+            raise ValueError(f"x of shape {x.shape} has no column to take as target: it is not a table")
+        columns = columns[:position] + columns[position + 1 :]
+        arrays = {**arrays, "x": np.delete(x, position, axis=1), "y": x[:, position]}
+        if not columns:
+            del arrays["x"]
+    fields = {field: _tensor(field, value) for field, value in arrays.items()}
+    size = len(next(iter(fields.values())))
+    return Table(Batch(size, size, **fields), columns)
+
+
+def _tensor(field: str, value: NDArray[Any]) -> Tensor:
+    """A C-contiguous tensor with memory of its own."""
+    import torch
+
+    if value.dtype.kind not in "biuf":
+        hint = " (objects would have to be unpickled)" if value.dtype.kind == "O" else ""
+        raise ValueError(f"field '{field}': expected numbers, got an array of {value.dtype.name}{hint}")
+    if value.ndim == 0 or value.size == 0:
+        raise ValueError(f"field '{field}': expected at least one row and column, got shape {value.shape}")
+    dtype = value.dtype.newbyteorder("=")
+    if dtype.kind != "f":
+        dtype = np.dtype(np.int64 if field != "x" and np.can_cast(dtype, np.int64) else np.float64)
+    elif dtype.itemsize > 8:
+        dtype = np.dtype(np.float64)
+    return torch.from_numpy(np.array(value, dtype=dtype, order="C"))
+
+
+def read_csv(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """The numbers of a text table, (N, D), and its column names."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        first = file.readline()
+        file.seek(0)
+        try:
+            delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark))))
+            return _rows(filter(None, csv.reader(file, delimiter=delimiter)))
+        except csv.Error as error:
+            raise ValueError(f"not a text table ({error})") from error
+
+
+def _rows(lines: Iterator[list[str]]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    head = next(lines, None)
+    if head is None:
+        raise ValueError("the file is empty")
+    named = any(_number(cell) is None for cell in head)
+    columns = tuple(cell.strip() if named and cell.strip() else f"column_{j}" for j, cell in enumerate(head, 1))
+    _distinct(columns)
+    values = array("d")
+    for row, cells in enumerate(lines if named else itertools.chain([head], lines), 1):
+        if len(cells) != len(columns):
+            raise ValueError(f"row {row}: expected {len(columns)} cells, got {len(cells)}")
+        numbers = list(map(_number, cells))
+        if None in numbers:
+            wrong = numbers.index(None)
+            raise ValueError(f"row {row}, column '{columns[wrong]}': expected a number, got {cells[wrong]!r}")
+        values.extend(cast("list[float]", numbers))
+    if not values:
+        raise ValueError("the file holds a header and no rows")
+    return np.array(values).reshape(-1, len(columns)), columns
+
+
+def _distinct(columns: tuple[str, ...]) -> None:
+    repeated = [name for name, count in Counter(columns).items() if count > 1]
+    if repeated:
+        raise ValueError(f"two columns called '{repeated[0]}'")
+
+
+def _number(cell: str) -> float | None:
+    """The number in a cell, NaN when missing, None when it is something else."""
+    try:
+        return float(cell) if "_" not in cell else None  # float() reads '1_000' as a thousand
+    except ValueError:
+        return float("nan") if cell.strip().lower() in _MISSING else None
+
+
+def _csv(path: Path) -> _Read:
+    table, columns = read_csv(path)
+    return {"x": table}, columns
+
+
+def _npy(path: Path) -> _Read:
+    # Mapped, a header that promises more than the file holds is an error, not an allocation.
+    value = _numpy(path, mmap_mode="r")
+    if not isinstance(value, np.ndarray):
+        raise ValueError("expected one array, got an archive: rename it to .npz")
+    columns = tuple(f"column_{i + 1}" for i in range(value.shape[1])) if value.ndim == 2 else ()
+    return {"x": value}, columns
+
+
+def _npz(path: Path) -> _Read:
+    from zoo.base import FIELDS
+
+    archive = _numpy(path)
+    if isinstance(archive, np.ndarray):
+        raise ValueError("expected an archive of arrays, got one array: rename it to .npy")
+    with archive:
+        for key in archive.files:
+            if key not in FIELDS:
+                raise ValueError(f"no batch field '{key}'{nearest(key, FIELDS)}; an .npz holds x, y and lengths")
+        if not archive.files:
+            raise ValueError("the archive holds no array; expected x, y or lengths")
+        try:
+            arrays = {key: archive[key] for key in archive.files}
+        except Exception as error:  # a damaged archive fails in ways of its own: zipfile, zlib, numpy
+            raise ValueError(_reason(error)) from error
+    x = arrays.get("x")
+    named = x is not None and x.ndim == 2
+    return arrays, tuple(f"column_{i + 1}" for i in range(x.shape[1])) if named and x is not None else ()
+
+
+def _numpy(path: Path, **options: Any) -> Any:
+    try:
+        return np.load(path, allow_pickle=False, **options)
+    except Exception as error:
+        raise ValueError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if "pickle" in str(error) or "Python objects" in str(error):
+        return "it holds Python objects, which are never unpickled here; save an array of numbers"
+    return f"damaged or not a NumPy file ({error or type(error).__name__})"
+
+
+def _parquet(path: Path) -> _Read:
+    for name, opener in _PARQUET.items():
+        try:
+            library = importlib.import_module(name)
+        except ImportError:
+            continue
+        try:
+            frame = opener(library, path)
+        except Exception as error:  # each library has errors of its own
+            raise ValueError(f"damaged or not a parquet file ({error})") from error
+        columns = tuple(str(column) for column, _ in frame)
+        _distinct(columns)
+        if not columns:
+            raise ValueError("the table has no columns")
+        return {"x": np.stack([_column(str(name), np.asarray(values)) for name, values in frame], axis=1)}, columns
+    raise ValueError("parquet needs one of pyarrow, polars or pandas: pip install 'pyro-zoo[parquet]'")
+
+
+def _column(name: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    if values.dtype.kind in "biuf":
+        return values.astype(np.float64)
+    out = np.empty(len(values))
+    for i, value in enumerate(values):
+        if isinstance(value, (bool, int, float, np.number)):
+            out[i] = value
+        elif value is None or type(value).__name__ == "NAType":  # pandas' own missing value
+            out[i] = np.nan
+        else:
+            raise ValueError(f"row {i + 1}, column '{name}': expected a number, got {value!r}")
+    return out
+
+
+# How each library reads a file into (name, values) pairs.
+_PARQUET: dict[str, Callable[[Any, Path], list[tuple[Any, Any]]]] = {
+    "pyarrow.parquet": lambda pyarrow, path: _arrow(pyarrow.ParquetFile(path).read()),
+    "polars": lambda polars, path: [(series.name, series.to_numpy()) for series in polars.read_parquet(path)],
+    "pandas": lambda pandas, path: [(name, series.to_numpy()) for name, series in pandas.read_parquet(path).items()],
+}
+
+
+def _arrow(table: Any) -> list[tuple[Any, Any]]:
+    return [(name, values.to_numpy()) for name, values in zip(table.column_names, table.columns, strict=True)]
+
+
+READERS: dict[str, Callable[[Path], _Read]] = {".csv": _csv, ".npy": _npy, ".npz": _npz, ".parquet": _parquet}

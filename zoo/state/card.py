@@ -1,0 +1,73 @@
+"""The model card: README.md beside the weights, for people."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.base import ModelGuide
+
+_MARK = "<!-- Written by pyro-zoo; the next save overwrites it. -->"
+_SECTIONS = ("data", "metrics", "seed")  # always there, whatever else the card says
+
+
+def ours(path: Path) -> bool:
+    """Whether a save may write here: nothing is there, or a card that a save wrote."""
+    try:
+        return _MARK in path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return not path.exists()
+
+
+def render(pair: ModelGuide, record: dict[str, Any], folder: str) -> str:
+    """The text of the card, from what config.json holds."""
+    name, module = record["model"], type(pair).__module__
+    about = (inspect.getdoc(type(pair)) or "No description.").split("\n\n")[0]
+    foreign = [] if module.startswith("zoo.") else [f"import {module}  # registers '{name}'"]
+    if module == "__main__":
+        foreign = [f"# first run the script whose class registers '{name}'"]
+    card = {**dict.fromkeys(_SECTIONS), **record["card"]}
+    versions = card.pop("versions", record["versions"])  # of the fit, else of the save
+    parts = [
+        f"---\nlibrary_name: pyro-zoo\ntags: [pyro, {name}]\n---",
+        _MARK,
+        f"# {name}",
+        about,
+        "## Use it",
+        "\n".join(
+            [
+                "```python",
+                "import inference",
+                "import zoo",
+                *foreign,
+                "",
+                f'pair = zoo.load("{folder}")',
+                "posterior = inference.draw(pair, data, draws=1000)",
+                "```",
+            ]
+        ),
+        "## Arguments",
+        _listed(record["config"]),
+        *(part for key, value in card.items() for part in (f"## {key.capitalize()}", _listed(value))),
+        "## Versions",
+        _listed(versions),
+        "## Licence",
+        "The code of pyro-zoo is under the MIT licence. The weights carry whatever terms the data above set.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _listed(value: Any) -> str:
+    if value is None or value in ({}, []):
+        return "Not recorded."
+    if isinstance(value, dict):
+        return "\n".join(f"- {key}: {_short(item)}" for key, item in value.items())
+    return _short(value)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 200 else text[:200] + " …"
