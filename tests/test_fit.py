@@ -1,0 +1,402 @@
+"""fit: what its options do, how it stops, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset, TensorDataset
+
+import inference
+import zoo
+from inference.data import as_batch, minibatches
+from inference.objective import Objective, UnsupportedGuide, choose, run
+from inference.schedule import Averaging, Convergence, EarlyStopping, learning_rate
+from inference.svi import NonFiniteError
+from zoo.base import Batch, ModelGuide
+
+QUICK = {"progress": False, "device": "cpu"}
+
+
+class Normal(ModelGuide):
+    """x_n ~ Normal(loc, 1), loc ~ Normal(0, 2): the posterior is known."""
+
+    def __init__(self, guide: zoo.guides.Family = "normal") -> None:
+        super().__init__(guide)
+        self.register_buffer("zero", torch.zeros(()))
+
+    def model(self, batch):
+        loc = pyro.sample("loc", dist.Normal(self.zero, 2.0))
+        with batch.plate():
+            return pyro.sample("x", dist.Normal(loc, 1.0), obs=batch.x)
+
+
+class Coded(ModelGuide):
+    """z_n ~ N(0, I), x_n ~ Normal(W z_n, 1), with a linear encoder."""
+
+    def __init__(self, latent: int = 3, features: int = 4) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(latent))
+        self.decoder, self.encoder = nn.Linear(latent, features), nn.Linear(features, 2 * latent)
+
+    def model(self, batch):
+        with batch.plate():
+            z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=batch.x)
+
+    def guide(self, batch):
+        with batch.plate():
+            loc, scale = self.encoder(batch.x).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+
+def data(n=40, seed=0):
+    return torch.randn(n, generator=torch.Generator().manual_seed(seed)) + 1.5
+
+
+def exact(x):
+    """Mean and standard deviation of the posterior of `Normal`."""
+    precision = len(x) + 1 / 4
+    return float(x.sum()) / precision, precision**-0.5
+
+
+def test_the_known_posterior_is_reached_by_every_guide_with_a_density():
+    x = data().double()
+    mean, sd = exact(x)
+    for family in ("normal", "multivariate", "laplace"):
+        pair = Normal(guide=family).double()
+        fit = inference.fit(pair, x, **QUICK)
+        draws = inference.draw(pair, x, 4000)["loc"]
+        assert fit.reason == "the ELBO has converged"
+        assert float(draws.mean()) == pytest.approx(mean, abs=4 * sd / 4000**0.5 + 0.1 * sd)
+        assert float(draws.std()) == pytest.approx(sd, rel=0.1)
+
+
+def test_laplace_is_exact_for_a_gaussian_posterior_and_survives_saving():
+    x = data().double()
+    mean, sd = exact(x)
+    pair = Normal(guide="laplace").double()
+    inference.fit(pair, x, steps=30, **QUICK)
+    assert float(pair.auto.loc) == pytest.approx(mean, abs=1e-8)
+    assert float(pair.auto.scale_tril) == pytest.approx(sd, rel=1e-6)
+    other = Normal(guide="laplace").double()
+    other.load_state_dict(pair.state_dict())
+    assert torch.equal(inference.draw(other, x, 5)["loc"], inference.draw(pair, x, 5)["loc"])
+
+
+def test_graph_and_off_end_at_the_same_elbo():
+    x = data()
+    ends = []
+    for mode in ("graph", "off"):
+        torch.manual_seed(1)
+        pair = Normal()
+        fit = inference.fit(pair, x, steps=300, compile=mode, **QUICK)
+        assert fit.compile == mode
+        ends.append(fit.losses)
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-4)
+
+
+def test_auto_traces_long_runs_only():
+    assert inference.fit(Normal(), data(), steps=5, **QUICK).compile == "off"
+    long = inference.fit(Normal(), data(), steps=200, **QUICK)
+    assert long.compile == "graph"
+    assert long.trace_seconds > 0
+
+
+class Branching(Normal):
+    """Its model branches on a drawn value, which no graph can hold."""
+
+    def model(self, batch):
+        loc = pyro.sample("loc", dist.Normal(self.zero, 2.0))
+        shift = 1.0 if loc > 100 else 0.0
+        with batch.plate():
+            return pyro.sample("x", dist.Normal(loc + shift, 1.0), obs=batch.x)
+
+
+def test_a_model_that_cannot_be_traced_falls_back_with_one_warning():
+    with pytest.warns(UserWarning, match="fitting with plain Pyro instead") as caught:
+        fit = inference.fit(Branching(), data(), steps=250, **QUICK)
+    assert len(caught) == 1
+    assert fit.compile == "off"
+    with pytest.raises(RuntimeError, match="cannot be traced"):
+        inference.fit(Branching(), data(), steps=250, compile="graph", **QUICK)
+
+
+class ScoreFunction(Normal):
+    """A discrete latent that the guide samples: no reparameterised draw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(()))
+
+    def model(self, batch):
+        kind = pyro.sample("kind", dist.Bernoulli(0.5 + 0 * self.zero))
+        with batch.plate():
+            return pyro.sample("x", dist.Normal(2 * kind, 1.0), obs=batch.x)
+
+    def guide(self, batch):
+        pyro.sample("kind", dist.Bernoulli(logits=self.logit))
+
+
+def test_score_function_guides_run_on_plain_pyro_and_are_refused_by_name_in_a_graph():
+    pair = ScoreFunction()
+    assert np.isfinite(inference.fit(pair, data(), steps=20, compile="off", **QUICK).losses).all()
+    with pytest.raises(UnsupportedGuide, match="'kind'"):
+        inference.fit(pair, data(), steps=20, compile="graph", **QUICK)
+
+
+def test_a_discrete_latent_that_nobody_sums_out_is_an_error_by_name():
+    class Left(Normal):
+        def model(self, batch):
+            with batch.plate():
+                kind = pyro.sample("kind", dist.Bernoulli(0.5 + 0 * self.zero))
+                return pyro.sample("x", dist.Normal(2 * kind, 1.0), obs=batch.x)
+
+    with pytest.raises(ValueError, match="discrete site 'kind' is neither sampled"):
+        inference.fit(Left(), data(), steps=2, **QUICK)
+
+
+class Breaking(Normal):
+    """The likelihood turns NaN once `loc` passes 0.5."""
+
+    def model(self, batch):
+        loc = pyro.sample("loc", dist.Normal(self.zero, 2.0))
+        with batch.plate():
+            return pyro.sample("x", dist.Normal(loc / (loc < 0.5), 1.0), obs=batch.x)
+
+
+@pytest.mark.parametrize("mode", ["graph", "off"])
+def test_a_step_that_is_not_finite_is_never_applied_and_the_site_is_named(mode):
+    pair = Breaking()
+    with torch.no_grad():
+        pair.auto.locs.loc_unconstrained.fill_(0.0)
+    with pyro.validation_enabled(False), pytest.raises(NonFiniteError, match=r"site 'x'.*last good step"):
+        inference.fit(pair, data() + 50, steps=2000, lr=0.05, compile=mode, **QUICK)
+    assert all(torch.isfinite(value).all() for value in pair.state_dict().values())
+
+
+def test_validation_stops_early_and_keeps_the_best():
+    torch.manual_seed(0)
+    pair = Coded()
+    noise = np.random.default_rng(0).normal(size=(60, 4))
+    fit = inference.fit(pair, noise, steps=5000, lr=0.05, validation=0.5, patience=5, schedule="constant", **QUICK)
+    assert "validation has not improved in 5 evaluations" in fit.reason
+    scores = [score for _, score in fit.validation]
+    assert fit.steps < 5000
+    assert np.argmin(scores) == len(scores) - 6
+    other = inference.fit(Coded(), noise[:30], steps=200, validation=noise[30:], **QUICK)
+    assert len(other.validation) == 2
+
+
+def test_annealing_and_free_bits_keep_the_code_alive():
+    batch = as_batch(Coded(), torch.randn(64, 4))
+    pair = Coded()
+    terms = run(pair, batch, analytic=True)
+    kl = float(terms.local_kl["z"].mean(0).clamp(min=0.7).sum())
+    torch.manual_seed(0)
+    floored = float(choose(pair, batch, free_bits=0.7).loss(pair, batch))
+    torch.manual_seed(0)
+    free = float(choose(pair, batch).loss(pair, batch, kl_weight=0.0))
+    assert floored - free == pytest.approx(64 * kl, rel=1e-4)
+    torch.manual_seed(0)
+    half = float(choose(pair, batch).loss(pair, batch, kl_weight=0.5))
+    torch.manual_seed(0)
+    whole = float(choose(pair, batch).loss(pair, batch))
+    assert half == pytest.approx((free + whole) / 2, rel=1e-5)
+    assert inference.fit(pair, batch, steps=300, anneal=100, free_bits=0.1, **QUICK).compile == "graph"
+
+
+def test_iwae_is_tighter_than_the_elbo_and_tightens_with_particles():
+    torch.manual_seed(0)
+    pair, x = Coded(), torch.randn(200, 4)
+    batch = as_batch(pair, x)
+    with torch.no_grad():
+        bounds = [-float(choose(pair, batch, "iwae", k).loss(pair, batch)) for k in (2, 20, 200)]
+        elbo = -np.mean([float(choose(pair, batch).loss(pair, batch)) for _ in range(20)])
+    assert elbo < bounds[0] < bounds[1] < bounds[2]
+    with pytest.raises(ValueError, match="iwae needs at least 2"):
+        inference.fit(pair, x, objective="iwae", particles=1, **QUICK)
+    with pytest.raises(ValueError, match="batch_size=len"):
+        inference.fit(Normal(), data(), objective="iwae", batch_size=8, **QUICK)
+
+
+def test_the_estimator_follows_the_trace():
+    def chosen(pair):
+        return choose(pair, pair.simulate(3)[0]).estimator
+
+    assert chosen(Coded()) == "mean_field"
+    assert chosen(Normal()) == "trace"
+    assert chosen(zoo.create("gmm")) == "enumerate"
+
+
+def test_fitting_again_goes_on_and_initialise_starts_over():
+    x = zoo.datasets.load("faithful")
+    torch.manual_seed(0)
+    pair = zoo.create("gmm", features=2, components=2)
+    inference.fit(pair, x, steps=400, **QUICK)
+    on = inference.fit(pair, x, steps=1, lr=1e-9, **QUICK).losses[0]
+    over = inference.fit(pair, x, steps=1, lr=1e-9, initialise=True, **QUICK).losses[0]
+    assert on < over
+
+
+def test_callbacks_see_every_step_and_can_stop():
+    seen = []
+    fit = inference.fit(
+        Normal(), data(), steps=50, callbacks=[lambda step, loss, pair: seen.append(loss) or step == 9], **QUICK
+    )
+    assert fit.steps == 10
+    assert fit.reason == "stopped by a callback"
+    assert seen == list(fit.losses)
+
+
+def test_an_interrupt_keeps_what_is_done():
+    def stop(step, loss, pair):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    fit = inference.fit(Normal(), data(), steps=50, callbacks=[stop], **QUICK)
+    assert fit.reason == "interrupted"
+    assert fit.steps == 6
+
+
+def test_threads_queue_and_end_where_each_ends_alone():
+    def work(seed, out):
+        pair = pairs[seed]
+        inference.fit(pair, data(seed=seed), steps=40, seed=seed, compile="off", **QUICK)
+        out[seed] = pair.state_dict()
+
+    results = []
+    for together in (False, True):
+        pairs = []
+        for seed in range(3):
+            torch.manual_seed(seed)
+            pairs.append(Normal())
+        out = {}
+        threads = [threading.Thread(target=work, args=(seed, out)) for seed in range(3)]
+        for thread in threads:
+            thread.start()
+            if not together:
+                thread.join()
+        for thread in threads:
+            thread.join()
+        results.append(out)
+    for seed in range(3):
+        assert all(torch.equal(results[0][seed][k], results[1][seed][k]) for k in results[0][seed])
+
+
+def test_options_out_of_range_are_refused_by_name():
+    for option, value in {
+        "steps": 0,
+        "epochs": -1,
+        "batch_size": 0,
+        "lr": math.nan,
+        "schedule": "linear",
+        "compile": "jit",
+        "average": 2.0,
+        "free_bits": -1.0,
+        "validation": 1.0,
+        "particles": 0,
+        "objective": "vimco",
+    }.items():
+        with pytest.raises(ValueError, match=option):
+            inference.fit(Normal(), data(), **{option: value}, **QUICK)
+    with pytest.raises(ValueError, match="epochs or steps, not both"):
+        inference.fit(Normal(), data(), steps=1, epochs=1, **QUICK)
+
+
+def test_nothing_global_is_changed():
+    validating = torch.distributions.Distribution._validate_args
+    inference.fit(Normal(), data(), steps=250, **QUICK)
+    assert torch.distributions.Distribution._validate_args == validating
+    assert pyro.settings.get("validate_distributions_pyro") == validating
+    assert torch.is_grad_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        inference.fit(Normal(), data(), steps=3, compile="off", **QUICK)
+
+
+def test_minibatches_are_whole_permutations_in_equal_pieces():
+    rows = minibatches(10, 4, torch.Generator().manual_seed(0))
+    drawn = torch.cat([next(rows) for _ in range(5)])
+    assert sorted(drawn[:10].tolist()) == sorted(drawn[10:].tolist()) == list(range(10))
+
+
+def test_averaging_convergence_and_schedule():
+    parameter = torch.zeros(1)
+    averaging = Averaging([parameter])
+    for value in (1.0, 2.0, 6.0):
+        parameter.fill_(value)
+        averaging.add()
+    averaging.apply()
+    assert float(parameter) == pytest.approx(3.0)
+    assert [learning_rate("cosine", step, 1000) for step in (49, 1000)] == pytest.approx([1.0, 0.0])
+    noise = np.random.default_rng(0).normal(size=20_000)
+    falling, flat = Convergence(1e-4), Convergence(1e-4)
+    for step in range(1000):
+        assert not falling.update(100 - 0.1 * step + 0.1 * noise[step])
+    stages = sum(flat.update(value) for value in noise)
+    assert flat.done
+    assert stages > 3
+    stopping = EarlyStopping(2, 0.0)
+    assert [stopping.update(score, [parameter]) for score in (3.0, 2.0, 2.5, 2.5)] == [False, False, False, True]
+
+
+def test_every_kind_of_data_is_accepted_and_gives_the_same_batch():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    array = np.random.default_rng(0).normal(size=(6, 4))
+    pair = Coded()
+
+    class Rows(Dataset):
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, i):
+            return array[i], i
+
+    names = ["a", "b", "c", "d"]
+    forms = [
+        array,
+        torch.from_numpy(array),
+        pandas.DataFrame(array, columns=names),
+        polars.DataFrame(array, schema=names),
+        Batch.of(array),
+        TensorDataset(torch.from_numpy(array)),
+        Rows(),
+    ]
+    for form in forms:
+        batch = as_batch(pair, form)
+        assert torch.equal(batch.x, torch.from_numpy(array).float())
+    bad = pandas.DataFrame(array, columns=names)
+    bad.loc[3, "c"] = np.nan
+    with pytest.raises(ValueError, match="row 3, column 'c'"):
+        as_batch(pair, bad)
+    words = pandas.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"], "c": [0, 0], "d": [0, 0]})
+    with pytest.raises(ValueError, match="row 0, column 'b': expected a number, got 'x'"):
+        as_batch(pair, words)
+
+
+def test_memory_is_bounded_by_chunks_not_by_draws_times_rows():
+    """predict and log_likelihood give the same numbers whatever the size of a piece of work."""
+    from inference import posterior as module
+
+    pair = Coded().double()
+    batch = as_batch(pair, torch.randn(50, 4))
+    whole = inference.log_likelihood(pair, inference.draw(pair, batch, 7), batch, particles=2000)
+    budget = module.BUDGET
+    try:
+        module.BUDGET = 64
+        pieces = list(module.pieces(100, 10))
+        assert max(p.stop - p.start for p in pieces) == 6
+        assert pieces[-1].stop == 100
+        small = inference.log_likelihood(pair, inference.draw(pair, batch, 7), batch, particles=2000)
+    finally:
+        module.BUDGET = budget
+    assert float((whole - small).abs().max()) < 0.5  # other random draws, the same quantity
+    assert isinstance(choose(pair, batch), Objective)

@@ -1,0 +1,1 @@
+"""Regressions: covariates in, a response with its uncertainty out."""
