@@ -152,6 +152,8 @@ def _density(site: Any, shape: tuple[int, ...], plate_scale: float) -> Tensor:
     """The log density of a site without the plate's scale: (S?, B) of a local, (S?,) of a global one."""
     scale = site["scale"] / plate_scale if is_local(site) else site["scale"]
     value: Tensor = scale_and_mask(site["unscaled_log_prob"], scale, site["mask"])
+    if value.ndim > len(shape):  # an enumerated latent with one category leaves a dim of size 1
+        value = value.reshape(value.shape[-len(shape) :])
     if is_local(site):
         return value.expand(shape)
     # A global site may stand in other plates at dim -1: sum them, keep the particles.

@@ -14,11 +14,12 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.data import as_batch, check_sites, chunks
 from inference.objective import run
-from zoo.base import FIELDS, Batch, ModelGuide, is_local, sample_sites
+from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
 BUDGET = 2**22  # numbers held by one piece of work (draws x rows x event)
 
@@ -71,6 +72,14 @@ class Posterior:
         keep = torch.linspace(0, self.size - 1, min(draws, self.size)).round().long()
         kept, stats = ({n: v[:, keep.to(v.device)] for n, v in values.items()} for values in (self.draws, self.stats))
         return replace(self, draws=kept, stats=stats, size=len(keep))
+
+
+class _Redraw(Messenger):
+    """Draws observed sites anew. Their data may stay in the batch, for their shape; deterministic sites stay too."""
+
+    def _pyro_sample(self, message: Any) -> None:
+        if message["is_observed"] and not message["infer"].get("_deterministic"):
+            message["is_observed"], message["value"], message["done"] = False, None, False
 
 
 @contextmanager
@@ -210,13 +219,13 @@ def _count(values: Mapping[str, Tensor]) -> int:
 def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) -> Posterior:
     """Draws of the latents from the prior, for `data` (their number and covariates) or for a number of rows."""
     _check_count("draws", draws)
-    batch = _blank(pair, data)
+    batch = _rows(pair, data)
     sites = {name: site for name, site in pair.sites(check_sites(pair)).items() if not site.observed}
     kept: dict[str, list[Tensor]] = {}
     with quietly(seed):
         for piece in pieces(draws, work(batch)):
             count = piece.stop - piece.start
-            trace = vectorised(pair.model, batch, count, {}, frozenset())
+            trace = vectorised(_Redraw()(pair.model), batch, count, {}, frozenset())
             for name, site in sites.items():
                 value = trace.nodes[name]["value"]
                 lead = (count, batch.size) if site.local else (count, 1)
@@ -245,7 +254,7 @@ def predict(
         ValueError: the posterior holds local latents of another number of rows.
     """
     posterior = posterior if draws is None else posterior.thin(draws)
-    batch = _blank(pair, data)
+    batch = _rows(pair, data)
     for name in posterior.local:
         if posterior[name].shape[2] != batch.size:
             raise ValueError(
@@ -256,11 +265,12 @@ def predict(
     values = posterior.flat()
     total = posterior.chains * posterior.size
     kept: dict[str, Tensor] = {}
+    model = _Redraw()(pair.model)
     with quietly(seed):
         for rows, part in chunks(batch, rows_at_once(batch)):
             for piece in pieces(total, work(part)):
                 here = {n: v[piece][:, rows] if n in posterior.local else v[piece] for n, v in values.items()}
-                trace = vectorised(pair.model, part, piece.stop - piece.start, here, posterior.local)
+                trace = vectorised(model, part, piece.stop - piece.start, here, posterior.local)
                 for name in observed:
                     value = trace.nodes[name]["value"]
                     value = value.expand(piece.stop - piece.start, part.size, *value.shape[2:])
@@ -270,13 +280,11 @@ def predict(
     return {name: value.unflatten(0, (posterior.chains, posterior.size)) for name, value in kept.items()}
 
 
-def _blank(pair: ModelGuide, data: Any) -> Batch:
-    """The batch with everything that the model observes taken out, so that it is generated."""
+def _rows(pair: ModelGuide, data: Any) -> Batch:
+    """The rows to generate: those of the data, or a number of new ones."""
     if isinstance(data, int) and not isinstance(data, bool):
         _check_count("number of rows", data)
         with torch.random.fork_rng():
-            batch = pair.inputs(data)
-        return batch.to(pair.device, pair.dtype)
+            return pair.inputs(data).to(pair.device, pair.dtype)
     batch = as_batch(pair, data, complete=False)
-    observed = {name for name, site in pair.sites(check_sites(pair)).items() if site.observed}
-    return batch.but(total=batch.size, **dict.fromkeys(observed.intersection(FIELDS)))
+    return batch.but(total=batch.size)

@@ -30,17 +30,20 @@ class BoundCall(nn.Module):
 def bound_and_gradients(
     pair: ModelGuide, objective: Objective, total: int
 ) -> Callable[..., tuple[Tensor, list[Tensor]]]:
-    """A function (parameters, fields, kl_weight) -> (loss per observation, gradients) with nothing else in it.
+    """A function (parameters, buffers, fields, kl_weight) -> (loss per observation, gradients), nothing else in it.
 
-    `parameters` maps names to tensors, `fields` are those of a `Batch` of the `total` observations. It reads and
-    writes no state, so `compiled.Traced` can record it.
+    `parameters` and `buffers` map names to tensors, `fields` are those of a `Batch` of the `total` observations. It
+    reads and writes no state, so `compiled.Traced` can record it.
     """
     call = BoundCall(pair, objective)
 
-    def function(parameters: dict[str, Tensor], fields: dict[str, Tensor], kl_weight: Tensor) -> Any:
+    def function(
+        parameters: dict[str, Tensor], buffers: dict[str, Tensor], fields: dict[str, Tensor], kl_weight: Tensor
+    ) -> Any:
         leaves = {f"pair.{name}": value.detach().requires_grad_() for name, value in parameters.items()}
         batch = Batch(len(next(iter(fields.values()))), total, **fields)
-        loss = functional_call(call, leaves, (batch, kl_weight))
+        constants = {f"pair.{name}": value for name, value in buffers.items()}
+        loss = functional_call(call, {**leaves, **constants}, (batch, kl_weight))
         gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         return loss, [
             torch.zeros_like(leaf) if gradient is None else gradient
@@ -56,6 +59,7 @@ class Stepper:
     def __init__(self, pair: ModelGuide, objective: Objective, mode: str, fallback: bool) -> None:
         self.pair, self.objective, self.mode, self.fallback = pair, objective, mode, fallback
         self.parameters = {name: p for name, p in pair.named_parameters() if p.requires_grad}
+        self.buffers = dict(pair.named_buffers())
         self._traced: dict[int, Traced] = {}
 
     @property
@@ -69,8 +73,9 @@ class Stepper:
             return self.plain(batch, kl_weight)
         if batch.total not in self._traced:
             self._traced[batch.total] = Traced(bound_and_gradients(self.pair, self.objective, batch.total))
+        traced = self._traced[batch.total]
         try:
-            return self._traced[batch.total](self.parameters, batch.fields(), kl_weight)  # type: ignore[no-any-return]
+            return traced(self.parameters, self.buffers, batch.fields(), kl_weight)  # type: ignore[no-any-return]
         except (TraceError, UnsupportedGuide) as error:
             if not self.fallback:
                 raise

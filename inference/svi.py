@@ -16,14 +16,14 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor, nn
-from torch.func import functional_call
 from tqdm.auto import tqdm
 
 import zoo
+from inference import curvature
 from inference import data as data_module
 from inference.objective import Bound, Objective, choose, run
 from inference.schedule import Averaging, Convergence, EarlyStopping, learning_rate
-from inference.step import BoundCall, Stepper
+from inference.step import Stepper
 from zoo import guides
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
@@ -143,10 +143,10 @@ def fit(
         pair.to(_device(device))
         train, held_out = _split(pair, data, validation, seed)
         size = min(batch_size or (train.size if train.size <= _FULL_BATCH else _MINIBATCH), train.size)
-        _start(pair, train, initialise)
         chosen = choose(pair, train.select(slice(0, min(2, train.size))), objective, particles, free_bits)
         if objective == "iwae" and chosen.has_globals and size < train.size:
             raise ValueError("iwae with global latents weighs whole data sets: pass batch_size=len(data)")
+        placed = _start(pair, train, chosen, initialise)
         if steps is None and epochs is not None:
             steps = max(1, math.ceil(epochs * train.size / size))
         loop = _Loop(pair, train, held_out, chosen, size, steps or max_steps, known=steps is not None)
@@ -154,12 +154,13 @@ def fit(
         loop.schedule = schedule if schedule != "auto" else ("cosine" if steps is not None else "plateau")
         loop.clip, loop.anneal, loop.average = clip, anneal, average
         loop.stopping = EarlyStopping(patience, tolerance)
-        loop.convergence = Convergence(tolerance)
+        loop.convergence = Convergence(tolerance, stages=3 if placed else 4)
+        loop.placed = placed
         loop.callbacks, loop.progress = callbacks, progress
         loop.stepper = Stepper(pair, chosen, _mode(compile, steps or max_steps), fallback=compile == "auto")
         reason = loop.run(torch.Generator().manual_seed(seed))
         if isinstance(pair._modules.get("auto"), guides.AutoLaplace):
-            _curve(pair, train, chosen)
+            curvature.curve(pair, train, chosen)
     result = Fit(
         losses=np.array(loop.losses),
         steps=len(loop.losses),
@@ -239,8 +240,11 @@ def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> t
     return replace(kept, total=kept.size), replace(held_out, total=held_out.size)
 
 
-def _start(pair: ModelGuide, batch: Batch, initialise: bool | None) -> None:
-    """Move global latents to where the data suggest, and undo an earlier Laplace curvature."""
+def _start(pair: ModelGuide, batch: Batch, objective: Objective, initialise: bool | None) -> bool:
+    """Move global latents to where the data suggest, and undo an earlier Laplace curvature.
+
+    Returns whether the guide's widths suit the posterior already.
+    """
     auto = pair._modules.get("auto")
     if isinstance(auto, guides.AutoLaplace):
         auto.curve(None)
@@ -249,6 +253,10 @@ def _start(pair: ModelGuide, batch: Batch, initialise: bool | None) -> None:
             values = pair.initial(batch)
             if auto is not None and values:
                 guides.start(pair, batch.select(slice(0, min(2, batch.size))), values)
+            return curvature.set_widths(
+                pair, batch, replace(objective, bound="elbo", particles=1, free_bits=0.0), values
+            )
+    return True
 
 
 def _amortised(pair: ModelGuide) -> bool:
@@ -275,6 +283,7 @@ class _Loop:
     optimiser: torch.optim.Optimizer
     averaging: Averaging
     average_from: int
+    placed: bool
 
     def __init__(
         self,
@@ -340,6 +349,8 @@ class _Loop:
             self.averaging.add()
         if any([callback(step, loss, self.pair) for callback in self.callbacks]):  # noqa: C419 - call every one
             return "stopped by a callback"
+        if self.known and not self.placed and step == self.limit // 3:
+            self._standardise()
         return self._validate(step, parameters) or self._converged(step, loss)
 
     def _validate(self, step: int, parameters: Sequence[nn.Parameter]) -> str | None:
@@ -355,9 +366,20 @@ class _Loop:
         if self.schedule != "plateau" or step < self.anneal:
             return None
         if self.convergence.update(loss):
-            self.decay *= 0.3
+            # The first loss that stands still may only say that steps are too long for a narrow posterior.
+            self.decay *= 0.3 if self.placed else 1.0
+            self._standardise()
             self.average_from = step if self.convergence.last else self.limit
         return "the ELBO has converged" if self.convergence.done else None
+
+    def _standardise(self) -> None:
+        """Let the guide's own widths set the length of steps from here on; the guide stays what it is."""
+        self.placed = True
+        auto = self.pair._modules.get("auto")
+        if isinstance(auto, guides.Standardised):
+            auto.standardise()
+            for parameter in auto.parameters():
+                self.optimiser.state.pop(parameter, None)
 
     def _batch(self, rows: Iterator[Tensor]) -> Batch:
         if self.size == self.train.size:
@@ -410,37 +432,6 @@ def _offender(pair: ModelGuide, batch: Batch) -> str:
                         return f"{what} of {where} site '{name}'{row} is not finite"
     names = [name for name, p in pair.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
     return f"the gradient of {', '.join(names) or 'the loss'} is not finite though every site's log density is"
-
-
-def _curve(pair: ModelGuide, batch: Batch, objective: Objective) -> None:
-    """From where Adam stopped to the mode (L-BFGS), then the curvature there, for the Laplace guide."""
-    call = BoundCall(pair, objective)
-    one = torch.ones((), dtype=pair.dtype, device=pair.device)
-
-    def negative_log_joint(loc: Tensor) -> Tensor:
-        leaves = {"pair.auto.loc": loc}
-        parts = [
-            (piece.size, functional_call(call, leaves, (piece, one))) for _, piece in data_module.chunks(batch, 4096)
-        ]
-        return torch.stack([size * loss for size, loss in parts]).sum() * (batch.total / batch.size)
-
-    auto = pair.auto
-    loc = auto.loc.detach().clone().requires_grad_()
-    search = torch.optim.LBFGS([loc], max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        search.zero_grad()
-        value = negative_log_joint(loc)
-        value.backward()
-        return value
-
-    with torch.enable_grad(), pyro.validation_enabled(False):
-        search.step(closure)
-        mode = loc.detach() if torch.isfinite(loc).all() else auto.loc.detach()
-        hessian = torch.autograd.functional.hessian(negative_log_joint, mode.clone())
-    with torch.no_grad():
-        auto.loc.copy_(mode)
-    auto.curve(hessian)
 
 
 def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:

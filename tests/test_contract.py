@@ -19,7 +19,7 @@ FLOORS = [
     {"compiled", "arviz_shim", "schedule"},
     {"data", "objective"},
     {"step", "posterior"},
-    {"likelihood", "plots", "sequences"},
+    {"curvature", "likelihood", "plots", "sequences"},
     {"svi", "diagnostics", "export"},
     {"run_folder", "demo"},
     {"cli"},

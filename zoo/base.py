@@ -109,10 +109,12 @@ class ModelGuide(PyroModule):
 
     @torch.no_grad()
     def sites(self, batch: Batch | None = None) -> dict[str, Site]:
-        """The sample sites of the model, from one traced run; on two simulated observations when no batch is given."""
-        batch = self.simulate(2)[0] if batch is None else batch
-        with poutine.block(), poutine.trace() as recorder:
-            self.model(batch)
+        """The sample sites of the model, from one traced run; on two simulated observations when no batch is given.
+
+        The caller's random state is left as it was.
+        """
+        with torch.random.fork_rng(), poutine.block(), poutine.trace() as recorder:
+            self.model(self.simulate(2)[0] if batch is None else batch)
         return {
             name: Site(
                 name,

@@ -17,10 +17,10 @@ from pyro import poutine
 from pyro.infer.autoguide import (
     AutoContinuous,
     AutoDelta,
+    AutoDiagonalNormal,
     AutoGuide,
     AutoLowRankMultivariateNormal,
     AutoMultivariateNormal,
-    AutoNormal,
     init_to_median,
     init_to_value,
 )
@@ -31,7 +31,94 @@ from zoo.batch import is_local
 if TYPE_CHECKING:
     from zoo.base import Batch, ModelGuide
 
+WIDTH = 0.1  # standard deviation that Gaussian guides start from, in standardised space
+
 Family = Literal["normal", "multivariate", "lowrank", "laplace", "delta"]
+
+
+class Standardised(AutoContinuous):
+    """A Gaussian guide over a standardised latent: unconstrained latent = centre + unit * latent.
+
+    The optimiser moves every location by about the same amount a step. Once `unit` is set so that the posterior has
+    width `WIDTH` in every direction of the standardised space, that amount suits posteriors of any width.
+    """
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        super()._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.register_buffer("centre", self.loc.detach().clone())
+        self.register_buffer("unit", self._unit_of(torch.ones_like(self.centre)))
+        with torch.no_grad():
+            self.loc.zero_()
+
+    def _unit_of(self, width: Tensor) -> Tensor:
+        """The unit that stands for independent latents of these widths, (P,)."""
+        return width
+
+    def _unit_now(self) -> Tensor:
+        """The unit in which the present guide would have width 1."""
+        return self.unit * self._scale()
+
+    def _scale(self) -> Tensor:
+        scale: Any = self.scale
+        return scale  # type: ignore[no-any-return]
+
+    def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        posterior = self.get_posterior()  # type: ignore[no-untyped-call]
+        return posterior.mean, posterior.stddev
+
+    @torch.no_grad()
+    def standardise(self, width: Tensor | None = None, tril: Tensor | None = None) -> None:
+        """Set `unit` so that the latent has width `WIDTH`. The distribution stays, unless another is given.
+
+        Args:
+            width: standard deviations to take on, (P,).
+            tril: Cholesky factor of the covariance to take on where the family can, (P, P).
+        """
+        loc, _ = self._loc_scale()
+        unit = self._unit_now() if width is None else self._unit_of(width)
+        self.unit.copy_((tril if tril is not None and self.unit.ndim == 2 else unit) / WIDTH)
+        self.centre.copy_(loc)
+        self.loc.zero_()
+        setattr(self, "scale", torch.full_like(loc, WIDTH))  # noqa: B010 - a PyroParam takes a tensor
+
+
+class Normal(Standardised, AutoDiagonalNormal):
+    """Factorised Gaussian."""
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+        """Normal over the unconstrained latents, (P,)."""
+        return dist.Normal(self.centre + self.unit * self.loc, self.unit * self.scale).to_event(1)
+
+
+class Multivariate(Standardised, AutoMultivariateNormal):
+    """Gaussian of any covariance."""
+
+    def _unit_of(self, width: Tensor) -> Tensor:
+        return width.diag_embed()
+
+    def _unit_now(self) -> Tensor:
+        tril: Any = self.scale_tril
+        unit: Tensor = self.unit @ (self._scale().unsqueeze(-1) * tril)
+        return unit
+
+    def standardise(self, width: Tensor | None = None, tril: Tensor | None = None) -> None:
+        """See `Standardised.standardise`; correlations go into `unit` too."""
+        super().standardise(width, tril)
+        setattr(self, "scale_tril", torch.eye(len(self.loc)).to(self.loc))  # noqa: B010 - a PyroParam takes a tensor
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+        """Multivariate normal over the unconstrained latents, (P,)."""
+        return dist.MultivariateNormal(self.centre + self.unit @ self.loc, scale_tril=self._unit_now())
+
+
+class LowRank(Standardised, AutoLowRankMultivariateNormal):
+    """Gaussian whose covariance is diagonal plus low rank, sqrt(P)."""
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+        """Low-rank multivariate normal over the unconstrained latents, (P,)."""
+        scale = self._unit_now()
+        loc = self.centre + self.unit * self.loc
+        return dist.LowRankMultivariateNormal(loc, self.cov_factor * scale.unsqueeze(-1), scale.square())
 
 
 class AutoLaplace(AutoContinuous):
@@ -83,9 +170,9 @@ class AutoLaplace(AutoContinuous):
 
 
 _FAMILIES: dict[str, Callable[..., AutoGuide]] = {
-    "normal": AutoNormal,
-    "multivariate": AutoMultivariateNormal,
-    "lowrank": AutoLowRankMultivariateNormal,
+    "normal": Normal,
+    "multivariate": Multivariate,
+    "lowrank": LowRank,
     "laplace": AutoLaplace,
     "delta": AutoDelta,
 }

@@ -54,7 +54,7 @@ class PolynomialRegression(ModelGuide):
         guide: automatic guide over coefficients and variance.
     """
 
-    dims: ClassVar[dict[str, tuple[str, ...]]] = {"coefficients": ("term",)}
+    dims: ClassVar[dict[str, tuple[str, ...]]] = {"x": ("feature",), "coefficients": ("term",)}
 
     def __init__(
         self,

@@ -1,0 +1,175 @@
+"""gaussian_autoencoder against probabilistic PCA in closed form and factor analysis by EM."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits, load_wine
+from sklearn.decomposition import FactorAnalysis
+
+import inference
+import zoo
+from inference.objective import choose, run
+from zoo.base import Batch
+
+
+def wine():
+    x = load_wine().data
+    return (x - x.mean(0)) / x.std(0)
+
+
+def digits():
+    return load_digits().data
+
+
+def varying_digits():
+    """Standardised, without the 3 constant pixels: there factor analysis has no maximum."""
+    x = digits()
+    x = x[:, x.std(0) > 0]
+    return (x - x.mean(0)) / x.std(0)
+
+
+def ppca(x, latent):
+    """Maximum log-likelihood per observation, W and psi: Tipping & Bishop 1999, equations 7 to 9."""
+    features = x.shape[1]
+    values, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    noise = values[latent:].mean()
+    weight = vectors[:, :latent] * np.sqrt(values[:latent] - noise)
+    logdet = np.log(values[:latent]).sum() + (features - latent) * np.log(noise)
+    return -0.5 * (features * np.log(2 * np.pi) + logdet + features), weight, np.sqrt(noise)
+
+
+def marginal(pair, x):
+    """log p(x_n) under the pair's own W, mu, psi, (N,)."""
+    covariance = pair.weight @ pair.weight.mT + torch.diag(pair.scale.expand(x.shape[1]) ** 2)
+    return torch.distributions.MultivariateNormal(pair.loc, covariance).log_prob(x)
+
+
+def exact_elbo(pair, x):
+    """The ELBO of each observation with the expectation over z done by hand, (N,)."""
+    weight, loc, scale, tril = pair.weight, pair.loc, pair.scale.expand(x.shape[1]), pair.scale_tril
+    mean = ((x - loc) / scale) @ pair.encoder.mT
+    residual = (x - loc - mean @ weight.mT) / scale
+    spread = (weight / scale[:, None] @ tril).square().sum()
+    fit = -0.5 * (x.shape[1] * math.log(2 * math.pi) + residual.square().sum(-1) + spread) - scale.log().sum()
+    divergence = 0.5 * (tril.square().sum() + mean.square().sum(-1) - len(tril)) - tril.diagonal().log().sum()
+    return fit - divergence
+
+
+def fitted(x, latent, noise, **options):
+    pair = zoo.create("gaussian_autoencoder", features=x.shape[1], latent=latent, noise=noise).double()
+    inference.fit(pair, x, progress=False, **options)
+    x = torch.as_tensor(x)
+    with torch.no_grad():
+        return pair, exact_elbo(pair, x).mean().item(), marginal(pair, x).mean().item()
+
+
+def check_reached(elbo, own, best):
+    """Each bound holds exactly, since nothing here is sampled; the ELBO is within 0.5 % of the best there is."""
+    rounding = 1e-9 * abs(best)
+    assert elbo <= own + rounding
+    assert own <= best + rounding
+    assert elbo >= best - 0.005 * abs(best)
+
+
+@pytest.mark.parametrize(
+    ("data", "latent", "options"),
+    [
+        pytest.param(wine, 2, {"steps": 400, "lr": 0.05}, id="wine"),
+        pytest.param(digits, 10, {"steps": 1000, "lr": 0.1}, id="digits"),
+    ],
+)
+def test_reaches_ppca(data, latent, options):
+    x = data()
+    best, weight, _ = ppca(x, latent)
+    pair, elbo, own = fitted(x, latent, "isotropic", **options)
+    check_reached(elbo, own, best)
+    # The columns of W span the principal subspace: squared cosines of the principal angles.
+    bases = [np.linalg.qr(w)[0] for w in (weight, pair.weight.detach().numpy())]
+    assert (np.linalg.svd(bases[0].T @ bases[1])[1] ** 2).mean() > 0.98
+
+
+@pytest.mark.parametrize(
+    ("data", "latent", "options"),
+    [
+        pytest.param(wine, 3, {"steps": 500, "lr": 0.05}, id="wine"),
+        # All rows at once: in a minibatch without the one row where a rare pixel is lit, that pixel is constant.
+        pytest.param(varying_digits, 5, {"steps": 300, "lr": 0.1, "batch_size": 1797}, id="digits"),
+    ],
+)
+def test_reaches_factor_analysis(data, latent, options):
+    x = data()
+    best = FactorAnalysis(latent, svd_method="lapack", tol=1e-9, max_iter=5000).fit(x).score(x)
+    _, elbo, own = fitted(x, latent, "per_feature", **options)
+    check_reached(elbo, own, best + 1e-6 * abs(best))  # EM stops short of the maximum by its tolerance
+
+
+def at_the_maximum(x, latent):
+    """The pair with the closed-form optimum, and the exact posterior as its guide."""
+    best, weight, scale = ppca(x, latent)
+    pair = zoo.create("gaussian_autoencoder", features=x.shape[1], latent=latent).double()
+    loading = torch.as_tensor(weight / scale)
+    covariance = (torch.eye(latent) + loading.mT @ loading).inverse()
+    with torch.no_grad():
+        pair.scale = torch.full((1,), scale, dtype=torch.float64)
+        pair.offset.copy_(torch.as_tensor(x.mean(0) / scale))
+        pair.loading.copy_(loading)
+        pair.encoder.copy_(covariance @ loading.mT)
+        pair.scale_tril = torch.linalg.cholesky(covariance)
+    return pair, best
+
+
+@pytest.mark.parametrize("data", [wine, digits])
+def test_the_guide_holds_the_posterior(data):
+    x = data()
+    pair, best = at_the_maximum(x, 4)
+    weights = run(pair, Batch(len(x), len(x), x=torch.as_tensor(x)), particles=3).log_weight
+    # p(x, z) / q(z | x) is p(x) whatever z was drawn.
+    torch.testing.assert_close(weights, marginal(pair, torch.as_tensor(x)).expand(3, -1), rtol=1e-9, atol=1e-9)
+    assert weights.mean().item() == pytest.approx(best, rel=1e-9)
+
+
+@pytest.mark.parametrize("noise", ["isotropic", "per_feature"])
+def test_a_new_guide_is_the_posterior_of_a_new_model(noise):
+    pair = zoo.create("gaussian_autoencoder", features=7, latent=3, noise=noise).double()
+    batch, _ = pair.simulate(20)
+    weights = run(pair, batch, particles=2).log_weight
+    torch.testing.assert_close(weights, marginal(pair, batch.x).expand(2, -1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("noise", ["isotropic", "per_feature"])
+def test_exact_elbo_is_the_mean_of_the_sampled_one(noise):
+    """The ELBO by hand, which the tests above trust, is what the pair's model and guide define."""
+    x = torch.as_tensor(wine())[:20]
+    pair = zoo.create("gaussian_autoencoder", features=13, latent=3, noise=noise).double()
+    with torch.no_grad():
+        for parameter in pair.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        batch = Batch(20, 20, x=x)
+        exact = exact_elbo(pair, x).mean().item()
+        sampled = [run(pair, batch, particles=4000, analytic=analytic).log_weight.mean(1) for analytic in (True, False)]
+    for draws in sampled:
+        error = draws.std().item() / math.sqrt(len(draws))
+        assert abs(draws.mean().item() - exact) < 4 * error
+        assert error < 0.01 * abs(exact)
+
+
+def test_a_constant_feature_leaves_the_loss_finite():
+    """The likelihood rises without end as psi falls; psi stops above zero before 0 / 0 does harm."""
+    pair = zoo.create("gaussian_autoencoder", noise="per_feature")
+    with torch.no_grad():
+        pair.scale_unconstrained.fill_(-300.0)
+    batch = Batch(4, 4, x=torch.zeros(4, 5))
+    loss = choose(pair, batch).loss(pair, batch)
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, list(pair.parameters())))
+
+
+def test_guide_needs_observations():
+    pair = zoo.create("gaussian_autoencoder")
+    with pytest.raises(ValueError, match="needs the observations"):
+        pair.guide(Batch(3, 3))

@@ -1,0 +1,446 @@
+"""The hidden Markov chain against enumeration, hmmlearn, published maxima and posteriordb."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from hmmlearn import hmm as hmmlearn
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import constraints
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import zoo
+from inference.data import as_batch
+from inference.diagnostics import khat
+from inference.posterior import Posterior, draw
+from inference.sequences import forecast, smooth, viterbi
+from inference.svi import fit
+from zoo import datasets
+from zoo.base import Batch, ModelGuide
+from zoo.sequences.chain import HiddenMarkovChain
+from zoo.sequences.hmm import HMM, stationary
+
+REFERENCE = Path(os.environ.get("ZOO_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
+KINDS = ("normal", "diag", "full", "poisson", "categorical")
+MISSING = torch.nan
+
+
+def make(kind: str, K: int = 3, D: int = 2, seed: int = 0) -> tuple[Tensor, Tensor, dist.TorchDistribution]:
+    """Random initial logits, transition logits and emissions, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    tril = torch.linalg.cholesky(torch.eye(D, dtype=torch.float64) + (f := normal(K, D, D)) @ f.mT)
+    emission = {
+        "normal": lambda: dist.Normal(2 * normal(K), normal(K).exp()),
+        "diag": lambda: dist.Normal(2 * normal(K, D), normal(K, D).exp()).to_event(1),
+        "full": lambda: dist.MultivariateNormal(2 * normal(K, D), scale_tril=tril),
+        "poisson": lambda: dist.Poisson((normal(K) + 1).exp()),
+        "categorical": lambda: dist.Categorical(normal(K, 4).softmax(-1)),
+    }[kind]()
+    return normal(K), normal(K, K), emission
+
+
+def enumerate_paths(chain: HiddenMarkovChain, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """All K^length paths of one sequence, (P, length), and their log joint densities with x, one step at a time."""
+    pi, A = chain.initial_logits.log_softmax(-1), chain.transition_logits.log_softmax(-1)
+    paths = torch.tensor(list(itertools.product(range(chain.states), repeat=length)))
+    total = pi[paths[:, 0]]
+    for t in range(length):
+        if t:
+            total = total + A[paths[:, t - 1], paths[:, t]]
+        total = total + one_step(chain.emission, x[t])[paths[:, t]]
+    return paths, total
+
+
+def one_step(emission: dist.TorchDistribution, x: Tensor) -> Tensor:
+    """log p(x_t | k), (K,), of one step that may miss values."""
+    if isinstance(emission, torch.distributions.Independent):
+        seen = [d for d in range(len(x)) if not x[d].isnan()]
+        return sum(
+            (emission.base_dist.log_prob(x.nan_to_num())[:, d] for d in seen), torch.zeros(3, dtype=torch.float64)
+        )
+    return torch.zeros(3, dtype=torch.float64) if x.isnan().any() else emission.log_prob(x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_enumeration(kind: str) -> None:
+    T, lengths = 7, torch.tensor([7, 4, 1, 6])
+    initial, transition, emission = make(kind)
+    chain = HiddenMarkovChain(initial, transition, emission, T, lengths)
+    torch.manual_seed(1)
+    x = HiddenMarkovChain(initial, transition, emission, T).sample((4,)).double()
+    x[0, 2], x[1, 0], x[3, 5] = MISSING, MISSING, MISSING
+    if chain.event_dim == 2:
+        x[0, 4, 1], x[3, 1, 0] = MISSING, MISSING
+    x[1, 4:], x[2, 1:] = 0, MISSING  # past the end any valid value may stand, or none
+    log_prob, states, (path, best) = chain.log_prob(x), chain.smooth(x), chain.viterbi(x)
+    filtered, (_, pairs) = chain.filter(x), chain.expectations(x)
+    for n, length in enumerate(lengths.tolist()):
+        paths, joint = enumerate_paths(chain, x[n], length)
+        weight = joint.softmax(0)
+        torch.testing.assert_close(log_prob[n], joint.logsumexp(0), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(best[n], joint.max(), rtol=1e-9, atol=1e-9)
+        assert path[n].tolist() == [*paths[joint.argmax()].tolist(), *[-1] * (T - length)]
+        for t in range(length):
+            marginal = torch.stack([weight[paths[:, t] == k].sum() for k in range(3)])
+            torch.testing.assert_close(states[n, t], marginal, rtol=1e-9, atol=1e-9)
+        for t, i, j in itertools.product(range(length - 1), range(3), range(3)):
+            both = weight[(paths[:, t] == i) & (paths[:, t + 1] == j)].sum()
+            torch.testing.assert_close(pairs[n, t, i, j], both, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(filtered[n, length - 1], states[n, length - 1])
+    # a filtered step is the last smoothed step of the sequence cut there
+    cut = HiddenMarkovChain(initial, transition, emission, 3)
+    torch.testing.assert_close(filtered[0, 2], cut.smooth(x[0, :3])[-1])
+    ahead = states[1, 3] @ torch.linalg.matrix_power(transition.softmax(-1), 3)
+    torch.testing.assert_close(states[1, 6], ahead)  # past the end: predicted
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_equals_hmmlearn(kind: str) -> None:
+    initial, transition, emission = make(kind, seed=3)
+    lengths = torch.tensor([200, 150, 1, 77])
+    chain = HiddenMarkovChain(initial, transition, emission, 200, lengths)
+    torch.manual_seed(2)
+    x = chain.sample()
+    classes = {
+        "diag": lambda: hmmlearn.GaussianHMM(3, covariance_type="diag"),
+        "full": lambda: hmmlearn.GaussianHMM(3, covariance_type="full"),
+        "poisson": lambda: hmmlearn.PoissonHMM(3),
+        "categorical": lambda: hmmlearn.CategoricalHMM(3),
+    }
+    other: Any = classes[kind]()
+    other.startprob_, other.transmat_ = initial.softmax(-1).numpy(), transition.softmax(-1).numpy()
+    if kind == "diag":
+        other.means_, other.covars_ = emission.mean.numpy(), emission.variance.numpy()
+    elif kind == "full":
+        other.means_, other.covars_ = emission.mean.numpy(), emission.covariance_matrix.numpy()
+    elif kind == "poisson":
+        other.n_features, other.lambdas_ = 1, emission.rate.unsqueeze(-1).numpy()
+    else:
+        other.n_features, other.emissionprob_ = 4, emission.probs.numpy()
+    rows = torch.cat([x[n, :length].reshape(length, -1) for n, length in enumerate(lengths)]).numpy()
+    assert chain.log_prob(x).sum().item() == pytest.approx(other.score(rows, lengths.tolist()), rel=1e-8)
+    states = torch.cat([chain.smooth(x)[n, :length] for n, length in enumerate(lengths)]).numpy()
+    np.testing.assert_allclose(states, other.predict_proba(rows, lengths.tolist()), atol=1e-8)
+    path, best = chain.viterbi(x)
+    log_joint, decoded = other.decode(rows, lengths.tolist())
+    assert best.sum().item() == pytest.approx(log_joint, rel=1e-8)
+    np.testing.assert_array_equal(np.concatenate([path[n, :length] for n, length in enumerate(lengths)]), decoded)
+
+
+@pytest.mark.parametrize(("states", "truth"), [(1, 391.9189), (2, 342.3183), (3, 329.4603)])
+def test_reaches_the_published_maxima_on_earthquakes(states: int, truth: float) -> None:
+    """Zucchini, MacDonald & Langrock: Poisson emissions, stationary start."""
+    pair = HMM(states=states, emission="poisson", start="stationary").double()
+    batch = as_batch(pair, datasets.load("earthquakes"))
+    torch.manual_seed(0)
+    free = {name: value.log().requires_grad_() for name, value in pair.initial(batch).items()}
+    optimiser = torch.optim.LBFGS(free.values(), max_iter=300, tolerance_change=1e-12, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        values = {"transition": free["transition"].softmax(-1), "rates": free["rates"].exp()}
+        value = -pair.chain(values, 107, batch.lengths).log_prob(batch.x).sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    assert loss().item() == pytest.approx(truth, abs=1e-4)
+
+
+@pytest.mark.parametrize("K", [2, 3])
+def test_float32_gradient_over_ten_thousand_steps(K: int) -> None:
+    """In float32 the value and its gradient keep the digits that the inputs have."""
+    T = 10_000
+    initial, transition, emission = make("normal", K=K, seed=5)
+    transition = transition + 3 * torch.eye(K)
+    torch.manual_seed(4)
+    x = HiddenMarkovChain(initial, transition, emission, T).sample().float()
+    found = {}
+    for dtype in (torch.float64, torch.float32):
+        inputs = [p.float().to(dtype).requires_grad_() for p in (initial, transition, emission.loc, emission.scale)]
+        chain = HiddenMarkovChain(*inputs[:2], dist.Normal(*inputs[2:]), T)
+        value = chain.log_prob(x.to(dtype))
+        found[dtype] = value.double(), [g.double() for g in torch.autograd.grad(value, inputs)]
+    (exact, exact_gradient), (value, gradient) = found[torch.float64], found[torch.float32]
+    assert value.item() == pytest.approx(exact.item(), rel=1e-6)
+    for got, true in zip(gradient, exact_gradient, strict=True):
+        assert (got - true).norm() < 2e-4 * true.norm()
+
+
+def test_impossible_transitions_and_lost_states_keep_gradients_finite() -> None:
+    zero = -torch.inf
+    initial = torch.tensor([0.0, zero], requires_grad=True)
+    transition = torch.tensor([[0.0, 0.0], [zero, 0.0]], requires_grad=True)  # left to right
+    loc = torch.tensor([0.0, 8.0], requires_grad=True)
+    x = torch.tensor([0.1, 9.0, 30.0, -0.1, 0.2, MISSING, -20.0, 0.0])  # outliers, and then back in state 0
+    chain = HiddenMarkovChain(initial, transition, dist.Normal(loc, torch.ones(2)), len(x))
+    value = chain.log_prob(x)
+    exact = HiddenMarkovChain(
+        initial.double(), transition.double(), dist.Normal(loc.double(), torch.ones(2).double()), len(x)
+    )
+    joint = torch.stack(  # the switch to state 1 comes at step s, or never
+        [exact.emission_log_probs(x.double())[:s, 0].sum() + exact.emission_log_probs(x.double())[s:, 1].sum()
+         - min(s, len(x) - 1) * np.log(2) for s in range(1, len(x) + 1)]
+    )  # fmt: skip
+    assert value.item() == pytest.approx(joint.logsumexp(0).item(), rel=1e-6)
+    for gradient in torch.autograd.grad(value, (initial, transition, loc)):
+        assert torch.isfinite(gradient).all()
+    stuck = HiddenMarkovChain(
+        initial, torch.tensor([[zero, 0.0], [0.0, zero]]), dist.Categorical(logits=torch.eye(2).log()), 3
+    )
+    assert stuck.log_prob(torch.tensor([[0, 1, 0], [0, 0, 1]])).tolist() == [0.0, zero]
+
+
+def test_traced_gradient_equals_eager() -> None:
+    initial, transition, emission = make("diag")
+
+    def gradient(initial: Tensor, transition: Tensor, loc: Tensor, x: Tensor, lengths: Tensor) -> list[Tensor]:
+        inputs = [p.detach().requires_grad_() for p in (initial, transition, loc)]
+        chain = HiddenMarkovChain(*inputs[:2], dist.Normal(inputs[2], torch.ones_like(loc)).to_event(1), 13, lengths)
+        value = chain.log_prob(x).sum()
+        return [value, *torch.autograd.grad(value, inputs)]
+
+    def arguments(seed: int) -> tuple[Tensor, ...]:
+        torch.manual_seed(seed)
+        x = torch.randn(5, 13, 2, dtype=torch.float64)
+        x[torch.rand(x.shape) < 0.2] = MISSING
+        return initial, transition, emission.mean, x, torch.randint(1, 14, (5,))
+
+    with pyro.validation_enabled(False):
+        graph = make_fx(gradient)(*arguments(0))
+        for seed in (0, 1):  # other missing cells and lengths: nothing is baked in
+            for got, true in zip(graph(*arguments(seed)), gradient(*arguments(seed)), strict=True):
+                torch.testing.assert_close(got, true, rtol=1e-12, atol=1e-12)
+                assert torch.isfinite(got).all()
+
+
+CONFIGS = [
+    {"features": 2},
+    {"features": 2, "covariance": "full", "states": 3},
+    {"emission": "poisson", "start": "stationary"},
+    {"emission": "categorical", "categories": 4},
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_many_draws_at_once_equal_a_loop(config: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    pair = HMM(steps=9, **config).double()
+    batch = as_batch(pair, pair.simulate(5)[0])
+    draws = [pair.simulate(1)[1] for _ in range(4)]
+    stacked = {name: torch.stack([d[name] for d in draws]).unsqueeze(1) for name in draws[0]}
+    with pyro.plate("draws", 4, dim=-2), poutine.condition(data=stacked), poutine.trace() as recorder:
+        pair.model(batch)
+    recorder.trace.compute_log_prob()
+    site = recorder.trace.nodes["x"]
+    assert site["log_prob"].shape == (4, 5)
+    K = pair.states
+    for s, values in enumerate(draws):
+        chain = pair.chain(values, 9, batch.lengths)
+        torch.testing.assert_close(site["log_prob"][s], chain.log_prob(batch.x))
+        torch.testing.assert_close(site["fn"].smooth(batch.x)[s], chain.smooth(batch.x))
+        torch.testing.assert_close(site["fn"].viterbi(batch.x)[1][s], chain.viterbi(batch.x)[1])
+    assert site["fn"].sample().shape == (4, *batch.x.shape)
+    assert site["fn"].forecast(batch.x, 3).sample((2,)).shape == (2, 4, 5, 3, *batch.x.shape[2:])
+    assert site["fn"].smooth(batch.x).shape == (4, 5, 9, K)
+
+
+def test_samples_have_the_exact_moments() -> None:
+    """Mean of each step, and of the product of neighbours, by matrix products; z-scores of 200,000 draws."""
+    initial, transition, emission = make("normal")
+    torch.manual_seed(0)
+    x = HiddenMarkovChain(initial, transition, emission, 4).expand((2,)).sample((100_000,)).flatten(0, 1)
+    pi, A = initial.softmax(-1), transition.softmax(-1)
+    for t in range(4):
+        states = pi @ torch.linalg.matrix_power(A, t)
+        check = [(x[:, t], states @ emission.mean)]
+        if t < 3:
+            check.append((x[:, t] * x[:, t + 1], (states * emission.mean) @ A @ emission.mean))
+        for got, true in check:
+            assert abs(got.mean() - true) < 4 * got.std() / len(got) ** 0.5
+
+
+def test_forecast_is_the_matrix_power() -> None:
+    initial, transition, emission = make("normal", seed=2)
+    lengths = torch.tensor([3, 6])
+    chain = HiddenMarkovChain(initial, transition, emission, 6, lengths)
+    torch.manual_seed(0)
+    x = chain.sample()
+    ahead = chain.forecast(x, 5)
+    draws = ahead.sample((40_000,))
+    for n, length in enumerate(lengths.tolist()):
+        last = HiddenMarkovChain(initial, transition, emission, length).filter(x[n, :length])[-1]
+        for h in range(5):
+            states = last @ torch.linalg.matrix_power(transition.softmax(-1), h + 1)
+            assert abs(draws[:, n, h].mean() - states @ emission.mean) < 4 * draws[:, n, h].std() / 200
+    # and as a density: log p(x, future) - log p(x)
+    whole = HiddenMarkovChain(initial, transition, emission, 11).log_prob(torch.cat([x[1], draws[0, 1]]))
+    torch.testing.assert_close(ahead.log_prob(draws[0])[1], whole - chain.log_prob(x)[1])
+
+
+def test_support_takes_missing_values() -> None:
+    pair = HMM(emission="poisson")
+    x = torch.tensor([[1.0, 3.0, torch.nan], [2.0, -1.0, 0.5]])
+    with pytest.raises(ValueError, match=r"row 1, column 1: expected .*NaN.*, got -1"):
+        as_batch(pair, x)
+    with pytest.raises(ValueError, match=r"row 0, column 1: expected .*, got 4"):
+        as_batch(HMM(emission="categorical", categories=4), torch.tensor([[0, 4]]))
+    assert torch.isfinite(pair.sites(as_batch(pair, x[:1]))["x"].fn.log_prob(x[:1])).all()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"emission": "categorical", "covariance": "full"}, "covariance"),
+        ({"emission": "poisson", "features": 2}, "features"),
+        ({"states": 0}, "at least 1"),
+    ],
+)
+def test_refuses_arguments_that_do_not_fit(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        zoo.create("hmm", **config)
+
+
+def test_chain_refuses_shapes_that_do_not_fit() -> None:
+    two, three = torch.zeros(2), torch.zeros(3)
+    with pytest.raises(ValueError, match="emission's batch: expected one entry for each of 2 states"):
+        HiddenMarkovChain(two, torch.zeros(2, 2), dist.Normal(three, 1), 4)
+    with pytest.raises(ValueError, match="transition_logits"):
+        HiddenMarkovChain(two, torch.zeros(2, 3), dist.Normal(two, 1), 4)
+
+
+def test_stationary_distribution() -> None:
+    transition = torch.randn(5, 4, 4, dtype=torch.float64).softmax(-1)
+    pi = stationary(transition)
+    torch.testing.assert_close((pi.unsqueeze(-2) @ transition).squeeze(-2), pi)
+    torch.testing.assert_close(pi.sum(-1), torch.ones(5, dtype=torch.float64))
+
+
+TRUTHS = {
+    "gaussian": ({"features": 2}, lambda s: 10 + 4.0 * s.unsqueeze(-1) + 0.5 * torch.randn(*s.shape, 2)),
+    "full": ({"features": 2, "covariance": "full"}, lambda s: 4.0 * s.unsqueeze(-1) + torch.randn(*s.shape, 2)),
+    "poisson": ({"emission": "poisson"}, lambda s: torch.poisson(5.0 + 20 * s)),
+    "categorical": (
+        {"emission": "categorical", "categories": 6},
+        lambda s: 2 * s + torch.randint(0, 2, s.shape),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TRUTHS)
+def test_initial_values_find_separated_states(kind: str) -> None:
+    """Ragged sequences with a fifth of the steps missing: the initial values decode nearly every observed step."""
+    config, emit = TRUTHS[kind]
+    torch.manual_seed(0)
+    stay = torch.log(0.05 + 0.85 * torch.eye(3))
+    states = HiddenMarkovChain(torch.zeros(3), stay, dist.Delta(torch.arange(3.0)), 60).sample((8,)).long()
+    x = emit(states).double()
+    x[torch.rand(8, 60) < 0.2] = MISSING
+    pair = HMM(states=3, **config).double()
+    batch = as_batch(pair, Batch(8, 8, x=x, lengths=torch.tensor([60, 60, 50, 40, 30, 20, 10, 1])))
+    values = pair.initial(batch)
+    assert set(values) == set(pair.prior())
+    chain = pair.chain(values, 60, batch.lengths)
+    path, _ = chain.viterbi(batch.x)
+    seen = (path >= 0) & ~x.reshape(8, 60, -1).isnan().any(-1)
+    assert (path == states)[seen].double().mean() > 0.95
+
+
+def posterior_of(pair: ModelGuide, count: int) -> Posterior:
+    torch.manual_seed(0)
+    values = [pair.simulate(1)[1] for _ in range(count)]
+    return Posterior({name: torch.stack([v[name] for v in values])[None] for name in values[0]}, size=count)
+
+
+def test_sequence_tools_equal_a_loop_over_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = HMM(emission="poisson", steps=12).double()
+    posterior = posterior_of(pair, 5)
+    batch = as_batch(pair, pair.simulate(4)[0])
+    chains = [pair.chain({n: v[0, s] for n, v in posterior.draws.items()}, 12, batch.lengths) for s in range(5)]
+    states = torch.stack([chain.smooth(batch.x) for chain in chains])
+    for budget in (2**22, 12 * 8 * 3):  # all at once, and three pieces of work at a time
+        monkeypatch.setattr("inference.sequences.BUDGET", budget)
+        monkeypatch.setattr("inference.posterior.BUDGET", budget)
+        torch.testing.assert_close(smooth(pair, posterior, batch, mean=False)[0], states)
+        torch.testing.assert_close(smooth(pair, posterior, batch), states.mean(0))
+        paths = viterbi(pair, posterior, batch)
+        assert paths.shape == (1, 5, 4, 12)
+        assert all(torch.equal(paths[0, s], chain.viterbi(batch.x)[0]) for s, chain in enumerate(chains))
+        assert forecast(pair, posterior, batch, 6, draws=2).shape == (1, 2, 4, 6)
+    assert torch.equal(forecast(pair, posterior, batch, 6, seed=1), forecast(pair, posterior, batch, 6, seed=1))
+    with pytest.raises(ValueError, match="horizon"):
+        forecast(pair, posterior, batch, 0)
+    other = zoo.create("polynomial_regression")
+    with pytest.raises(ValueError, match="polynomial_regression has no hidden states at y"):
+        smooth(other, posterior_of(other, 2), other.simulate(3)[0])
+
+
+class OrderedNormal(dist.TorchDistribution):
+    """N(loc, 1) on 0 < m_1 < m_2 < ..., not normalised again, as posteriordb has it."""
+
+    arg_constraints = {}  # noqa: RUF012
+    support = constraints.independent(constraints.positive, 1)
+
+    def __init__(self, loc: Tensor) -> None:
+        self.loc = loc
+        super().__init__(torch.Size(), loc.shape)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        return torch.normal(self.loc.expand(*sample_shape, 2), 1).abs()
+
+    def log_prob(self, gaps: Tensor) -> Tensor:
+        """Of the gaps (m_1, m_2 - m_1): their Jacobian is one."""
+        return dist.Normal(self.loc, 1).log_prob(gaps.cumsum(-1)).sum(-1)
+
+
+class HMMExample(ModelGuide):
+    """posteriordb's hmm_example, with a uniform start (the posterior is the same, the evidence is K times smaller)."""
+
+    def __init__(self) -> None:
+        super().__init__("multivariate")
+        self.register_buffer("loc", torch.tensor([3.0, 10.0]))
+
+    def model(self, batch: Batch) -> Tensor:
+        theta = pyro.sample("theta", dist.Dirichlet(torch.ones_like(self.loc).expand(2, 2)).to_event(1))
+        mu = pyro.sample("gaps", OrderedNormal(self.loc)).cumsum(-1)
+        with batch.plate():
+            chain = HiddenMarkovChain(0 * self.loc, theta.log(), dist.Normal(mu, 1), 100)
+            return pyro.sample("x", chain, obs=batch.x)
+
+
+@pytest.mark.slow
+def test_posteriordb_hmm_example() -> None:
+    folder = REFERENCE / "posteriordb" / "hmm_example-hmm_example"
+    if not folder.exists():
+        pytest.skip(f"no reference data at {folder}")
+    reference = json.loads((folder / "reference_summary.json").read_text())
+    y = json.loads((folder / "data.json").read_text())["y"]
+    pair = HMMExample().double()
+    data = torch.tensor(y, dtype=torch.float64)[None]
+    fit(pair, data, steps=1500, particles=8, lr=0.02, seed=0, progress=False)
+    posterior = draw(pair, data, 4000)
+    theta, mu = posterior["theta"], posterior["gaps"].cumsum(-1)
+    for name, site, entries in (("theta1", theta[0, :, 0], 2), ("theta2", theta[0, :, 1], 2), ("mu", mu[0], 2)):
+        for i in range(entries):
+            true = reference["parameters"][f"{name}[{i + 1}]"]
+            assert abs(site[:, i].mean() - true["mean"]) < 0.25 * true["sd"], name
+            assert 0.8 < site[:, i].std() / true["sd"] < 1.2, name
+    weight = posterior.stats["log_p"] - posterior.stats["log_q"]
+    evidence = reference["log_evidence"]["value_with_uniform_initial_state"]
+    elbo, error = weight.mean().item(), weight.std().item() / weight.numel() ** 0.5
+    assert evidence - 0.2 < elbo < evidence + 4 * (error + reference["log_evidence"]["standard_error"])
+    assert khat(pair, data).globals < 0.7

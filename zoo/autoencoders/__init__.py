@@ -1,0 +1,1 @@
+"""Pairs with a continuous code for every observation."""

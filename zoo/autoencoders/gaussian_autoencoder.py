@@ -1,0 +1,94 @@
+"""Linear autoencoder with a Gaussian code: probabilistic PCA and factor analysis.
+
+For observation n of N, with weight W (D x L), loc mu (D) and scale psi (D, or one number),
+
+    z_n       ~ N(0, I)                             code, in R^L
+    x_n | z_n ~ N(W z_n + mu, diag(psi)^2)          observation, in R^D
+
+    p(x, z)  = prod_n N(z_n | 0, I) N(x_n | W z_n + mu, diag(psi)^2)
+    q(z | x) = prod_n N(z_n | A (x_n - mu) / psi, T T')
+
+The posterior of z_n is Gaussian, linear in x_n, and has one covariance for all n, so the guide can hold it, and the
+best ELBO is the maximum log-likelihood: of probabilistic PCA with `isotropic` noise, where the columns of W span the
+principal subspace, and of factor analysis with noise `per_feature`.
+
+All sites are local: `z`, the code, and `x`, the observation. There are no global latents: W, mu and psi are parameters
+of the model; A (L x D) and the Cholesky factor T (L x L) are the guide's own.
+
+Tipping & Bishop 1999, "Probabilistic principal component analysis"; Lucas et al. 2019, "Don't blame the ELBO!".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import constraints
+from pyro.nn import PyroParam
+from torch import Tensor, nn
+
+from zoo import nets
+from zoo.base import Batch, ModelGuide, register
+
+
+@register("gaussian_autoencoder")
+class GaussianAutoencoder(ModelGuide):
+    """Linear autoencoder with a Gaussian code (Tipping & Bishop 1999).
+
+    Args:
+        features: number of features D. With noise `per_feature` a constant one has unbounded likelihood: leave it out.
+        latent: dimension of the code L.
+        noise: `isotropic`, one psi for all features (probabilistic PCA), or `per_feature` (factor analysis).
+    """
+
+    dims: ClassVar[dict[str, tuple[str, ...]]] = {"z": ("latent",), "x": ("feature",)}
+    scale: Tensor
+    scale_tril: Tensor
+
+    def __init__(
+        self, features: int = 5, latent: int = 2, noise: Literal["isotropic", "per_feature"] = "isotropic"
+    ) -> None:
+        super().__init__()
+        # W and mu are kept in units of the noise, W = psi * loading and mu = psi * offset: then no gradient depends on
+        # a feature's scale, and a far-off mean is caught by psi and mu together before W can take it for a component.
+        loading = torch.randn(features, latent) / math.sqrt(features)
+        self.loading = nn.Parameter(loading)  # (D, L)
+        self.offset = nn.Parameter(torch.zeros(features))
+        scale = torch.ones(features if noise == "per_feature" else 1)  # psi
+        self.scale = PyroParam(scale, nets.SCALE)  # type: ignore[assignment]
+        # The guide starts at the exact posterior: with loading R, A = (I + R'R)^-1 R' and T T' = (I + R'R)^-1.
+        covariance = (torch.eye(latent) + loading.T @ loading).inverse()
+        self.encoder = nn.Parameter(covariance @ loading.T)  # A, (L, D)
+        tril = torch.linalg.cholesky(covariance)  # T
+        self.scale_tril = PyroParam(tril, constraints.lower_cholesky)  # type: ignore[assignment]
+        self.register_buffer("prior_loc", torch.zeros(latent))
+        self.register_buffer("prior_scale_tril", torch.eye(latent))
+
+    @property
+    def weight(self) -> Tensor:
+        """W, (D, L)."""
+        return self.scale[:, None] * self.loading
+
+    @property
+    def loc(self) -> Tensor:
+        """Mean of x, mu, (D,)."""
+        return self.scale * self.offset
+
+    def model(self, batch: Batch) -> Tensor:
+        """Sample p(x, z); returns x, (B, D)."""
+        weight, loc, scale = self.weight, self.loc, self.scale
+        with batch.plate():
+            z = pyro.sample("z", dist.MultivariateNormal(self.prior_loc, scale_tril=self.prior_scale_tril))
+            x = dist.Normal(z @ weight.mT + loc, scale).to_event(1)  # z (*, B, L), x (*, B, D)
+            return pyro.sample("x", x, obs=batch.x)
+
+    def guide(self, batch: Batch) -> Tensor:
+        """Sample q(z | x); returns z, (B, L)."""
+        if batch.x is None:
+            raise ValueError("gaussian_autoencoder: the guide needs the observations, got a batch without 'x'")
+        loc = (batch.x / self.scale - self.offset) @ self.encoder.mT  # (B, L)
+        with batch.plate():
+            return pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=self.scale_tril))

@@ -1,0 +1,1 @@
+"""Mixtures: one discrete component an observation, summed out exactly."""

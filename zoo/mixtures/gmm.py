@@ -1,0 +1,203 @@
+"""Bayesian mixture of Gaussians.
+
+For components k = 1..K, features d = 1..D and observations n = 1..N,
+
+    weights           w ~ Dirichlet(alpha, ..., alpha)    or  w_k = v_k prod_{j<k} (1 - v_j),  v_k ~ Beta(1, alpha)
+    locs           m_kd ~ Cauchy(0, loc_scale)
+    scales         s_kd ~ InverseGamma(1, scale)
+    correlations    C_k ~ LKJCholesky(eta)
+    component       z_n ~ Categorical(w)
+    x           x_n given z_n = k ~ Normal(m_k, S_k S_k^T),    S_k = diag(s_k) (C_k + I / 1000)
+
+`weights`, `locs`, `scales` and `correlations` are global; `component` is local and summed out. `full` has all of them;
+`tied` shares s and C between components; `diag` has S_k = diag(s_k); `spherical` has one s_k for all features.
+
+The priors suit data in raw units. A Cauchy hardly pulls on a loc, at 1,000 even less than at 1; and an inverse gamma
+of shape 1 weighs no more than one observation against a large scale. Towards zero its density falls like
+exp(-scale / s), faster than any power of s, and the floor I / 1000 keeps the deviation of a feature given the others
+above s_kd / 1000. So no component can collapse on a point, a line or a repeated column: likelihood times prior is
+bounded (Hathaway 1985; Ridolfi & Idier 1999). A component of n observations gets no narrower than about scale / n:
+leave `scale` below the smallest deviation in the data.
+
+References: Richardson & Green (1997), "On Bayesian analysis of mixtures with an unknown number of components";
+Ishwaran & James (2001), "Gibbs sampling methods for stick-breaking priors"; Lewandowski, Kurowicka & Joe (2009),
+"Generating random correlation matrices based on vines and extended onion method".
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.ops.indexing import Vindex
+from torch import Tensor
+from torch.distributions import Transform, constraints
+from torch.nn import functional
+
+from zoo import guides
+from zoo.base import Batch, ModelGuide, register
+from zoo.mixtures import em
+
+FLOOR = 1e-3  # least conditional deviation of a feature given the others, in its own scale
+
+
+@register("gmm")
+class GMM(ModelGuide):
+    """Bayesian Gaussian mixture; its joint density stands at the top of this file.
+
+    Args:
+        features: the number of features D.
+        components: the number of components K, or the truncation of the stick-breaking weights.
+        covariance: `full`, `tied` (one full matrix for all), `diag`, or `spherical`.
+        weights: `dirichlet`, or `stick_breaking` (a Dirichlet process truncated at K).
+        concentration: alpha, of either prior of the weights.
+        loc_scale: scale of the Cauchy prior of the locs.
+        scale: rate of the inverse-gamma prior of the scales, the smallest deviations to expect.
+        correlation: eta of the LKJ prior; 1 is uniform over correlation matrices, larger is nearer to none.
+        guide: family of the automatic guide over the global latents.
+    """
+
+    def __init__(
+        self,
+        features: int = 2,
+        components: int = 2,
+        covariance: Literal["full", "tied", "diag", "spherical"] = "full",
+        weights: Literal["dirichlet", "stick_breaking"] = "dirichlet",
+        concentration: float = 1.0,
+        loc_scale: float = 10.0,
+        scale: float = 0.1,
+        correlation: float = 1.0,
+        guide: guides.Family = "normal",
+    ) -> None:
+        super().__init__(guide)
+        self.features, self.components, self.covariance, self.weights = features, components, covariance, weights
+        self.correlated = covariance in ("full", "tied") and features > 1
+        self.register_buffer("alpha", torch.tensor(concentration))
+        self.register_buffer("loc_scale", torch.tensor(loc_scale))
+        self.register_buffer("scale", torch.tensor(scale))
+        self.register_buffer("eta", torch.tensor(correlation))
+        own = () if covariance == "tied" else ("component",)
+        self.dims = {  # type: ignore[misc]
+            "weights": ("component",),
+            "locs": ("component", "feature"),
+            "scales": own if covariance == "spherical" else (*own, "feature"),
+            "correlations": (*own, "feature", "feature_given"),
+            "x": ("feature",),
+        }
+
+    def prior(self) -> dict[str, dist.TorchDistribution]:
+        """The prior of each global latent, by site."""
+        K, D = self.components, self.features
+        own = () if self.covariance == "tied" else (K,)
+        shape = (K,) if self.covariance == "spherical" else (*own, D)
+        sticks = self.weights == "stick_breaking"
+        priors = {
+            "weights": stick_breaking(self.alpha, K) if sticks else dist.Dirichlet(self.alpha.expand(K)),
+            "locs": dist.Cauchy(0 * self.loc_scale, self.loc_scale).expand((K, D)).to_event(2),
+            "scales": dist.InverseGamma(torch.ones_like(self.scale), self.scale).expand(shape).to_event(len(shape)),
+        }
+        if self.correlated:
+            priors["correlations"] = dist.LKJCholesky(D, self.eta).expand(own).to_event(len(own))
+        return priors
+
+    def model(self, batch: Batch) -> Tensor:
+        """Sample the joint density; returns x, (B, D)."""
+        values = {name: pyro.sample(name, fn) for name, fn in self.prior().items()}
+        with batch.plate():
+            choice = dist.Categorical(values["weights"])
+            component = pyro.sample("component", choice, infer={"enumerate": "parallel"})  # (B), or (K, 1)
+            x: Tensor = pyro.sample("x", self.emission(values, component), obs=batch.x)  # (B, D)
+            return x
+
+    def emission(self, values: dict[str, Tensor], component: Tensor) -> dist.TorchDistribution:
+        """The density of x given the global latents and its component: batch shape as `component`, event (D)."""
+        loc = Vindex(values["locs"])[..., component, :]
+        scales = values["scales"]
+        density: dist.TorchDistribution
+        if self.correlated:
+            eye = torch.eye(self.features, dtype=scales.dtype, device=scales.device)
+            tril = scales.unsqueeze(-1) * (values["correlations"] + FLOOR * eye)
+            # factors are picked, not rows: enumerated `component` is (K, 1), so no (B, K, D, D) is ever made
+            tril = tril if self.covariance == "tied" else Vindex(tril)[..., component, :, :]
+            density = dist.MultivariateNormal(loc, scale_tril=tril)
+        else:
+            if self.covariance == "spherical":
+                scale = Vindex(scales)[..., component].unsqueeze(-1)
+            else:
+                scale = scales if self.covariance == "tied" else Vindex(scales)[..., component, :]
+            density = dist.Normal(loc, scale).to_event(1)
+        return density
+
+    @torch.no_grad()
+    def initial(self, batch: Batch, starts: int = 20, iterations: int = 100) -> dict[str, Tensor]:
+        """The best, by log joint density, of several runs of EM from k-means++ seeds; the largest component first."""
+        assert batch.x is not None
+        x = batch.x.double()
+        limit = max(1000, 20_000_000 // (starts * self.components * self.features))  # bounds the memory
+        x = x[torch.randperm(len(x), device=x.device)[:limit]]
+        sd = x.std(0, correction=0)
+        ks = torch.arange(self.components, device=x.device)[:, None, None]  # (K, 1, 1), left of starts and rows
+
+        def log_density(values: dict[str, Tensor]) -> Tensor:
+            density = self.emission(values, ks).log_prob(x)  # (K, R, N)
+            return density.movedim(0, -1) + values["weights"].log()
+
+        hard = em.kmeans((x - x.mean(0)) / torch.where(sd > 0, sd, 1), self.components, starts)
+        values = em.run(hard, lambda responsibility: self.m_step(x, responsibility), log_density, iterations)
+        score = log_density(values).logsumexp(-1).sum(-1)  # (R,)
+        score = score + sum(fn.log_prob(values[name]).squeeze(-1) for name, fn in self.prior().items())
+        best = {name: value[score.argmax(), 0] for name, value in values.items()}
+        order = best["weights"].argsort(descending=True)
+        shared = ("scales", "correlations") if self.covariance == "tied" else ()
+        return {name: (value if name in shared else value[order]).to(batch.x.dtype) for name, value in best.items()}
+
+    def m_step(self, x: Tensor, responsibility: Tensor) -> dict[str, Tensor]:
+        """Global latents that maximise the expected log joint density, each (R, 1, ...), given (R, N, K)."""
+        count, loc, scatter = em.moments(x, responsibility)
+        alpha = self.alpha.double()
+        prior = alpha / self.components if self.weights == "stick_breaking" else alpha
+        values = {"weights": (count + prior) / (count + prior).sum(-1, keepdim=True), "locs": loc}
+        if self.covariance == "tied":
+            count, scatter = count.sum(-1), scatter.sum(1)
+        squares = scatter.diagonal(dim1=-2, dim2=-1)  # (R, K, D), or (R, D) when tied
+        if self.covariance == "spherical":
+            values["scales"] = em.scale_mode(count * self.features, squares.sum(-1), self.scale.double())
+        else:
+            values["scales"] = em.scale_mode(count.unsqueeze(-1), squares, self.scale.double())
+        if self.correlated:
+            values["correlations"] = em.correlation_tril(count, scatter, float(self.features))
+        return {name: value.unsqueeze(1) for name, value in values.items()}
+
+
+class _Sticks(Transform):
+    """Fractions v, (K - 1), of what is left of a stick, to the K lengths: w_k = v_k prod_{j<k} (1 - v_j)."""
+
+    domain = constraints.independent(constraints.unit_interval, 1)
+    codomain = constraints.simplex
+    bijective = True
+
+    def _call(self, v: Tensor) -> Tensor:
+        return functional.pad(v, (0, 1), value=1) * functional.pad((1 - v).cumprod(-1), (1, 0), value=1)
+
+    def _inverse(self, w: Tensor) -> Tensor:
+        left = w.flip(-1).cumsum(-1).flip(-1)  # w_k + ... + w_K
+        return w[..., :-1] / left[..., :-1]
+
+    def log_abs_det_jacobian(self, v: Tensor, w: Tensor) -> Tensor:
+        left = w.flip(-1).cumsum(-1).flip(-1)
+        return left[..., :-1].log().sum(-1)
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        return torch.Size((*shape[:-1], shape[-1] + 1))
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        return torch.Size((*shape[:-1], shape[-1] - 1))
+
+
+def stick_breaking(concentration: Tensor, components: int) -> dist.TorchDistribution:
+    """Weights of `components` pieces of a stick, each broken off at a Beta(1, concentration) fraction of the rest."""
+    fractions = dist.Beta(torch.ones_like(concentration), concentration).expand((components - 1,)).to_event(1)
+    weights: dist.TorchDistribution = dist.TransformedDistribution(fractions, [_Sticks()])
+    return weights

@@ -1,0 +1,154 @@
+"""Network pieces that two or more models share.
+
+Every network takes and gives rows with any leading dimensions, (*, inputs) -> (*, outputs): a batch (B,), or S
+particles of it, (S, B). Hidden activations are SiLU (smooth, so that Hamiltonian samplers can use a decoder).
+Weights start with variance 1 / fan-in (LeCun et al. 1998), a quarter of it in the last layer, and biases at zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from pyro.distributions import constraints
+from torch import Tensor, nn
+from torch.distributions import Independent, MultivariateNormal, Normal, register_kl
+from torch.nn import functional
+
+Net = Literal["mlp", "conv"]
+SCALE = constraints.greater_than(1e-6)  # of a learned noise scale: a constant feature would take it to zero
+
+
+def positive(x: Tensor) -> Tensor:
+    """Map reals to scales: softplus, kept off zero by the type's rounding unit, with no flat region to get stuck in."""
+    return functional.softplus(x) + torch.finfo(x.dtype).eps
+
+
+def scale_tril(x: Tensor, size: int) -> Tensor:
+    """Map reals (*, size (size + 1) / 2) to Cholesky factors (*, size, size): lower triangular, positive diagonal."""
+    rows, columns = torch.tril_indices(size, size, device=x.device)
+    lower = x.new_zeros(*x.shape[:-1], size, size)
+    lower[..., rows, columns] = x
+    return lower.tril(-1) + positive(lower.diagonal(dim1=-2, dim2=-1)).diag_embed()
+
+
+def encoder(net: Net, features: int, hidden: Sequence[int], outputs: int) -> nn.Module:
+    """A network (*, D) -> (*, outputs)."""
+    return mlp(features, hidden, outputs) if net == "mlp" else ConvEncoder(features, hidden, outputs)
+
+
+def decoder(net: Net, latent: int, hidden: Sequence[int], features: int, outputs: int) -> nn.Module:
+    """A network (*, L) -> (*, D, outputs): `outputs` numbers for each feature. `hidden` is the encoder's, mirrored."""
+    if net == "conv":
+        return ConvDecoder(latent, hidden, features, outputs)
+    layers = mlp(latent, hidden[::-1], features * outputs)
+    return nn.Sequential(*layers, nn.Unflatten(-1, (features, outputs)))
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
+    """Linear layers with SiLU between them; no hidden widths make one linear map."""
+    widths = [inputs, *hidden, outputs]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [_start(nn.Linear(before, after), before), nn.SiLU()]
+    _start(layers[-2], widths[-2], gain=0.5)
+    return nn.Sequential(*layers[:-1])
+
+
+class ConvEncoder(nn.Module):
+    """Square images (*, D) -> (*, outputs): one 3x3 convolution of stride 2 a hidden width, then a linear map.
+
+    Each halves the side, rounding up, so that 8 x 8, 28 x 28 and odd sides all do.
+    """
+
+    def __init__(self, features: int, hidden: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        self.sides = halvings(features, hidden)
+        channels = [1, *hidden]
+        self.layers = nn.ModuleList(
+            _start(nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1), 9 * before)
+            for before, after in zip(channels, hidden, strict=False)
+        )
+        inputs = hidden[-1] * self.sides[-1] ** 2
+        self.head = _start(nn.Linear(inputs, outputs), inputs, gain=0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows of pixels to rows of outputs."""
+        lead = x.shape[:-1]
+        x = x.reshape(-1, 1, self.sides[0], self.sides[0])  # (*, D) -> (rows, 1, side, side)
+        for layer in self.layers:
+            x = functional.silu(layer(x))
+        return self.head(x.flatten(1)).reshape(*lead, -1)  # type: ignore[no-any-return]
+
+
+class ConvDecoder(nn.Module):
+    """Codes (*, L) -> (*, D, outputs): a linear map, then one transposed 4x4 convolution of stride 2 a hidden width.
+
+    The mirror of `ConvEncoder`: each layer doubles the side and drops the last row and column where that side was odd.
+    Kernels are a multiple of the stride, which leaves no chequered pattern (Odena et al. 2016).
+    """
+
+    def __init__(self, latent: int, hidden: Sequence[int], features: int, outputs: int) -> None:
+        super().__init__()
+        self.sides = halvings(features, hidden)
+        self.stem = _start(nn.Linear(latent, hidden[-1] * self.sides[-1] ** 2), latent)
+        channels = [outputs, *hidden][::-1]
+        self.layers = nn.ModuleList(
+            _start(nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1), 4 * before)
+            for before, after in pairwise(channels)
+        )
+        _start(self.layers[-1], 4 * hidden[0], gain=0.5)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Rows of codes to rows of `outputs` numbers a pixel."""
+        lead, side = z.shape[:-1], self.sides[-1]
+        x = self.stem(z.reshape(-1, z.shape[-1])).unflatten(-1, (-1, side, side))  # (rows, channels, side, side)
+        for layer, side in zip(self.layers, self.sides[-2::-1], strict=True):
+            x = layer(functional.silu(x))[..., :side, :side]
+        # (rows, outputs, side, side) -> (*, D, outputs)
+        return x.flatten(-2).mT.reshape(*lead, side * side, -1)  # type: ignore[no-any-return]
+
+
+def halvings(features: int, hidden: Sequence[int]) -> list[int]:
+    """Sides of the square image and of each convolution's output.
+
+    Raises:
+        ValueError: `features` is not a square, there is no hidden width, or more widths than the side can be halved.
+    """
+    side = math.isqrt(features)
+    if side * side != features:
+        raise ValueError(
+            f"net='conv' needs a square image: features={features} is not a square ({side}x{side}={side**2})"
+        )
+    if not hidden:
+        raise ValueError("net='conv' needs at least one hidden width, got hidden=()")
+    sides = [side]
+    for _ in hidden:
+        if sides[-1] == 1:
+            raise ValueError(
+                f"net='conv': each hidden width halves the image; {side}x{side} takes at most {len(sides) - 1}, "
+                f"got hidden={tuple(hidden)}"
+            )
+        sides.append((sides[-1] + 1) // 2)
+    return sides
+
+
+def _start(layer: nn.Module, fan_in: int, gain: float = 1.0) -> nn.Module:
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(fan_in))  # type: ignore[arg-type]
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+@register_kl(MultivariateNormal, Independent)  # type: ignore[untyped-decorator]
+def _kl_mvn_independent(q: MultivariateNormal, p: Independent[Any]) -> Tensor:
+    """KL(N(m, T T') || product of N(a_l, b_l^2)), which torch and Pyro leave out."""
+    if not isinstance(p.base_dist, Normal) or p.reinterpreted_batch_ndims != 1:
+        raise NotImplementedError
+    a, b = p.base_dist.loc, p.base_dist.scale
+    tril = q.scale_tril
+    spread = tril.square().sum(-1) + (q.loc - a).square()  # (*, L), second moments about a
+    log_ratio = b.log() - tril.diagonal(dim1=-2, dim2=-1).log()
+    return (log_ratio + 0.5 * (spread / b.square() - 1)).sum(-1)
