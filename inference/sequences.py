@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from inference.data import as_batch, chunks
@@ -90,18 +91,17 @@ def _collect(
     posterior = posterior if draws is None else posterior.thin(draws)
     batch = as_batch(pair, data)
     total = posterior.chains * posterior.size
-    result: Tensor | None = None
+    result = torch.empty(0)
     with quietly(seed):
         for rows, piece, fn, x in _sites(pair, posterior, batch, total):
             value = function(fn, x)  # (S, B, ...)
             value = value.expand(piece.stop - piece.start, rows.stop - rows.start, *value.shape[2:])
-            if result is None:
+            if result.numel() == 0:
                 result = value.new_zeros(*([] if mean else [total]), batch.size, *value.shape[2:])
             if mean:
                 result[rows] += value.sum(0) / total
             else:
                 result[piece, rows] = value
-    assert result is not None
     return result if mean else result.unflatten(0, (posterior.chains, posterior.size))
 
 

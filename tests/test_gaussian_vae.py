@@ -133,11 +133,27 @@ def test_convolutions_by_hand(side, outputs):
     # leading dimensions are rows
     torch.testing.assert_close(code[3, 1], encoder(x[3, 1]), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(image[3, 1], decoder(code[3, 1]), rtol=1e-12, atol=1e-12)
-    layer = encoder.layers[0]
+    layer, seen = encoder.layers[0], []
+    layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    encoder(x[0, 0])
     picture = x[0, 0].reshape(side, side)
     patch = functional.pad(picture, (1, 1, 1, 1))[2:5, 4:7]  # where output row 1, column 2 looks
     expected = (layer.weight[1, 0] * patch).sum() + layer.bias[1]
-    torch.testing.assert_close(layer(picture[None])[1, 1, 2], expected)
+    torch.testing.assert_close(seen[0][0, 1, 1, 2], expected)
+
+
+def test_decoded_pixels_lie_row_by_row():
+    """Light one place of the smallest map: the pixels that change are a patch at that place of the image."""
+    decoder = nets.decoder("conv", 2, (3,), 64, 2).double()
+    with torch.no_grad():
+        decoder.layers[-1].bias.copy_(torch.tensor([100.0, 200.0]))
+        decoder.stem.weight.zero_()
+        dark = decoder(torch.zeros(2, dtype=torch.float64))
+        decoder.stem.bias.reshape(3, 4, 4)[:, 1, 2] = 1.0
+        changed = (decoder(torch.zeros(2, dtype=torch.float64)) != dark)[:, 0].reshape(8, 8)
+    torch.testing.assert_close(dark.mean(0).round(decimals=-2), torch.tensor([100.0, 200.0], dtype=torch.float64))
+    rows, columns = changed.nonzero(as_tuple=True)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1, 4, 3, 6)
 
 
 def test_a_code_moves_every_pixel():
@@ -166,7 +182,6 @@ def test_neighbouring_pixels_are_neighbours():
         ({"net": "conv", "features": 10}, "features=10 is not a square"),
         ({"net": "conv", "features": 16, "hidden": (4, 4, 4)}, "at most 2"),
         ({"net": "conv", "hidden": ()}, "at least one hidden width"),
-        ({"likelihood": "binomial"}, "give trials"),
         ({"trials": 16}, "takes no trials"),
         ({"likelihood": "poisson"}, "expected one of"),
         ({"hidden": (64, 0)}, r"hidden'\[1\]: expected at least 1"),
@@ -175,6 +190,18 @@ def test_neighbouring_pixels_are_neighbours():
 def test_bad_config(config, message):
     with pytest.raises(ValueError, match=message):
         zoo.create("gaussian_vae", **config)
+
+
+@pytest.mark.parametrize("net", ["mlp", "conv"])
+def test_the_decoder_mirrors_the_encoder(net):
+    pair = zoo.create("gaussian_vae", features=64, latent=2, hidden=(5, 4), net=net)
+    widths = {
+        part: [len(bias) for name, bias in pair.state_dict().items() if name.startswith(part) and name.endswith("bias")]
+        for part in ("encoder", "decoder")
+    }
+    smallest = 1 if net == "mlp" else 2 * 2  # pixels of the smallest map
+    assert widths["encoder"] == [5, 4, 4]
+    assert widths["decoder"] == [4 * smallest, 5, 64 if net == "mlp" else 1]
 
 
 def test_sides():

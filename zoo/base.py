@@ -113,8 +113,10 @@ class ModelGuide(PyroModule):
 
         The caller's random state is left as it was.
         """
-        with torch.random.fork_rng(), poutine.block(), poutine.trace() as recorder:
-            self.model(self.simulate(2)[0] if batch is None else batch)
+        with torch.random.fork_rng(), poutine.block():
+            batch = self.simulate(2)[0] if batch is None else batch
+            with poutine.trace() as recorder:
+                self.model(batch)
         return {
             name: Site(
                 name,

@@ -27,7 +27,7 @@ from torch import Tensor
 from zoo import nets
 from zoo.base import Batch, ModelGuide, register
 
-COUNTS = ("binomial", "beta_binomial", "categorical")
+TRIALS = {"binomial": 16, "beta_binomial": 255, "categorical": 255}  # the largest counts of digits, and of pixels
 
 
 @register("gaussian_vae")
@@ -43,11 +43,12 @@ class GaussianVAE(ModelGuide):
         likelihood: of a feature given the code. `bernoulli` (0 or 1); `gaussian` (real, one learned scale a feature:
             standardise); or a whole number from 0 to `trials`: `binomial`, `beta_binomial` (overdispersed) or
             `categorical` (any shape at all).
-        trials: the largest count: 16 for digits, 255 for 8-bit pixels. Only for the last three.
+        trials: the largest count, only for the last three: by default 16 for `binomial` (as in the 8x8 digits) and 255
+            for the others (8-bit pixels).
         guide: covariance of q(z | x), `diagonal` or `full`.
 
     Raises:
-        ValueError: `trials` is missing or of no use; `conv` on an image that is not square or too small.
+        ValueError: `trials` is of no use; `conv` on an image that is not square or too small.
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"z": ("latent",), "x": ("feature",)}
@@ -64,11 +65,10 @@ class GaussianVAE(ModelGuide):
         guide: Literal["diagonal", "full"] = "diagonal",
     ) -> None:
         super().__init__()
-        if likelihood in COUNTS and trials is None:
-            raise ValueError(f"likelihood='{likelihood}' counts from 0 to trials: give trials, such as 16 or 255")
-        if likelihood not in COUNTS and trials is not None:
+        if likelihood not in TRIALS and trials is not None:
             raise ValueError(f"likelihood='{likelihood}' takes no trials, got trials={trials}")
-        self.latent, self.likelihood, self.trials, self.covariance = latent, likelihood, trials or 1, guide
+        self.latent, self.likelihood, self.covariance = latent, likelihood, guide
+        self.trials = trials or TRIALS.get(likelihood, 1)
         outputs = {"beta_binomial": 2, "categorical": self.trials + 1}.get(likelihood, 1)
         spread = latent if guide == "diagonal" else latent * (latent + 1) // 2
         self.encoder = nets.encoder(net, features, hidden, latent + spread)

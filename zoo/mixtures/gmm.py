@@ -133,7 +133,8 @@ class GMM(ModelGuide):
     @torch.no_grad()
     def initial(self, batch: Batch, starts: int = 20, iterations: int = 100) -> dict[str, Tensor]:
         """The best, by log joint density, of several runs of EM from k-means++ seeds; the largest component first."""
-        assert batch.x is not None
+        if batch.x is None:
+            raise ValueError("gmm: starting values need the observations, got a batch without 'x'")
         x = batch.x.double()
         limit = max(1000, 20_000_000 // (starts * self.components * self.features))  # bounds the memory
         x = x[torch.randperm(len(x), device=x.device)[:limit]]

@@ -186,7 +186,8 @@ class HiddenMarkovChain(dist.TorchDistribution):
 
     def _over(self) -> Tensor:
         """Whether each step lies past the end of its sequence, (*lengths.shape, T)."""
-        assert self.lengths is not None
+        if self.lengths is None:
+            return torch.zeros(self.steps, dtype=torch.bool, device=self.initial_logits.device)
         return torch.arange(self.steps, device=self.lengths.device) >= self.lengths.unsqueeze(-1)
 
     def _shape(self, x: Tensor) -> torch.Size:

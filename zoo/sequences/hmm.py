@@ -155,7 +155,8 @@ class HMM(ModelGuide):
     @torch.no_grad()
     def initial(self, batch: Batch, starts: int = 10, iterations: int = 50) -> dict[str, Tensor]:
         """The best, by log joint density, of several Baum-Welch runs from k-means; states in order of their means."""
-        assert batch.x is not None
+        if batch.x is None:
+            raise ValueError("hmm: starting values need the observations, got a batch without 'x'")
         x, K = batch.x.double(), self.states
         limit = max(1000, 5_000_000 // (starts * K**3))  # steps; bounds the memory
         x = x[torch.randperm(len(x), device=x.device)[: max(1, limit // x.shape[1])], :limit]
