@@ -6,8 +6,7 @@ log p(x_n | t) ~ log 1/K sum_k p(x_n, z_k | t) / q(z_k | x_n),  z_k ~ q      con
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyro
@@ -16,9 +15,11 @@ from pyro.poutine import condition, trace
 from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 
+from inference import marginal
 from inference.data import as_batch, chunks
+from inference.marginal import pieces, pointwise, quietly, rows_at_once, work
 from inference.objective import run
-from inference.posterior import Posterior, pieces, quietly, rows_at_once, work
+from inference.posterior import Posterior
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
 
@@ -45,35 +46,6 @@ def log_likelihood(pair: ModelGuide, posterior: Posterior, data: Any, *, particl
     return kept.unflatten(0, lead) if fixed else kept.expand(*lead, batch.size)
 
 
-def pointwise(
-    pair: ModelGuide, batch: Batch, values: Mapping[str, Tensor], draws: int, particles: int = 100, seed: int = 0
-) -> Iterator[tuple[slice, Tensor]]:
-    """log p(x_n | globals) of consecutive rows, (S, rows), at S values of the globals, each (S, *event)."""
-    continuous = _has_continuous_locals(pair, batch)
-    repeat = particles if continuous else 1
-    for rows, part in chunks(batch, rows_at_once(batch)):
-        kept = [
-            _weights(pair, part, {name: value[piece] for name, value in values.items()}, piece, repeat)
-            for piece in pieces(draws, work(part) * min(repeat, 16))
-        ]
-        yield rows, torch.cat(kept)
-
-
-def _weights(pair: ModelGuide, part: Batch, values: Mapping[str, Tensor], piece: slice, particles: int) -> Tensor:
-    """Log-mean-exp of `particles` importance weights for each draw, (S, B), a bounded number at a time."""
-    draws = piece.stop - piece.start
-    total: Tensor | None = None
-    for some in pieces(particles, draws * work(part)):
-        count = some.stop - some.start
-        repeated = {name: value.repeat_interleave(count, 0) for name, value in values.items()}
-        weight: Tensor = run(pair, part, draws * count, repeated).log_weight.unflatten(0, (draws, count))
-        summed = weight.logsumexp(1)
-        total = summed if total is None else torch.logaddexp(total, summed)
-    if total is None:
-        raise ValueError("particles: expected at least 1")
-    return total - math.log(particles)
-
-
 def local_log_weights(pair: ModelGuide, data: Any, particles: int = 500, *, seed: int = 0) -> Tensor:
     """log p(x_n, z | t) - log q(z | x_n) at draws of all latents from the guide, (particles, N)."""
     batch = as_batch(pair, data)
@@ -87,13 +59,7 @@ def local_log_weights(pair: ModelGuide, data: Any, particles: int = 500, *, seed
 
 def has_continuous_locals(pair: ModelGuide, data: Any) -> bool:
     """Whether any observation has a continuous latent of its own."""
-    return _has_continuous_locals(pair, as_batch(pair, data))
-
-
-def _has_continuous_locals(pair: ModelGuide, batch: Batch) -> bool:
-    with torch.random.fork_rng():
-        sites = pair.sites(batch.select(slice(0, 1)))
-    return any(site.local and not site.observed and not site.enumerated for site in sites.values())
+    return marginal.has_continuous_locals(pair, as_batch(pair, data))
 
 
 def assignments(pair: ModelGuide, posterior: Posterior, data: Any) -> dict[str, Tensor]:

@@ -238,40 +238,77 @@ def predictive_band(x: Any, y: Any, draws: Any, *, names: tuple[str, str] = ("x"
     return figure
 
 
-def predictive_check(observed: Any, draws: Any, *, name: str = "value") -> Figure:
+def predictive_check(
+    observed: Any, draws: Any, *, name: str = "value", names: Sequence[str] = (), most: int = 9
+) -> Figure:
     """How often each value occurs in the data, over how often it does in data drawn from the model.
 
+    Real-valued features get a panel each, since their units differ; counts and codes share one.
+
     Args:
-        observed: (N, ...); NaN is left out.
+        observed: (N, ...), features last; NaN is left out.
         draws: predicted data, (S, N, ...).
         name: what is measured, with units.
+        names: what each feature is called, (D,).
+        most: how many panels to show.
     """
+    from matplotlib.figure import Figure
+
     data, drawn = _array(observed).astype(float), _array(draws).astype(float)
     if drawn.shape[1:] != data.shape:
         raise ValueError(f"draws: expected shape (S, {', '.join(map(str, data.shape))}), got {drawn.shape}")
-    drawn = drawn.reshape(len(drawn), -1)
+    apart = data.ndim > 1 and data.shape[-1] > 1 and not (_whole(data) and _whole(drawn))
+    total = data.shape[-1] if apart else 1
+    data, drawn = data.reshape(-1, total), drawn.reshape(len(drawn), -1, total)
+    shown = min(total, most)
+    columns = min(shown, 3)
+    rows = -(-shown // columns)
+    size = (6.4, 3.6) if shown == 1 else (3.1 * columns, 2.2 * rows + 0.5)
+    figure = Figure(figsize=size, dpi=144, layout="constrained", facecolor="white")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[shown:]:
+        axes.set_visible(False)
+    for i, axes in enumerate(panels[:shown]):
+        _style(axes)
+        _compare(axes, data[:, i], drawn[..., i])
+        title = (names[i] if len(names) == total else f"{name} {i}") if apart else name
+        _label(axes, title, "share of values (%)" if i % columns == 0 else "")
+    if shown == 1:
+        _legend(panels[0])
+    else:
+        handles, labels = panels[0].get_legend_handles_labels()
+        if shown < total:
+            labels[-1] += f"        the first {shown} of {total} features"
+        figure.legend(handles, labels, fontsize=9, labelcolor=INK, edgecolor="none", ncols=3, loc="outside upper left")
+    return figure
+
+
+def _compare(axes: Axes, data: Array, drawn: Array) -> None:
+    """Histogram of the data, (N,), over those of draws of them, (S, N)."""
     seen = data[np.isfinite(data)]
     low, high = np.nanquantile(drawn, [0.005, 0.995])
-    low, high = min(low, seen.min()), max(high, seen.max())
-    whole = (seen % 1 == 0).all() and (drawn[np.isfinite(drawn)] % 1 == 0).all() and high - low <= 60
-    edges = np.arange(low - 0.5, high + 1) if whole else np.linspace(low, (high if high > low else low + 1), 41)
+    low, high = min(low, seen.min(initial=low)), max(high, seen.max(initial=high))
+    whole = _whole(data) and _whole(drawn) and high - low <= 60
+    count = 41 if len(seen) > 400 else 25
+    edges = np.arange(low - 0.5, high + 1) if whole else np.linspace(low, (high if high > low else low + 1), count)
     shares = np.stack([_shares(row[np.isfinite(row)], edges) for row in drawn])
     bottom, middle, top = np.quantile(shares, [0.05, 0.5, 0.95], axis=0)
-    figure, axes = _figure(6.4, 3.6)
     axes.stairs(top, edges, baseline=bottom, fill=True, color="#BFD9EB", label="model, 90 % of draws")
     axes.stairs(middle, edges, baseline=None, color=COLOURS[0], linewidth=1.4, label="model, median")
     axes.stairs(_shares(seen, edges), edges, baseline=None, color=INK, linewidth=1.4, label="data")
     axes.set_ylim(bottom=0)
-    _label(axes, name, "share of values (%)")
-    _legend(axes)
-    return figure
 
 
-def marginals(draws: Mapping[str, Any], *, most: int = 16) -> Figure:
+def _whole(values: Array) -> bool:
+    return bool((values[np.isfinite(values)] % 1 == 0).all())
+
+
+def marginals(draws: Mapping[str, Any], *, labels: Mapping[str, Sequence[str]] | None = None, most: int = 16) -> Figure:
     """Median, 50 % and 90 % interval of every latent, a panel for each site.
 
     Args:
-        draws: site -> (chain, draw, *event).
+        draws: site -> (chain, draw, *event). Entries that never vary, such as a triangle of zeros, are left out.
+        labels: site -> what to call its entries, in order; their indices by default.
         most: how many entries of a site to show.
     """
     if not draws:
@@ -281,23 +318,26 @@ def marginals(draws: Mapping[str, Any], *, most: int = 16) -> Figure:
     panels = {}
     for name, values in draws.items():
         drawn = _array(values).astype(float)
-        events = [", ".join(map(str, index)) for index in np.ndindex(drawn.shape[2:])][:most]
-        labels = [f"{name}[{event}]" if event else name for event in events]
-        panels[name] = labels, drawn.reshape(drawn.shape[0] * drawn.shape[1], -1)[:, :most], drawn[0, 0].size
-    heights = [0.55 + 0.22 * len(labels) for labels, _, _ in panels.values()]
+        events = [", ".join(map(str, index)) for index in np.ndindex(drawn.shape[2:])]
+        entries = list((labels or {}).get(name, [f"{name}[{event}]" if event else name for event in events]))
+        drawn = drawn.reshape(drawn.shape[0] * drawn.shape[1], -1)
+        varying = np.flatnonzero(np.ptp(drawn, axis=0) > 0)
+        varying = varying if len(varying) else np.arange(len(entries))
+        panels[name] = [entries[i] for i in varying[:most]], drawn[:, varying[:most]], len(varying)
+    heights = [0.55 + 0.22 * len(entries) for entries, _, _ in panels.values()]
     figure = Figure(figsize=(6.4, sum(heights)), dpi=144, layout="constrained", facecolor="white")
     rows = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (labels, drawn, total) in zip(rows, panels.values(), strict=True):
+    for axes, (entries, drawn, total) in zip(rows, panels.values(), strict=True):
         _style(axes)
         low, lower, median, upper, high = np.quantile(drawn, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
-        places = np.arange(len(labels))
+        places = np.arange(len(entries))
         axes.hlines(places, low, high, color=COLOURS[0], linewidth=1.2)
         axes.hlines(places, lower, upper, color=COLOURS[0], linewidth=4)
         axes.plot(median, places, "o", color="white", markeredgecolor=COLOURS[0], markersize=4.5)
-        axes.set_yticks(places, labels, color=INK)
-        axes.set_ylim(len(labels) - 0.4, -0.6)
-        if total > len(labels):
-            axes.set_title(f"the first {len(labels)} of {total}", loc="left", color=MUTED, fontsize=9)
+        axes.set_yticks(places, entries, color=INK)
+        axes.set_ylim(len(entries) - 0.4, -0.6)
+        if total > len(entries):
+            axes.set_title(f"the first {len(entries)} of {total}", loc="left", color=MUTED, fontsize=9)
     rows[-1].set_xlabel("median, 50 % and 90 % of draws", color=INK, fontsize=10)
     return figure
 

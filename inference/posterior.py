@@ -6,8 +6,7 @@ of draws are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,10 +17,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.data import as_batch, check_sites, chunks
-from inference.objective import run
+from inference.marginal import log_joint, pieces, quietly, rows_at_once, work
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
-
-BUDGET = 2**22  # numbers held by one piece of work (draws x rows x event)
 
 
 @dataclass(frozen=True)
@@ -82,21 +79,6 @@ class _Redraw(Messenger):
             message["is_observed"], message["value"], message["done"] = False, None, False
 
 
-@contextmanager
-def quietly(seed: int) -> Iterator[None]:
-    """Own random state, no gradients, no validation: the caller's are put back."""
-    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
-        torch.manual_seed(seed)
-        yield
-
-
-def pieces(total: int, cost: int) -> Iterator[slice]:
-    """Consecutive slices of `total` items that cost `cost` numbers each, within the budget."""
-    width = max(1, min(total, BUDGET // max(1, cost)))
-    for begin in range(0, total, width):
-        yield slice(begin, min(begin + width, total))
-
-
 def vectorised(
     function: Callable[[Batch], Any], batch: Batch, draws: int, values: Mapping[str, Tensor], local: frozenset[str]
 ) -> Any:
@@ -112,16 +94,6 @@ def vectorised(
     fixed = {name: value if name in local else value.unsqueeze(1) for name, value in values.items()}
     with pyro.plate("draws", draws, dim=-2), poutine.condition(data=fixed):
         return poutine.trace(function).get_trace(batch)
-
-
-def work(batch: Batch) -> int:
-    """Numbers in the observations of a batch: what one draw over it costs in memory, roughly."""
-    return max([batch.size, *(value.numel() for value in batch.fields().values())])
-
-
-def rows_at_once(batch: Batch) -> int:
-    """How many observations to take at a time."""
-    return max(1, min(batch.size, BUDGET // 16 // max(1, work(batch) // batch.size)))
 
 
 def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, seed: int = 0) -> Posterior:
@@ -193,27 +165,6 @@ def _draw_locals(
                     kept[name] = value.new_empty(draws, batch.size, *value.shape[2:])
                 kept[name][piece, rows] = value
     return kept
-
-
-def log_joint(pair: ModelGuide, batch: Batch, values: Mapping[str, Tensor], seed: int = 0) -> Tensor:
-    """log p(data, globals) at each of S values of the globals, (S,), locals summed or integrated out."""
-    from inference.likelihood import pointwise
-
-    prior = torch.cat(
-        [
-            torch.as_tensor(run(pair, batch.select(slice(0, 1)), s.stop - s.start, _at(values, s)).global_log_p)
-            for s in pieces(_count(values), 4096)
-        ]
-    )
-    return prior + sum(part.sum(-1) for _, part in pointwise(pair, batch, values, _count(values), seed=seed))
-
-
-def _at(values: Mapping[str, Tensor], piece: slice) -> dict[str, Tensor]:
-    return {name: value[piece] for name, value in values.items()}
-
-
-def _count(values: Mapping[str, Tensor]) -> int:
-    return len(next(iter(values.values())))
 
 
 def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) -> Posterior:

@@ -8,7 +8,7 @@ variational inference"): `normal` (factorised), `multivariate` (full covariance)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pyro
 import pyro.distributions as dist
@@ -56,11 +56,12 @@ class Standardised(AutoContinuous):
 
     def _unit_now(self) -> Tensor:
         """The unit in which the present guide would have width 1."""
-        return self.unit * self._scale()
+        unit: Tensor = self.unit * self._scale()
+        return unit
 
     def _scale(self) -> Tensor:
-        scale: Any = self.scale
-        return scale  # type: ignore[no-any-return]
+        scale: Tensor = cast(Any, self).scale
+        return scale
 
     def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         posterior = self.get_posterior()  # type: ignore[no-untyped-call]
