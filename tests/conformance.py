@@ -402,6 +402,10 @@ def test_save_and_load_give_the_same_loss_to_the_last_bit(variant, tmp_path):
 
 def test_double_and_back_changes_nothing_but_the_type(name):
     pair, batch = make(name)
+    for where, module in pair.named_modules():
+        for key, value in vars(module).items():
+            if not where.startswith("auto"):
+                assert not isinstance(value, torch.Tensor), f"{where} {key}: neither parameter nor buffer, stays behind"
     wide = copy.deepcopy(pair).double()
     assert all(not value.is_floating_point() or value.dtype == torch.float64 for value in wide.state_dict().values())
     assert loss_of(wide, batch.to(dtype=torch.float64)).dtype == torch.float64

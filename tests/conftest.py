@@ -40,7 +40,7 @@ def pytest_configure(config):
 def variants(name):
     """The default configuration, and each other choice of each `Literal` argument, the automatic guide apart.
 
-    An optional whole number that a choice needs (a number of categories, say) is set to 3.
+    An optional whole number that a choice takes (a number of categories, say) is set to 3, to keep it small.
     """
     yield {}
     init = registered(name).__init__
@@ -52,10 +52,10 @@ def variants(name):
         for choice in choices:
             if choice != inspect.signature(init).parameters[key].default:
                 try:
-                    zoo.create(name, **{key: choice})
-                    yield {key: choice}
-                except ValueError:
+                    zoo.create(name, **{key: choice}, **optional)
                     yield {key: choice, **optional}
+                except ValueError:
+                    yield {key: choice}
 
 
 def pytest_generate_tests(metafunc):
