@@ -45,7 +45,9 @@ FLOOR = 1e-3  # least conditional deviation of a feature given the others, in it
 
 @register("gmm")
 class GMM(ModelGuide):
-    """Bayesian Gaussian mixture; its joint density stands at the top of this file.
+    """Bayesian Gaussian mixture (Richardson & Green 1997).
+
+    Its joint density stands at the top of this file.
 
     Args:
         features: the number of features D.

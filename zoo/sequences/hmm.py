@@ -42,10 +42,11 @@ FLOOR = 1e-3  # least conditional deviation of a feature given the others, in it
 
 @register("hmm")
 class HMM(ModelGuide):
-    """Bayesian hidden Markov model; its joint density stands at the top of this file.
+    """Bayesian hidden Markov model (Scott 2002).
 
-    `x` is (N, T, D) for Gaussian and (N, T) for Poisson and categorical emissions; `lengths`, (N,), says how many steps
-    of each sequence count. NaN is a missing value, and good to fill the steps past the end with.
+    Its joint density stands at the top of this file. `x` is (N, T, D) for Gaussian and (N, T) for Poisson and
+    categorical emissions; `lengths`, (N,), says how many steps of each sequence count. NaN is a missing value, and good
+    to fill the steps past the end with.
 
     Args:
         states: the number of states K.
