@@ -56,7 +56,7 @@ def picture(data: Batch, exported: az.InferenceData) -> Figure:
     left.set(xlabel="eruption (minutes)", ylabel="wait for the next one (minutes)")
     left.set_title("two standard deviations, 40 draws of the posterior")
     for k, colour in enumerate(("#0072B2", "#E69F00")):
-        waits = exported.posterior["locs"].isel(chain=0, components=k, features=1)
+        waits = exported.posterior["locs"].isel(chain=0, component=k, feature=1)
         az.plot_kde(waits.values, ax=right, plot_kwargs={"color": colour})
     right.set(xlabel="mean wait (minutes)", yticks=[], title="posterior of the mean wait")
     return figure

@@ -115,7 +115,8 @@ def fit(
         lr: Adam's step size; by default 3e-3 with amortised guides and 2e-2 without.
         schedule: `cosine` to zero over the run, `constant`, or `plateau` (times 0.3 whenever the loss stands still,
             stop after the third time); `auto` is `cosine` for a run of known length and `plateau` otherwise.
-        clip: gradients longer than so many times their running mean are shortened to that; None for no clipping.
+        clip: gradients of the loss per observation longer than this, and than so many times their running mean, are
+            shortened to that; None for no clipping.
         objective: `elbo`, or `iwae` (importance-weighted; Burda et al. 2016) with `particles` draws.
         particles: draws from the guide a step; default 1, or 10 for `iwae`.
         anneal: steps over which the weight of the KL terms rises from 0 to 1.
@@ -391,13 +392,14 @@ class _Loop:
         loss, gradients = self.stepper(batch, weight)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        # Relative to what is usual: an absolute limit would cut the rare large gradients of rare features every time.
-        limit = self.clip * self.usual if self.clip and self.usual else math.inf
+        # An absolute limit tames the first steps, whose lengths Adam would remember; a relative one spares, later on,
+        # the rare large gradients of rare features.
+        limit = self.clip * max(1.0, self.usual) if self.clip else math.inf
         value, norm = float(loss), float(nn.utils.clip_grad_norm_(parameters, limit))
         if not (math.isfinite(value) and math.isfinite(norm)):
             self.skipped += 1
             return math.nan
-        self.usual = 0.98 * self.usual + 0.02 * min(norm, limit) if self.usual else norm
+        self.usual += 0.02 * (min(norm, limit) - self.usual)
         self.optimiser.step()
         return value
 

@@ -188,6 +188,16 @@ def test_columns_are_named_in_the_posterior(tmp_path):
     assert "locs[0, weight]" in (tmp_path / "run" / "summary.txt").read_text()
 
 
+def test_draws_enough_give_a_leave_one_out_score_and_one_draw_gives_a_folder(tmp_path):
+    for draws, scored in (("100", True), ("1", False)):
+        words = ["--steps", "3", "--draws", draws, "--out", draws]
+        assert main(["fit", "polynomial_regression", "--data", "faithful", "--target", "waiting", *words]) == 0
+        metrics = json.loads((tmp_path / draws / "metrics.json").read_text())
+        assert ("elpd_loo_per_observation" in metrics) == scored
+        if scored:
+            assert metrics["elpd_loo_per_observation"] < metrics["log_score_per_observation"]
+
+
 @pytest.mark.parametrize("suffix", ["csv", "npy"])
 def test_a_column_of_numbers_is_one_sequence(suffix, tmp_path):
     counts = np.random.default_rng(0).poisson(5, (40, 1))
@@ -267,6 +277,14 @@ def test_a_fault_is_told_in_one_line(fault, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.parametrize(("name", "noted"), [("gaussian_autoencoder", True), ("gmm", False)])
+def test_columns_of_unlike_scale_are_remarked_on(name, noted, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    write_csv(tmp_path / "table.csv", rng.normal(size=(30, 3)) * [1, 0.01, 700], "ash,hue,proline")
+    assert main(["fit", name, "--data", "table.csv", *FEW, "--out", "run"]) == 0
+    assert ("(proline is widest)" in capsys.readouterr().out) == noted
+
+
 def test_debug_shows_the_traceback():
     with pytest.raises(ValueError, match="unknown model 'gmmm'"):
         main(["info", "gmmm", "--debug"])
@@ -330,14 +348,22 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_killed_run_is_no_run(tmp_path, capsys):
-    # What a kill in the middle of the last moves leaves: everything but config.json.
+def test_a_run_stopped_while_its_files_move_is_no_run(tmp_path, capsys, monkeypatch):
+    from pathlib import Path
+
+    real = Path.replace
+
+    def stop(path, target):
+        if path.parent.parent.name == run_folder.UNFINISHED and path.name == "summary.txt":
+            raise KeyboardInterrupt
+        return real(path, target)
+
     assert main([*FIT, *FEW]) == 0
-    folder = tmp_path / "run"
-    (folder / run_folder.UNFINISHED / "run").mkdir(parents=True)
-    (folder / "config.json").rename(folder / run_folder.UNFINISHED / "run" / "config.json")
+    monkeypatch.setattr(Path, "replace", stop)
+    assert main([*FIT, *FEW, "--replace"]) == 130
+    assert (tmp_path / "run" / "posterior.nc").exists()
     with pytest.raises(ValueError, match=r"no config\.json"):
-        zoo.load(folder)
+        zoo.load("run")
     capsys.readouterr()
     assert "holds no earlier run" in fails(capsys, *FIT, *FEW)
 

@@ -134,7 +134,8 @@ def made_up(truth: dict[str, torch.Tensor], local: frozenset[str] = frozenset())
     draws = {}
     for name, value in truth.items():
         noise = 0.1 * torch.randn(CHAINS, DRAWS, *value.shape)
-        draws[name] = value * noise.exp() if name in ("noise", "shares") else value + noise
+        # in units of the residuals: a posterior much wider than they are would have infinite importance weights
+        draws[name] = value * noise.exp() if name in ("noise", "shares") else value + noise * truth.get("noise", 1.0)
     if "shares" in draws:
         draws["shares"] = draws["shares"] / draws["shares"].sum(-1, keepdim=True)
     stats = {name: torch.randn(CHAINS, DRAWS) for name in ("log_p", "log_q")}
