@@ -133,7 +133,7 @@ def made_up(truth: dict[str, torch.Tensor], local: frozenset[str] = frozenset())
     torch.manual_seed(0)
     draws = {}
     for name, value in truth.items():
-        noise = 0.1 * torch.randn(CHAINS, DRAWS, *value.shape)
+        noise = 0.06 * torch.randn(CHAINS, DRAWS, *value.shape)
         # in units of the residuals: a posterior much wider than they are would have infinite importance weights
         draws[name] = value * noise.exp() if name in ("noise", "shares") else value + noise * truth.get("noise", 1.0)
     if "shares" in draws:
