@@ -67,6 +67,18 @@ class GaussianAutoencoder(ModelGuide):
         self.register_buffer("prior_loc", torch.zeros(latent))
         self.register_buffer("prior_scale_tril", torch.eye(latent))
 
+    @torch.no_grad()
+    def initial(self, batch: Batch) -> dict[str, Tensor]:
+        """Start mu at the mean of the data and psi at their deviations, whatever their units; there are no globals."""
+        if batch.x is not None and batch.size > 1:
+            sd = batch.x.std(0, correction=0)
+            own = len(self.scale) > 1
+            scale = sd.clamp(min=1e-3 * float(sd.max())) if own else sd.square().mean(0, keepdim=True).sqrt()
+            if bool((scale > 0).all()):
+                self.scale = scale
+                self.offset.copy_(batch.x.mean(0) / scale)
+        return {}
+
     @property
     def weight(self) -> Tensor:
         """W, (D, L)."""
