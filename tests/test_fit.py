@@ -80,19 +80,19 @@ def test_the_known_posterior_is_reached_by_every_guide_with_a_density():
 
 
 class Narrow(Normal):
-    """The same with a likelihood 200 times narrower: the posterior is far narrower than any guide's start."""
+    """The same with a likelihood 2,000 times narrower: the posterior is far narrower than any guide's start."""
 
     def model(self, batch):
         loc = pyro.sample("loc", dist.Normal(self.zero, 2.0))
         with batch.plate():
-            return pyro.sample("x", dist.Normal(loc, 0.005), obs=batch.x)
+            return pyro.sample("x", dist.Normal(loc, 0.0005), obs=batch.x)
 
 
 def test_a_narrow_posterior_is_not_taken_for_converged_too_early():
-    x = 1.5 + 0.005 * (data().double() - 1.5)
+    x = 1.5 + 0.0005 * (data().double() - 1.5)
     pair = Narrow().double()
     inference.fit(pair, x, **QUICK)
-    draws, sd = inference.draw(pair, x, 4000)["loc"], 0.005 / 40**0.5
+    draws, sd = inference.draw(pair, x, 4000)["loc"], 0.0005 / 40**0.5
     assert float(draws.mean()) == pytest.approx(float(x.mean()), abs=4 * sd / 4000**0.5 + 0.15 * sd)
     assert float(draws.std()) == pytest.approx(sd, rel=0.15)
 
