@@ -56,7 +56,7 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "zoo needs Python 3.10 or newer; set one with: make PYTHON=/path/to/python3"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	pins=$$($(BIN)/python -c 'import sys; print("-c constraints.txt" * (sys.version_info >= (3, 11)))') && \
-		$(BIN)/python -m pip install --quiet --no-compile $$pins -e '.[test,lint,sklearn,parquet]'
+		$(BIN)/python -m pip install --quiet --no-compile $$pins -e '.[test,lint,sklearn,parquet,flows]'
 	@touch $@
 
 $(ARVIZ1)/.stamp: | $(STAMP)

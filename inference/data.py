@@ -2,12 +2,13 @@
 
 Accepted: a NumPy array, a torch tensor, a pandas or polars frame (anything with `to_numpy`), a `Batch`, a map-style
 torch `Dataset` of rows or (x, y) pairs. Checks read the pair's own trace: which fields it observes, their shapes, and
-the support of each observed site; an error names field, row, column, what was expected and what was found.
+the support of each observed site; an error names field, row, column, what was expected and what was found. A pair
+with a `schema` also takes a table in the user's units and category names, its `target` column becoming y.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.distributions import constraints
 from torch.utils.data import Dataset
 
 from zoo.base import Batch, ModelGuide, Site
+from zoo.datasets.schema import as_columns
 
 ACCEPTED = "a NumPy array, a torch tensor, a pandas or polars frame, a zoo.Batch, or a map-style torch Dataset"
 _CHUNK = 4096  # rows traced at once by the support check
@@ -36,7 +38,11 @@ def as_batch(pair: ModelGuide, data: Any, complete: bool = True) -> Batch:
     """
     example = _example(pair)
     observed = {name: site for name, site in pair.sites(example).items() if site.observed}
-    batch, columns = _raw(data, first=next(iter(observed), "x"))
+    if pair.schema is not None and is_table(data):
+        batch, columns = _encoded(pair, data), None
+    else:
+        batch, columns = _raw(data, first="x" if pair.schema is not None else next(iter(observed), "x"))
+    columns = list(pair.schema.names) if pair.schema is not None else columns
     batch = _keep(pair, batch, example, observed, complete)
     converted = {name: _convert(name, value, pair, columns) for name, value in batch.fields().items()}
     batch = batch.but(**converted)
@@ -81,6 +87,26 @@ def column_names(data: Any) -> list[str] | None:
     """Column names of a frame, else None."""
     columns = getattr(data, "columns", None)
     return None if columns is None or isinstance(data, (Batch, Tensor, np.ndarray)) else [str(c) for c in columns]
+
+
+def is_table(data: Any) -> bool:
+    """Whether data are named columns: a frame, or a mapping of sequences."""
+    if isinstance(data, Mapping):
+        return bool(data) and all(hasattr(v, "__len__") and not isinstance(v, str) for v in data.values())
+    return column_names(data) is not None
+
+
+def _encoded(pair: ModelGuide, table: Any) -> Batch:
+    """The matrix of a table, and the codes of its target where it has that column."""
+    schema, target = pair.schema, pair.target
+    if schema is None:
+        raise ValueError("the pair has no schema")
+    columns = as_columns(table)[0]
+    fields = {}
+    if target is not None and target.name in columns:
+        fields["y"] = torch.from_numpy(target.encode(columns.pop(target.name)))
+    fields["x"] = torch.from_numpy(schema.encode(columns))
+    return Batch(len(fields["x"]), len(fields["x"]), **fields)
 
 
 def _raw(data: Any, first: str) -> tuple[Batch, list[str] | None]:
@@ -147,13 +173,26 @@ def _keep(pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Si
     used = example.fields().keys()
     missing = [name for name in used if getattr(batch, name) is None and name != "lengths"]
     for name in missing:
-        if complete or name not in observed:
+        if complete and name in observed and batch.fields() and _may_be_missing(observed[name]):
+            value = torch.full((batch.size, *getattr(example, name).shape[1:]), torch.nan)
+            batch = batch.but(**{name: value})
+        elif complete or name not in observed:
             raise ValueError(
                 f"{pair.registry_name or type(pair).__name__} needs field '{name}' of shape "
                 f"(N, {', '.join(map(str, getattr(example, name).shape[1:]))}); given: {', '.join(batch.fields())}"
             )
     unused = {name: None for name in batch.fields() if name not in used}
     return batch.but(**unused)
+
+
+def _may_be_missing(site: Site) -> bool:
+    return bool(_elementwise(site.fn.support).check(torch.full_like(site.value, torch.nan)).all())
+
+
+def _elementwise(support: Any) -> Any:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
 
 
 def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str] | None) -> Tensor:
@@ -216,9 +255,7 @@ def _check_values(pair: ModelGuide, batch: Batch, observed: dict[str, Site], col
 
 
 def _check_support(site: Site, value: Tensor, begin: int, columns: Sequence[str] | None) -> None:
-    support = site.fn.support
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
+    support = _elementwise(site.fn.support)
     bad = ~support.check(value)
     if not bad.any():
         return
@@ -241,6 +278,8 @@ def _in_words(support: Any, value: Tensor, bad: Tensor) -> str:
 
     if support is constraints.boolean:
         return "0 or 1"
+    if hasattr(support, "in_words"):
+        return str(support.in_words(int(bad.nonzero()[0][-1])))
     if isinstance(getattr(support, "base", None), constraints.Constraint):  # one that lets NaN through
         return f"{_in_words(support.base, value, bad)}, or NaN where missing"
     low, high = bound("lower_bound"), bound("upper_bound")

@@ -143,6 +143,7 @@ def fit(
     with _one_fit_at_a_time, _seeded(seed), _training(pair):
         pair.to(_device(device))
         train, held_out = _split(pair, data, validation, seed)
+        pair.check(train)
         size = min(batch_size or (train.size if train.size <= _FULL_BATCH else _MINIBATCH), train.size)
         chosen = choose(pair, train.select(slice(0, min(2, train.size))), objective, particles, free_bits)
         if objective == "iwae" and chosen.has_globals and size < train.size:

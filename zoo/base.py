@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from zoo import guides
 from zoo.batch import FIELDS, Batch, is_local, sample_sites
 from zoo.config import check_config
+from zoo.datasets.schema import Column, Schema
 from zoo.registry import register, registered, registry
 
 __all__ = ["FIELDS", "Batch", "ModelGuide", "Site", "is_local", "register", "registered", "registry", "sample_sites"]
@@ -55,6 +56,8 @@ class ModelGuide(PyroModule):
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {}  # site name -> names of its event dims, for ArviZ
+    schema: Schema | None = None  # the typed columns of `x`, of a pair that models tables
+    target: Column | None = None  # the column that is `y`, of a pair that models tables with one
     registry_name: ClassVar[str] = ""
     config: dict[str, Any]
 
@@ -93,6 +96,9 @@ class ModelGuide(PyroModule):
     def inputs(self, n: int) -> Batch:
         """Covariates or lengths that n draws from the prior need."""
         return Batch(n, n)
+
+    def check(self, batch: Batch) -> None:
+        """Refuse data that cannot be fitted, with a ValueError; called before step one. Cells are valid already."""
 
     def initial(self, batch: Batch) -> dict[str, Tensor]:
         """Good starting values of global latents, from data; sites left out start near their prior median."""

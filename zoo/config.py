@@ -78,6 +78,11 @@ def _check(where: str, value: Any, hint: Any) -> Any:
 
 
 def _check_scalar(where: str, value: Any, hint: Any) -> Any:
+    if hasattr(hint, "of"):  # a type of ours that reads what JSON can hold
+        try:
+            return hint.of(value)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
     if hint is int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"{where}: expected a whole number, got {value!r}")

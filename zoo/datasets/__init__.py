@@ -19,11 +19,25 @@ from zoo.datasets import embedded as _embedded  # noqa: F401  (its data sets reg
 from zoo.datasets.idx import read_idx
 from zoo.datasets.readers import READERS, Table, assemble, read
 from zoo.datasets.registry import Description, arrays, dataset, describe, names
+from zoo.datasets.schema import Column, Schema
+from zoo.datasets.tables import table
 
 if TYPE_CHECKING:
     from zoo.base import Batch
 
-__all__ = ["Description", "Table", "dataset", "describe", "load", "names", "read", "read_idx"]
+__all__ = [
+    "Column",
+    "Description",
+    "Schema",
+    "Table",
+    "dataset",
+    "describe",
+    "load",
+    "names",
+    "read",
+    "read_idx",
+    "table",
+]
 
 
 def load(name: str | Path, *, target: str | None = None) -> Batch:

@@ -14,7 +14,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,27 +103,31 @@ def _tensor(field: str, value: NDArray[Any]) -> Tensor:
 def read_csv(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """The numbers of a text table, (N, D), and its column names."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        first = file.readline()
-        file.seek(0)
         try:
-            delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark))))
-            return _rows(filter(None, csv.reader(file, delimiter=delimiter)))
+            return _rows(filter(None, csv.reader(file, delimiter=delimiter(file))))
         except csv.Error as error:
             raise ValueError(f"not a text table ({error})") from error
+
+
+def delimiter(file: TextIO) -> str:
+    """Comma, semicolon or tab, whichever cuts the first line most; the file is wound back."""
+    first = file.readline()
+    file.seek(0)
+    return max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
 
 
 def _rows(lines: Iterator[list[str]]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     head = next(lines, None)
     if head is None:
         raise ValueError("the file is empty")
-    named = any(_number(cell) is None for cell in head)
+    named = any(number(cell) is None for cell in head)
     columns = tuple(cell.strip() if named and cell.strip() else f"column_{j}" for j, cell in enumerate(head, 1))
-    _distinct(columns)
+    distinct(columns)
     values = array("d")
     for row, cells in enumerate(lines if named else itertools.chain([head], lines), 1):
         if len(cells) != len(columns):
             raise ValueError(f"row {row}: expected {len(columns)} cells, got {len(cells)}")
-        numbers = list(map(_number, cells))
+        numbers = list(map(number, cells))
         if None in numbers:
             wrong = numbers.index(None)
             raise ValueError(f"row {row}, column '{columns[wrong]}': expected a number, got {cells[wrong]!r}")
@@ -133,13 +137,14 @@ def _rows(lines: Iterator[list[str]]) -> tuple[NDArray[np.float64], tuple[str, .
     return np.array(values).reshape(-1, len(columns)), columns
 
 
-def _distinct(columns: tuple[str, ...]) -> None:
+def distinct(columns: tuple[str, ...]) -> None:
+    """Refuse two columns of one name."""
     repeated = [name for name, count in Counter(columns).items() if count > 1]
     if repeated:
         raise ValueError(f"two columns called '{repeated[0]}'")
 
 
-def _number(cell: str) -> float | None:
+def number(cell: str) -> float | None:
     """The number in a cell, NaN when missing, None when it is something else."""
     try:
         return float(cell) if "_" not in cell else None  # float() reads '1_000' as a thousand
@@ -206,7 +211,7 @@ def _parquet(path: Path) -> _Read:
         except Exception as error:  # each library has errors of its own
             raise ValueError(f"damaged or not a parquet file ({error})") from error
         columns = tuple(str(column) for column, _ in frame)
-        _distinct(columns)
+        distinct(columns)
         if not columns:
             raise ValueError("the table has no columns")
         return {"x": np.stack([_column(str(name), np.asarray(values)) for name, values in frame], axis=1)}, columns
