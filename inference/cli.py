@@ -1,4 +1,4 @@
-"""The `zoo` command: list, info, fit, demo. Help answers without importing torch.
+"""The `zoo` command: list, info, fit, sample, encode, reconstruct, impute, demo. Help answers without importing torch.
 
 Every error is one line on standard error and exit status 2; `--debug` shows the traceback instead.
 """
@@ -31,8 +31,13 @@ _EXAMPLES = {
         "  zoo fit gmm --data iris --set components=3 --out run\n"
         "  zoo fit gaussian_vae --data digits --set likelihood=binomial --set trials=16 --epochs 50 --out vae\n"
         "  zoo fit hmm --data earthquakes --set emission=poisson --set states=3 --double --out quakes\n"
-        "  zoo fit polynomial_regression --data table.csv --target price --set degree=2 --out run"
+        "  zoo fit polynomial_regression --data table.csv --target price --set degree=2 --out run\n"
+        "  zoo fit naive_bayes_vae --data patients.csv --set latent=4 --kind stage=ordinal --out run"
     ),
+    "sample": "examples:\n  zoo sample vae -n 60 --out new.npy --picture new.png\n  zoo sample run --out new.csv",
+    "encode": "example:\n  zoo encode vae digits --out codes.csv",
+    "reconstruct": "example:\n  zoo reconstruct vae digits --out again.npy --picture again.png",
+    "impute": "example:\n  zoo impute run patients.csv --out filled.csv",
     "demo": "example:\n  zoo demo --out demo",
 }
 
@@ -78,7 +83,7 @@ def _complain(options: argparse.Namespace, message: str, status: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="zoo",
-        description="Generative models for Pyro: list them, look at one, fit it to data.",
+        description="Generative models for Pyro: list them, fit one to data, sample, encode, reconstruct, impute.",
         epilog=_EXAMPLES[""],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -108,8 +113,15 @@ def _parser() -> argparse.ArgumentParser:
 
     fit = add("fit", _fit, "fit a model and leave a run folder: weights, metrics, posterior, pictures")
     fit.add_argument("name", metavar="NAME", help="name of the model")
-    fit.add_argument("--data", required=True, help="name of a data set, or a .csv, .npy, .npz or .parquet file")
-    fit.add_argument("--target", metavar="COLUMN", help="the column of the table that is the response y")
+    fit.add_argument("--data", required=True, help="name of a data set, or a .csv, .arff, .npy, .npz or .parquet file")
+    fit.add_argument("--target", metavar="COLUMN", help="the column of the table that is the response or class y")
+    fit.add_argument(
+        "--kind",
+        action="append",
+        default=[],
+        metavar="COLUMN=KIND",
+        help="in a mixed table, what a column is: real, positive, count, binary, categorical, ordinal, ignored",
+    )
     fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the model")
     fit.add_argument("--out", required=True, metavar="DIR", help="the run folder to write")
     fit.add_argument("--replace", action="store_true", help="replace an earlier run that is there")
@@ -126,10 +138,45 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--double", action="store_true", help="compute in float64")
     fit.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
 
+    for name, run, about in (
+        ("sample", "sample", "draw new observations from a fitted model"),
+        ("encode", "encode", "write the codes of observations, means and standard deviations"),
+        ("reconstruct", "reconstruct", "write what the codes of observations tell of them"),
+        ("impute", "impute", "fill the holes of a table, and say how sure each value is"),
+    ):
+        command = add(name, _with_run(run), about)
+        command.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
+        if name == "sample":
+            command.add_argument("--number", "-n", type=_positive, default=100, help="observations; default: 100")
+        else:
+            command.add_argument("data", metavar="DATA", help="name of a data set, or a file")
+        if name == "impute":
+            command.add_argument("--draws", type=_positive, default=200, help="imputations of each cell; default: 200")
+            command.add_argument("--mass", type=float, default=0.9, help="probability of the intervals; default: 0.9")
+        command.add_argument("--out", required=True, metavar="FILE", help="the .csv or .npy file to write")
+        command.add_argument("--picture", metavar="FILE", help="also draw them there, .png, .svg or .pdf")
+        command.add_argument("--replace", action="store_true", help="write over files that are there")
+        command.add_argument("--seed", type=int, default=0, help="default: 0")
+        command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+
     demo = add("demo", _demo, "fit two models to real data, say what came out, leave pictures")
     demo.add_argument("--out", default="demo", metavar="DIR", help="where the pictures go; default: demo")
     demo.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
     return parser
+
+
+def _with_run(name: str) -> Callable[[argparse.Namespace], None]:
+    """A command that works with a run folder; its code is loaded when it runs."""
+
+    def run(options: argparse.Namespace) -> None:
+        import torch
+
+        from inference import commands
+
+        torch.set_num_threads(options.threads)
+        getattr(commands, name)(options)
+
+    return run
 
 
 def _positive(text: str) -> int:
@@ -305,15 +352,17 @@ def _draw_graph(pair: ModelGuide, path: Path) -> None:
 # fit -----------------------------------------------------------------------------------------------------------------
 
 
-def _words(assignments: Sequence[str]) -> dict[str, str]:
+def _words(
+    assignments: Sequence[str], option: str = "--set", wanted: str = "KEY=VALUE, such as --set components=3"
+) -> dict[str, str]:
     """`key=value` words as a dictionary of texts."""
     found: dict[str, str] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise ValueError(f"--set {assignment}: expected KEY=VALUE, such as --set components=3")
+            raise ValueError(f"{option} {assignment}: expected {wanted}")
         if key.strip() in found:
-            raise ValueError(f"--set {assignment}: '{key.strip()}' is set twice")
+            raise ValueError(f"{option} {assignment}: '{key.strip()}' is set twice")
         found[key.strip()] = text.strip()
     return found
 
@@ -355,8 +404,7 @@ def _fit(options: argparse.Namespace) -> None:
     zoo.names()
     config = _settings(options.name, words)
     run_folder.check(Path(options.out), replace=options.replace)
-    data, columns = _load(options.data, options.target)
-    pair, data = fitting_pair(options.name, config, data, columns, seed=options.seed)
+    pair, data, columns = _pair_and_data(options, config)
     pair = pair.double() if options.double else pair
     print(f"{options.name} on {options.data}: {_size(data)}; {options.threads} processor thread(s)", flush=True)
     if note := _unscaled(pair, data, columns):
@@ -392,6 +440,31 @@ def _fit(options: argparse.Namespace) -> None:
         )
     print(summary)
     print(f"Everything is in {options.out}; zoo.load({options.out!r}) gives the model back.")
+
+
+def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple[ModelGuide, Batch, tuple[str, ...]]:
+    """A pair that fits the data, the data as it takes them, and the names of their columns."""
+    import torch
+
+    import zoo
+    from inference import tables
+    from inference.data import as_batch
+    from zoo.base import registered
+
+    kinds = _words(options.kind, "--kind", "COLUMN=KIND, such as --kind stage=ordinal")
+    if not tables.models_tables(registered(options.name)):
+        if kinds:
+            raise ValueError(f"--kind: {options.name} does not model the columns of a mixed table")
+        data, columns = _load(options.data, options.target)
+        return *fitting_pair(options.name, config, data, columns, seed=options.seed), columns
+    table = tables.load(options.data)
+    config = {**tables.settings(registered(options.name), table, options.target, kinds), **config}
+    torch.manual_seed(options.seed)
+    pair = zoo.create(options.name, **config)
+    if pair.schema is None:
+        raise ValueError(f"{options.name} was given columns and has no schema")
+    print(tables.described(pair), flush=True)
+    return pair, as_batch(pair, table), pair.schema.names
 
 
 def _size(data: Batch) -> str:

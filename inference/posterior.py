@@ -231,6 +231,32 @@ def predict(
     return {name: value.unflatten(0, (posterior.chains, posterior.size)) for name, value in kept.items()}
 
 
+def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = None, seed: int = 0) -> dict[str, Tensor]:
+    """New observations from the fitted model: each under a draw of the globals of its own, locals from their prior.
+
+    Args:
+        pair: a fitted pair.
+        number: how many, M.
+        posterior: of the global latents; by default draws from the guide.
+        seed: seeds everything drawn.
+
+    Returns:
+        observed site -> (M, *event).
+    """
+    _check_count("number", number)
+    if posterior is None:
+        posterior = draw(pair, check_sites(pair), min(number, 1000), seed=seed)
+    kept = {name: posterior[name] for name in posterior.globals}
+    if not kept:
+        found = predict(pair, Posterior({}, method=posterior.method, size=1), number, seed=seed)
+        return {name: value[0, 0] for name, value in found.items()}
+    total = posterior.chains * posterior.size
+    picked = torch.arange(number) % total
+    kept = {name: value.flatten(0, 1)[picked.to(value.device)][None] for name, value in kept.items()}
+    found = predict(pair, Posterior(kept, method=posterior.method, size=number), 1, seed=seed)
+    return {name: value[0, :, 0] for name, value in found.items()}
+
+
 def _rows(pair: ModelGuide, data: Any) -> Batch:
     """The rows to generate: those of the data, or a number of new ones."""
     if isinstance(data, int) and not isinstance(data, bool):

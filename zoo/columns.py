@@ -1,29 +1,21 @@
-"""Rows of a mixed table as a distribution: one likelihood per column type, missing cells left out.
+"""Where the columns of a mixed table stand, by kind, and the centre and unit of their numbers.
 
-    real         x ~ Normal(loc, scale)
-    positive     log x ~ Normal(loc, scale)
-    count        x ~ NegativeBinomial of mean m and variance m + m^2 / r
-    binary, categorical, ordinal      x ~ Categorical(softmax(logits)), x a code 0, 1, ...
-
-    log p(row) = sum over the cells that are not NaN of log p(x_d)
-
-The cells of a row are independent given their parameters, so a cell that is missing at random drops out of the sum
-(Little & Rubin 2002, section 6.2).
+Networks and priors work with standardised numbers; `Columns.row` turns theirs into the distribution of a row in the
+units of the table (`zoo.rows`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
-from torch.distributions import constraints
-from torch.nn import functional
 
 from zoo.datasets.column import CATEGORIES, Column
+from zoo.rows import Cells, Row
+
+__all__ = ["Cells", "Columns", "Row"]
 
 
 class Columns(nn.Module):
@@ -62,8 +54,10 @@ class Columns(nn.Module):
         self.register_buffer("allowed", torch.arange(self.most) < torch.tensor(sizes).reshape(-1, 1))  # (Dc, C)
         levels = torch.tensor([len(c.categories) if c.kind in CATEGORIES else 0 for c in columns])
         self.register_buffer("levels", levels)
-        self.register_buffer("centre", torch.zeros(len(columns)))
-        self.register_buffer("unit", torch.ones(len(columns)))
+        # Before `standardise`: numbers as they are, and counts of mean 1 (see `log_mean`).
+        counts = torch.tensor([column.kind == "count" for column in columns])
+        self.register_buffer("centre", torch.where(counts, math.log(2.0), 0.0))
+        self.register_buffer("unit", torch.where(counts, 0.5, 1.0))
 
     def numbers(self, x: Tensor) -> Tensor:
         """Real, log positive and log(1 + count) cells of rows (*, D), standardised; NaN where missing, (*, Dn)."""
@@ -80,12 +74,27 @@ class Columns(nn.Module):
         count = seen.sum(0).clamp(min=1)
         mean = cells.nan_to_num().sum(0) / count
         sd = (torch.where(seen, cells - mean, 0).square().sum(0) / count).sqrt()
-        # A constant column keeps a unit in proportion to its size.
-        floor = 1e-3 * mean.abs().clamp(min=1e-3)
+        # A constant column, whose deviation is rounding at most, has a unit in proportion to its size.
+        constant = sd <= 1e-12 * mean.abs()
+        unit = torch.where(constant, 1e-3 * mean.abs().clamp(min=1e-3), sd.clamp(min=1e-12))
         self.centre[self.number] = mean.to(self.centre)
-        self.unit[self.number] = torch.where(sd > floor, sd, torch.where(sd > 0, sd.clamp(min=1e-12), floor)).to(
-            self.unit
-        )
+        self.unit[self.number] = unit.to(self.unit)
+
+    def log_mean(self) -> tuple[Tensor, Tensor]:
+        """Centre and unit of the logs of the counts' means, each (Dk,): those of log(1 + count), carried over.
+
+        d log m = (1 + 1 / m) d log(1 + m); the unit of a rare count is held to 1, and of a constant one to 0.1.
+        """
+        typical = self.centre[self.count].clamp(min=1e-3).expm1()
+        unit = self.unit[self.count]
+        return typical.log(), torch.minimum(unit * (1 + 1 / typical), unit.clamp(min=1.0)).clamp(min=0.1)
+
+    def dispersion(self, x: Tensor) -> Tensor:
+        """r of the counts of a table (N, D) by moments, m^2 / (v - m), from 0.1 to 1e4, (Dk,)."""
+        cells = x[:, self.count]
+        mean = cells.nanmean(0)
+        extra = (cells - mean).square().nanmean(0) - mean
+        return (mean.square() / extra.clamp(min=1e-6)).clamp(0.1, 1e4)
 
     def one_hot(self, x: Tensor) -> Tensor:
         """Categorical cells of rows (*, D) as one-hot vectors, zeros where missing, (*, Dc, C)."""
@@ -96,148 +105,14 @@ class Columns(nn.Module):
         """The distribution of a row, from parameters that are of order one whatever the units of the table.
 
         Args:
-            loc: location of the standardised numbers (see `numbers`); of a count, of the log of its mean, (*, Dn).
+            loc: location of the standardised numbers (see `numbers`); of a count, of the log of its mean, (*, Dn)
+                (see `log_mean`).
             scale: standard deviations of the standardised real and positive columns, (*, Dr + Dp).
             concentration: r of the counts, (*, Dk).
             logits: of the categories, (*, Dc, C).
         """
         width = scale.shape[-1]
-        loc = self.centre[self.number] + self.unit[self.number] * loc
-        mean = loc[..., width:].clamp(max=30.0).exp()
-        return Row(self, loc[..., :width], self.unit[self.number[:width]] * scale, mean, concentration, logits)
-
-
-class Row(TorchDistribution):
-    """Independent cells of mixed types, event shape (D,). NaN is a missing cell: it has no density and no weight."""
-
-    arg_constraints = {}  # noqa: RUF012 - torch's name and type
-    has_rsample = False
-
-    def __init__(
-        self, columns: Columns, loc: Tensor, scale: Tensor, mean: Tensor, concentration: Tensor, logits: Tensor
-    ) -> None:
-        """Parameters in the order of `columns`' pieces, in the units of the table.
-
-        Args:
-            columns: where each kind stands.
-            loc, scale: of real columns and of the logs of positive ones, (*, Dr + Dp).
-            mean, concentration: m and r of counts, (*, Dk).
-            logits: of categories, (*, Dc, C); entries beyond a column's own categories are not looked at.
-        """
-        self.columns, self.loc, self.scale, self.count_mean, self.concentration = (
-            columns,
-            loc,
-            scale,
-            mean,
-            concentration,
-        )
-        self.logits = logits.masked_fill(~columns.allowed, -torch.inf).log_softmax(-1)
-        parts = (loc, scale, mean, concentration, logits[..., 0])
-        batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
-        super().__init__(batch, torch.Size([len(columns.columns)]), validate_args=False)
-
-    @property
-    def support(self) -> Any:
-        """Each column's own range, NaN besides."""
-        return constraints.independent(Cells(self.columns), 1)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Row:
-        """The same row, (*batch_shape, D)."""
-        shape = torch.Size(batch_shape)
-        numbers = (self.loc, self.scale, self.count_mean, self.concentration)
-        parts = [part.expand(*shape, part.shape[-1]) for part in numbers]
-        parts.append(self.logits.expand(*shape, *self.logits.shape[-2:]))
-        return Row(self.columns, *parts)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Sum over the observed cells, (*)."""
-        return self.cell_log_prob(value).sum(-1)
-
-    def cell_log_prob(self, value: Tensor) -> Tensor:
-        """Log density of each cell, 0 where it is missing, (*, D)."""
-        columns, seen = self.columns, ~value.isnan()
-        # Missing cells get a value that any kind takes, so that no gradient is NaN.
-        x = torch.where(seen, value, 1.0)
-        gaussian = torch.cat([x[..., columns.real], x[..., columns.positive].log()], -1)
-        parts = [_normal(gaussian, self.loc, self.scale)]
-        parts[0] = parts[0] - functional.pad(gaussian[..., len(columns.real) :], (len(columns.real), 0))  # d log x / dx
-        parts.append(_negative_binomial(x[..., columns.count], self.count_mean, self.concentration))
-        codes = torch.where(seen, value, 0.0)[..., columns.category, None].long()
-        shape = torch.broadcast_shapes(codes.shape[:-1], self.logits.shape[:-1])
-        logits = self.logits.expand(*shape, self.logits.shape[-1])
-        parts.append(logits.gather(-1, codes.expand(*shape, 1)).squeeze(-1))
-        lead = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
-        cells = torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], -1)[..., columns.place]
-        return torch.where(seen, cells, 0.0)
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Complete rows, (*sample_shape, *batch, D)."""
-        shape = self._extended_shape(torch.Size(sample_shape))[:-1]
-        with torch.no_grad():
-            split = len(self.columns.real)
-            numbers = (self.loc, self.scale, self.count_mean, self.concentration)
-            loc, scale, mean, r = (part.expand(*shape, part.shape[-1]).contiguous() for part in numbers)
-            gaussian = torch.normal(loc, scale)
-            counts = torch.poisson(torch._standard_gamma(r) * mean / r)
-            logits = self.logits.expand(*shape, *self.logits.shape[-2:])
-            codes = torch.distributions.Categorical(logits=logits, validate_args=False).sample()
-            parts = [gaussian[..., :split], gaussian[..., split:].exp(), counts, codes.to(loc.dtype)]
-            return torch.cat(parts, -1)[..., self.columns.place]
-
-    @property
-    def mean(self) -> Tensor:
-        """Means of the numbers; of categories the code's, which says something of binary and ordinal ones only."""
-        codes = torch.arange(self.logits.shape[-1], dtype=self.logits.dtype, device=self.logits.device)
-        return self._joined(self._means(), (self.logits.exp() * codes).sum(-1))
-
-    @property
-    def point(self) -> Tensor:
-        """Means of the numbers, the most probable category else, (*, D)."""
-        return self._joined(self._means(), self.logits.argmax(-1).to(self.loc.dtype))
-
-    def _means(self) -> list[Tensor]:
-        split = len(self.columns.real)
-        loc, scale = torch.broadcast_tensors(self.loc, self.scale)
-        positive = (loc[..., split:] + scale[..., split:].square() / 2).exp()
-        return [loc[..., :split], positive, self.count_mean]
-
-    def _joined(self, numbers: Sequence[Tensor], codes: Tensor) -> Tensor:
-        parts = [part.expand(*self.batch_shape, part.shape[-1]) for part in (*numbers, codes)]
-        return torch.cat(parts, -1)[..., self.columns.place]
-
-
-class Cells(constraints.Constraint):
-    """What each column of a row may hold, NaN for missing included."""
-
-    def __init__(self, columns: Columns) -> None:
-        self.columns = columns
-        super().__init__()
-
-    def check(self, value: Tensor) -> Tensor:
-        """Cell by cell, (*, D)."""
-        columns = self.columns
-        good = ~value.isinf()
-        whole = (value >= 0) & (value == value.floor())
-        levels = columns.levels
-        positive = torch.zeros_like(levels, dtype=torch.bool).index_fill(0, columns.positive, True)
-        count = torch.zeros_like(levels, dtype=torch.bool).index_fill(0, columns.count, True)
-        good &= ~positive | (value > 0)
-        good &= ~count | whole
-        good &= (levels == 0) | (whole & (value < levels))
-        return good | value.isnan()
-
-    def in_words(self, column: int) -> str:
-        """What a column takes."""
-        return f"{self.columns.columns[column].expected()}, or NaN where missing"
-
-
-def _normal(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    return -0.5 * ((x - loc) / scale).square() - scale.log() - 0.5 * math.log(2 * math.pi)
-
-
-def _negative_binomial(x: Tensor, mean: Tensor, r: Tensor) -> Tensor:
-    """Mean m and concentration r: Poisson's limit is r to infinity."""
-    return (
-        torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
-        + r * (r.log() - (r + mean).log()) + x * (mean.log() - (r + mean).log())
-    )  # fmt: skip
+        centre, unit = self.centre[self.number[:width]], self.unit[self.number[:width]]
+        log_mean, spread = self.log_mean()
+        mean = (log_mean + spread * loc[..., width:]).clamp(max=30.0).exp()
+        return Row(self, centre + unit * loc[..., :width], unit * scale, mean, concentration, logits)

@@ -3,6 +3,9 @@
 Every network takes and gives rows with any leading dimensions, (*, inputs) -> (*, outputs): a batch (B,), or S
 particles of it, (S, B). Hidden activations are SiLU (smooth, so that Hamiltonian samplers can use a decoder).
 Weights start with variance 1 / fan-in (LeCun et al. 1998), a quarter of it in the last layer, and biases at zero.
+
+`mlp` takes any rows; `conv` and `residual` take the rows of a square image side by side, and halve its side once for
+each hidden width. `residual` adds to each of those maps two more convolutions and a way around them (He et al. 2016).
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
+from pyro.contrib.zuko import ZukoToPyro
 from pyro.distributions import constraints
 from torch import Tensor, nn
-from torch.distributions import Independent, MultivariateNormal, Normal, register_kl
+from torch.distributions import AffineTransform, Distribution, Independent, MultivariateNormal, Normal, register_kl
 from torch.nn import functional
 
-Net = Literal["mlp", "conv"]
+Net = Literal["mlp", "conv", "residual"]
 SCALE = constraints.greater_than(1e-6)  # of a learned noise scale: a constant feature would take it to zero
 
 
@@ -37,15 +41,17 @@ def scale_tril(x: Tensor, size: int) -> Tensor:
 
 def encoder(net: Net, features: int, hidden: Sequence[int], outputs: int) -> nn.Module:
     """A network (*, D) -> (*, outputs)."""
-    return mlp(features, hidden, outputs) if net == "mlp" else ConvEncoder(features, hidden, outputs)
+    if net == "mlp":
+        return mlp(features, hidden, outputs)
+    return ConvEncoder(features, hidden, outputs, residual=net == "residual")
 
 
 def decoder(net: Net, latent: int, hidden: Sequence[int], features: int, outputs: int) -> nn.Module:
     """A network (*, L) -> (*, D, outputs): `outputs` numbers for each feature. `hidden` is the encoder's, mirrored."""
-    if net == "conv":
-        return ConvDecoder(latent, hidden, features, outputs)
-    layers = mlp(latent, hidden[::-1], features * outputs)
-    return nn.Sequential(*layers, nn.Unflatten(-1, (features, outputs)))
+    if net == "mlp":
+        layers = mlp(latent, hidden[::-1], features * outputs)
+        return nn.Sequential(*layers, nn.Unflatten(-1, (features, outputs)))
+    return ConvDecoder(latent, hidden, features, outputs, residual=net == "residual")
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
@@ -61,10 +67,11 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
 class ConvEncoder(nn.Module):
     """Square images (*, D) -> (*, outputs): one 3x3 convolution of stride 2 a hidden width, then a linear map.
 
-    Each halves the side, rounding up, so that 8 x 8, 28 x 28 and odd sides all do.
+    Each halves the side, rounding up, so that 8 x 8, 28 x 28 and odd sides all do. With `residual` a `Residual` follows
+    each.
     """
 
-    def __init__(self, features: int, hidden: Sequence[int], outputs: int) -> None:
+    def __init__(self, features: int, hidden: Sequence[int], outputs: int, residual: bool = False) -> None:
         super().__init__()
         self.sides = halvings(features, hidden)
         channels = [1, *hidden]
@@ -72,6 +79,7 @@ class ConvEncoder(nn.Module):
             _start(nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1), 9 * before)
             for before, after in zip(channels, hidden, strict=False)
         )
+        self.blocks = nn.ModuleList(Residual(width) if residual else nn.Identity() for width in hidden)
         inputs = hidden[-1] * self.sides[-1] ** 2
         self.head = _start(nn.Linear(inputs, outputs), inputs, gain=0.5)
 
@@ -79,8 +87,8 @@ class ConvEncoder(nn.Module):
         """Rows of pixels to rows of outputs."""
         lead = x.shape[:-1]
         x = x.reshape(-1, 1, self.sides[0], self.sides[0])  # (*, D) -> (rows, 1, side, side)
-        for layer in self.layers:
-            x = functional.silu(layer(x))
+        for layer, block in zip(self.layers, self.blocks, strict=True):
+            x = functional.silu(block(layer(x)))
         return self.head(x.flatten(1)).reshape(*lead, -1)  # type: ignore[no-any-return]
 
 
@@ -91,11 +99,12 @@ class ConvDecoder(nn.Module):
     Kernels are a multiple of the stride, which leaves no chequered pattern (Odena et al. 2016).
     """
 
-    def __init__(self, latent: int, hidden: Sequence[int], features: int, outputs: int) -> None:
+    def __init__(self, latent: int, hidden: Sequence[int], features: int, outputs: int, residual: bool = False) -> None:
         super().__init__()
         self.sides = halvings(features, hidden)
         self.stem = _start(nn.Linear(latent, hidden[-1] * self.sides[-1] ** 2), latent)
         channels = [outputs, *hidden][::-1]
+        self.blocks = nn.ModuleList(Residual(width) if residual else nn.Identity() for width in hidden[::-1])
         self.layers = nn.ModuleList(
             _start(nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1), 4 * before)
             for before, after in pairwise(channels)
@@ -106,10 +115,69 @@ class ConvDecoder(nn.Module):
         """Rows of codes to rows of `outputs` numbers a pixel."""
         lead, side = z.shape[:-1], self.sides[-1]
         x = self.stem(z.reshape(-1, z.shape[-1])).unflatten(-1, (-1, side, side))  # (rows, channels, side, side)
-        for layer, side in zip(self.layers, self.sides[-2::-1], strict=True):
-            x = layer(functional.silu(x))[..., :side, :side]
+        for block, layer, side in zip(self.blocks, self.layers, self.sides[-2::-1], strict=True):
+            x = layer(functional.silu(block(x)))[..., :side, :side]
         # (rows, outputs, side, side) -> (*, D, outputs)
         return x.flatten(-2).mT.reshape(*lead, side * side, -1)  # type: ignore[no-any-return]
+
+
+class Residual(nn.Module):
+    """Maps x, (rows, C, side, side), to x + W' silu(W silu(x)): W is a 3x3 convolution, W' a 1x1 that starts small."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        first = _start(nn.Conv2d(channels, channels, kernel_size=3, padding=1), 9 * channels)
+        second = _start(nn.Conv2d(channels, channels, kernel_size=1), channels, gain=0.1)
+        self.change = nn.Sequential(nn.SiLU(), first, nn.SiLU(), second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The maps, changed."""
+        return x + self.change(x)  # type: ignore[no-any-return]
+
+
+class Flow(nn.Module):
+    """Conditional distribution of z = loc + scale * F(e; h) with e ~ N(0, I), near N(loc, scale^2) at the start.
+
+    F is inverse autoregressive (Kingma et al. 2016): F_l(e; h) is a monotonic rational-quadratic spline in e_l (Durkan
+    et al. 2019) that h and e_1..e_(l-1) shape, on [-5, 5]; beyond, it is the identity. So a draw and its density, which
+    the distribution keeps for Pyro, take one pass of the network; the density of any other value takes L.
+
+    Args:
+        latent: dimension of z, L.
+        context: length of h.
+
+    Raises:
+        ValueError: zuko, of the extra `flows`, is not installed.
+    """
+
+    def __init__(self, latent: int, context: int) -> None:
+        super().__init__()
+        validating = Distribution._validate_args
+        try:
+            from zuko.flows import NSF
+        except ImportError:
+            raise ValueError("a flow needs the package zuko: pip install 'pyro-zoo[flows]'") from None
+        finally:
+            Distribution.set_default_validate_args(validating)  # importing zuko turns validation off
+        (self.transform,) = NSF(latent, context, transforms=1, activation=nn.SiLU).transform.transforms
+        for parameter in self.transform.hyper[-1].parameters():
+            parameter.data *= 0.1  # at zero all bins are equal and all slopes one: the identity
+
+    def forward(self, loc: Tensor, scale: Tensor, context: Tensor) -> ZukoToPyro:
+        """From (*, L), (*, L) and (*, context), the distribution of batch shape (*) and event shape (L,)."""
+        from zuko.distributions import NormalizingFlow
+        from zuko.transforms import ComposedTransform
+
+        # from z to e, as zuko has it; the inverse is the fast way
+        transform = ComposedTransform(_Affine(loc, scale, event_dim=1).inv, self.transform(context).inv)
+        return ZukoToPyro(NormalizingFlow(transform, Normal(torch.zeros_like(loc), torch.ones_like(loc))))
+
+
+class _Affine(AffineTransform):
+    """torch's, of which zuko asks the event shape alone."""
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        return shape
 
 
 def halvings(features: int, hidden: Sequence[int]) -> list[int]:
@@ -121,15 +189,15 @@ def halvings(features: int, hidden: Sequence[int]) -> list[int]:
     side = math.isqrt(features)
     if side * side != features:
         raise ValueError(
-            f"net='conv' needs a square image: features={features} is not a square ({side}x{side}={side**2})"
+            f"convolutions need a square image: features={features} is not a square ({side}x{side}={side**2})"
         )
     if not hidden:
-        raise ValueError("net='conv' needs at least one hidden width, got hidden=()")
+        raise ValueError("convolutions need at least one hidden width, got hidden=()")
     sides = [side]
     for _ in hidden:
         if sides[-1] == 1:
             raise ValueError(
-                f"net='conv': each hidden width halves the image; {side}x{side} takes at most {len(sides) - 1}, "
+                f"convolutions: each hidden width halves the image; {side}x{side} takes at most {len(sides) - 1}, "
                 f"got hidden={tuple(hidden)}"
             )
         sides.append((sides[-1] + 1) // 2)

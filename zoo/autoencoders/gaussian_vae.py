@@ -2,16 +2,29 @@
 
 For observation n of N, with decoder network f and encoder network g,
 
-    z_n       ~ N(0, I)                       code, in R^L
+    z_n       ~ p(z)                          code, in R^L
     x_n | z_n ~ prod_d p(x_nd | f(z_n)_d)     observation, D features
 
-    p(x, z) = prod_n N(z_n | 0, I) prod_d p(x_nd | f(z_n)_d)
-    q(z | x) = prod_n N(z_n | m(x_n), T(x_n) T(x_n)'),    (m, T) = g(x_n)
+    p(x, z)  = prod_n p(z_n) prod_d p(x_nd | f(z_n)_d)
+    q(z | x) = prod_n q(z_n | x_n)
 
-All sites are local: `z`, the code, and `x`, the observation. There are no global latents; both networks are
-parameters.
+The prior p(z) is N(0, I), `standard`, or the mean of the guide over K pseudo-inputs u_k that are learned, `vamp`:
 
-Kingma & Welling 2014, "Auto-encoding variational Bayes".
+    p(z) = 1/K sum_k q(z | u_k)
+
+The guide q(z | x) is one of
+
+    z ~ N(m, diag(s)^2)                     (m, s) = g(x)       `diagonal`
+    z ~ N(m, T T')                          (m, T) = g(x)       `full`
+    z = m + s F(e; h),    e ~ N(0, I)       (m, s, h) = g(x)    `flow`
+
+where F is an inverse autoregressive flow, so that log q(z | x) = log N(e | 0, I) - sum_l log s_l dF_l/de_l.
+
+All sites are local: `z`, the code, and `x`, the observation. There are no global latents: the networks and the
+pseudo-inputs are parameters.
+
+Kingma & Welling 2014, "Auto-encoding variational Bayes"; Tomczak & Welling 2018, "VAE with a VampPrior"; Kingma et al.
+2016, "Improved variational inference with inverse autoregressive flow".
 """
 
 from __future__ import annotations
@@ -21,6 +34,7 @@ from typing import Any, ClassVar, Literal
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions import constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
@@ -28,6 +42,8 @@ from zoo import nets
 from zoo.base import Batch, ModelGuide, register
 
 TRIALS = {"binomial": 16, "beta_binomial": 255, "categorical": 255}  # the largest counts of digits, and of pixels
+COMPONENTS = 50  # pseudo-inputs where not told
+CONTEXT = 32  # numbers of g(x) that shape the flow
 
 
 @register("gaussian_vae")
@@ -35,24 +51,30 @@ class GaussianVAE(ModelGuide):
     """Variational autoencoder with a Gaussian code (Kingma & Welling 2014).
 
     Args:
-        features: number of features or pixels D. For `conv` a square.
-        latent: dimension of the code L.
-        hidden: widths of the encoder's hidden layers, mirrored in the decoder; for `conv` channels, each halving the
-            image. An empty tuple makes both networks linear.
-        net: `mlp` or `conv` (the rows of a square image, side by side).
+        features: number of features or pixels D. For `conv` and `residual` a square.
+        latent: dimension of the code L, at most D.
+        hidden: widths of the encoder's hidden layers, mirrored in the decoder; for `conv` and `residual` channels, each
+            halving the image. An empty tuple makes both networks linear.
+        net: `mlp`, `conv` (the rows of a square image, side by side) or `residual` (the same, deeper).
         likelihood: of a feature given the code. `bernoulli` (0 or 1); `gaussian` (real, one learned scale a feature:
             standardise); or a whole number from 0 to `trials`: `binomial`, `beta_binomial` (overdispersed) or
             `categorical` (any shape at all).
         trials: the largest count, only for the last three: by default 16 for `binomial` (as in the 8x8 digits) and 255
             for the others (8-bit pixels).
-        guide: covariance of q(z | x), `diagonal` or `full`.
+        guide: q(z | x): a Gaussian of covariance `diagonal` or `full`, or a `flow` (extra `flows`), which can bend and
+            split.
+        prior: p(z), `standard` or `vamp` (Tomczak & Welling 2018). With guide `flow`, whose density at codes of another
+            row takes L passes, the mixture is of the Gaussians N(m(u_k), diag(s(u_k))^2) that the flow starts from.
+        components: number of pseudo-inputs K, only for `vamp`; by default 50.
 
     Raises:
-        ValueError: `trials` is of no use; `conv` on an image that is not square or too small.
+        ValueError: `trials` or `components` is of no use; the code is larger than the data; an image that is not square
+            or too small; `flow` without the package zuko.
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"z": ("latent",), "x": ("feature",)}
     scale: Tensor
+    pseudo_inputs: Tensor
 
     def __init__(
         self,
@@ -62,32 +84,66 @@ class GaussianVAE(ModelGuide):
         net: nets.Net = "mlp",
         likelihood: Literal["bernoulli", "gaussian", "binomial", "beta_binomial", "categorical"] = "bernoulli",
         trials: int | None = None,
-        guide: Literal["diagonal", "full"] = "diagonal",
+        guide: Literal["diagonal", "full", "flow"] = "diagonal",
+        prior: Literal["standard", "vamp"] = "standard",
+        components: int | None = None,
     ) -> None:
         super().__init__()
         if likelihood not in TRIALS and trials is not None:
             raise ValueError(f"likelihood='{likelihood}' takes no trials, got trials={trials}")
-        self.latent, self.likelihood, self.covariance = latent, likelihood, guide
+        if prior != "vamp" and components is not None:
+            raise ValueError(f"prior='{prior}' takes no components, got components={components}")
+        if latent > features:
+            raise ValueError(f"a code of latent={latent} dimensions is larger than the data, features={features}")
+        self.latent, self.likelihood, self.family, self.vamp = latent, likelihood, guide, prior == "vamp"
         self.trials = trials or TRIALS.get(likelihood, 1)
         outputs = {"beta_binomial": 2, "categorical": self.trials + 1}.get(likelihood, 1)
-        spread = latent if guide == "diagonal" else latent * (latent + 1) // 2
+        spread = {"diagonal": latent, "full": latent * (latent + 1) // 2, "flow": latent + CONTEXT}[guide]
         self.encoder = nets.encoder(net, features, hidden, latent + spread)
         self.decoder = nets.decoder(net, latent, hidden, features, outputs)
+        if guide == "flow":
+            self.flow = nets.Flow(latent, CONTEXT)
         if likelihood == "gaussian":
             self.scale = PyroParam(torch.ones(features), nets.SCALE)  # type: ignore[assignment]
+        if self.vamp:  # u, (K, D), in units of the encoder
+            shape = (components or COMPONENTS, features)
+            real = likelihood == "gaussian"
+            start = torch.randn(shape) if real else torch.rand(shape)
+            support = constraints.real if real else constraints.unit_interval
+            self.pseudo_inputs = PyroParam(start, support)  # type: ignore[assignment]
         self.register_buffer("prior_loc", torch.zeros(latent))
         self.register_buffer("prior_scale", torch.ones(latent))
 
+    @torch.no_grad()
+    def initial(self, batch: Batch) -> dict[str, Tensor]:
+        """Start the pseudo-inputs at random rows of the data, as far as they go; there are no globals."""
+        if self.vamp and batch.x is not None:
+            u = self.pseudo_inputs.clone()
+            rows = torch.randperm(batch.size, device=u.device)[: len(u)]
+            u[: len(rows)] = batch.x[rows].to(u.dtype) / self.trials
+            # The ends of the unit interval are at infinity for the optimiser.
+            self.pseudo_inputs = u if self.likelihood == "gaussian" else u.clamp(0.01, 0.99)
+        return {}
+
     def model(self, batch: Batch) -> Tensor:
         """Sample p(x, z); returns x, (B, D)."""
+        prior = self.prior()
         with batch.plate():
-            z = pyro.sample("z", dist.Normal(self.prior_loc, self.prior_scale).to_event(1))  # (*, B, L)
+            z = pyro.sample("z", prior)  # (*, B, L)
             return pyro.sample("x", self.decode(z).to_event(1), obs=batch.x)
 
     def guide(self, batch: Batch) -> Tensor:
         """Sample q(z | x); returns z, (B, L)."""
         with batch.plate():
             return pyro.sample("z", self.encode(batch.x))
+
+    def prior(self) -> Any:
+        """p(z), of event shape (L,)."""
+        if not self.vamp:
+            return dist.Normal(self.prior_loc, self.prior_scale).to_event(1)
+        components = self._gaussian(self.encoder(self.pseudo_inputs))  # of batch shape (K,)
+        weights = dist.Categorical(logits=self.prior_loc.new_zeros(components.batch_shape))
+        return dist.MixtureSameFamily(weights, components)
 
     def decode(self, z: Tensor) -> Any:
         """p(x_d | z), of batch shape (*, B, D)."""
@@ -107,7 +163,12 @@ class GaussianVAE(ModelGuide):
         if x is None:
             raise ValueError("gaussian_vae: the guide needs the observations, got a batch without 'x'")
         h = self.encoder(x.to(self.prior_loc.dtype) / self.trials)  # (B, L + spread), from pixels in [0, 1]
-        loc, spread = h[..., : self.latent], h[..., self.latent :]
-        if self.covariance == "full":
-            return dist.MultivariateNormal(loc, scale_tril=nets.scale_tril(spread, self.latent))
-        return dist.Normal(loc, nets.positive(spread)).to_event(1)
+        q = self._gaussian(h)
+        return q if self.family != "flow" else self.flow(q.mean, q.stddev, h[..., -CONTEXT:])
+
+    def _gaussian(self, h: Tensor) -> Any:
+        """N(m, T T') or N(m, diag(s)^2) from rows of the encoder's outputs."""
+        loc = h[..., : self.latent]
+        if self.family == "full":
+            return dist.MultivariateNormal(loc, scale_tril=nets.scale_tril(h[..., self.latent :], self.latent))
+        return dist.Normal(loc, nets.positive(h[..., self.latent : 2 * self.latent])).to_event(1)
