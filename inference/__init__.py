@@ -9,34 +9,57 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from inference.amortised import active_units, code_kl, collapsed, decode, encode, impute, reconstruct
     from inference.diagnostics import khat
+    from inference.estimator import Estimator
     from inference.export import to_arviz
+    from inference.gap import gap, log_marginal
     from inference.likelihood import assignments, log_likelihood
-    from inference.posterior import Posterior, draw, predict, prior
+    from inference.posterior import Posterior, draw, generate, predict, prior
+    from inference.refine import refine
     from inference.sequences import forecast, smooth, viterbi
+    from inference.simulation import fit_by_simulation
     from inference.svi import Fit, fit
 
 _HOMES = {
     "svi": ("fit", "Fit"),
-    "posterior": ("draw", "predict", "prior", "Posterior"),
+    "posterior": ("draw", "predict", "prior", "generate", "Posterior"),
     "likelihood": ("log_likelihood", "assignments"),
+    "amortised": ("encode", "decode", "reconstruct", "impute", "active_units", "code_kl", "collapsed"),
+    "refine": ("refine",),
+    "gap": ("gap", "log_marginal"),
+    "simulation": ("fit_by_simulation",),
     "diagnostics": ("khat",),
     "export": ("to_arviz",),
     "sequences": ("smooth", "viterbi", "forecast"),
+    "estimator": ("Estimator",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Estimator",
     "Fit",
     "Posterior",
+    "active_units",
     "assignments",
+    "code_kl",
+    "collapsed",
+    "decode",
     "draw",
+    "encode",
     "fit",
+    "fit_by_simulation",
     "forecast",
+    "gap",
+    "generate",
+    "impute",
     "khat",
     "log_likelihood",
+    "log_marginal",
     "predict",
     "prior",
+    "reconstruct",
+    "refine",
     "smooth",
     "to_arviz",
     "viterbi",

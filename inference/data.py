@@ -91,7 +91,7 @@ def column_names(data: Any) -> list[str] | None:
 
 def is_table(data: Any) -> bool:
     """Whether data are named columns: a frame, or a mapping of sequences."""
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and not hasattr(data, "shape"):  # SciPy has sparse matrices that are mappings
         return bool(data) and all(hasattr(v, "__len__") and not isinstance(v, str) for v in data.values())
     return column_names(data) is not None
 
@@ -173,7 +173,7 @@ def _keep(pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Si
     used = example.fields().keys()
     missing = [name for name in used if getattr(batch, name) is None and name != "lengths"]
     for name in missing:
-        if complete and name in observed and batch.fields() and _may_be_missing(observed[name]):
+        if complete and name in observed and batch.fields() and may_be_missing(observed[name]):
             value = torch.full((batch.size, *getattr(example, name).shape[1:]), torch.nan)
             batch = batch.but(**{name: value})
         elif complete or name not in observed:
@@ -185,7 +185,8 @@ def _keep(pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Si
     return batch.but(**unused)
 
 
-def _may_be_missing(site: Site) -> bool:
+def may_be_missing(site: Site) -> bool:
+    """Whether the support of an observed site holds NaN, a missing value."""
     return bool(_elementwise(site.fn.support).check(torch.full_like(site.value, torch.nan)).all())
 
 

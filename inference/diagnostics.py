@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from pyro import poutine
 
+from inference.data import check_sites
 from inference.likelihood import has_continuous_locals, local_log_weights
+from inference.objective import is_delta
 from inference.posterior import draw
-from zoo.base import ModelGuide
+from zoo.base import ModelGuide, is_local, sample_sites
 
 
 @dataclass(frozen=True)
 class KHat:
     """Pareto k̂: `globals` of the guide over global latents (None without them, or for a point guide); `locals` of
-    each observation's own guide, (N,) (None when no observation has continuous latents)."""
+    each observation's own guide, (N,) (None when no observation has continuous latents, or their guide is a point)."""
 
     globals: float | None
     locals: np.ndarray[Any, np.dtype[np.float64]] | None
@@ -61,10 +65,18 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
         log_ratio = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten()
         overall = float(pareto_k(log_ratio.double().cpu().numpy()))
     local = None
-    if has_continuous_locals(pair, data):
+    if has_continuous_locals(pair, data) and not point_codes(pair):
         weights = local_log_weights(pair, data, particles, seed=seed).double().cpu().numpy()
         local = pareto_k(weights)
     return KHat(overall, local)
+
+
+def point_codes(pair: ModelGuide) -> bool:
+    """Whether the guide puts every local latent at a point, as deterministic autoencoders do: it has no density."""
+    with torch.no_grad(), torch.random.fork_rng(), poutine.block():
+        trace = poutine.trace(pair.guide).get_trace(check_sites(pair))
+    local = [site for site in sample_sites(trace).values() if is_local(site)]
+    return bool(local) and all(is_delta(site["fn"]) for site in local)
 
 
 def pareto_k(log_ratios: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:

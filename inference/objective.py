@@ -182,7 +182,7 @@ def _sum_out(trace: Any, sites: Mapping[str, Any], symbols: set[str], shape: tup
 def _analytic_kl(guide_site: Any, model_site: Any, shape: tuple[int, ...]) -> Tensor | None:
     """KL(q || p) of one site when it is known in closed form, (S?, B) or (S?, B, L) where it factorises; else None."""
     q, p = guide_site["fn"], model_site["fn"]
-    if _is_delta(q):
+    if is_delta(q):
         return None
     factorised = isinstance(q, Independent) and isinstance(p, Independent)
     if factorised and q.reinterpreted_batch_ndims == p.reinterpreted_batch_ndims == 1:
@@ -199,7 +199,8 @@ def _analytic_kl(guide_site: Any, model_site: Any, shape: tuple[int, ...]) -> Te
     return kl.expand(*shape, kl.shape[-1]) if factorised else kl.expand(shape)
 
 
-def _is_delta(fn: Any) -> bool:
+def is_delta(fn: Any) -> bool:
+    """Whether a guide's distribution is a point mass, whatever its shape."""
     while hasattr(fn, "base_dist") and not isinstance(fn, Delta):
         fn = fn.base_dist
     return isinstance(fn, Delta)
@@ -305,7 +306,7 @@ def choose(
             raise ValueError(f"guide site '{name}' has no latent site of that name in the model")
     # Closed-form KL needs model and guide to sample in the same order, and guides with a density.
     aligned = [name for name in sampled if name in latent] == [name for name in latent if name in sampled]
-    dense = sampled and not any(_is_delta(guide[name]["fn"]) for name in sampled)
+    dense = sampled and not any(is_delta(guide[name]["fn"]) for name in sampled)
     reparameterised = all(guide[name]["fn"].has_rsample for name in sampled)
     estimator: Estimator = "trace"
     if enumerated:

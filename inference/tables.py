@@ -140,7 +140,8 @@ def in_words(imputation: Imputation, schema: Schema, mass: float = 0.9) -> str:
             sure = f"mean probability of the value filled in {cells['probability'].mean():.2f}"
         else:
             width = float((cells["high"].astype(float) - cells["low"].astype(float)).mean())
-            spread = float(np.diff(np.nanquantile(observed[:, place], [(1 - mass) / 2, (1 + mass) / 2]))[0])
+            seen = observed[:, place][~np.isnan(observed[:, place])]
+            spread = float(np.diff(np.quantile(seen, [(1 - mass) / 2, (1 + mass) / 2]))[0]) if len(seen) else 0.0
             sure = f"mean {mass:.0%} interval {width:.3g} wide" + (
                 f", {width / spread:.0%} of the column's own" if spread > 0 else ""
             )

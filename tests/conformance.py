@@ -20,6 +20,7 @@ from pyro.infer import MCMC, NUTS, SVI, Predictive
 import inference
 import zoo
 from inference.data import as_batch
+from inference.diagnostics import point_codes
 from inference.likelihood import has_continuous_locals
 from inference.objective import choose, run
 from inference.step import Stepper
@@ -439,7 +440,9 @@ def test_pointwise_log_likelihood(variant, device):
             alone.append(inference.log_likelihood(pair, posterior, one, particles=20, seed=seed)[0, 0, 0])
             among.append(inference.log_likelihood(pair, posterior, batch, particles=20, seed=seed)[0, 0, 3])
         spread = math.sqrt((torch.stack(alone).var() + torch.stack(among).var()) / 8)
-        assert abs(float(torch.stack(alone).mean() - torch.stack(among).mean())) < 4 * spread
+        # (a point guide has no such error: what is left is rounding)
+        rounding = 1e-6 * abs(float(alone[0]))
+        assert abs(float(torch.stack(alone).mean() - torch.stack(among).mean())) < 4 * spread + rounding
 
 
 def test_predictive_draws_have_the_shape_of_the_data(variant, device):
@@ -461,7 +464,7 @@ def test_khat_is_a_number_or_none(name):
     has_globals = any(not site.local and not site.observed for site in pair.sites().values())
     assert (found.globals is not None) == has_globals
     assert found.globals is None or math.isfinite(found.globals)
-    assert (found.locals is not None) == has_continuous_locals(pair, batch)
+    assert (found.locals is not None) == (has_continuous_locals(pair, batch) and not point_codes(pair))
     assert found.locals is None or (found.locals.shape == (ROWS,) and not np.isnan(found.locals).any())
     assert str(found)
 

@@ -20,9 +20,9 @@ FLOORS = [
     {"data", "objective"},
     {"step", "marginal"},
     {"curvature", "posterior"},
-    {"likelihood", "plots", "sequences"},
-    {"svi", "diagnostics", "export"},
-    {"run_folder", "demo"},
+    {"likelihood", "plots", "sequences", "codes"},
+    {"svi", "diagnostics", "export", "amortised", "refine", "gap", "simulation", "tables"},
+    {"run_folder", "demo", "gallery", "estimator", "commands"},
     {"cli"},
 ]
 

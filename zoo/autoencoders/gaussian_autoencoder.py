@@ -42,6 +42,9 @@ class GaussianAutoencoder(ModelGuide):
         features: number of features D. With noise `per_feature` a constant one has unbounded likelihood: leave it out.
         latent: dimension of the code L.
         noise: `isotropic`, one psi for all features (probabilistic PCA), or `per_feature` (factor analysis).
+
+    Raises:
+        ValueError: more latent dimensions than features.
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"z": ("latent",), "x": ("feature",)}
@@ -52,6 +55,8 @@ class GaussianAutoencoder(ModelGuide):
         self, features: int = 5, latent: int = 2, noise: Literal["isotropic", "per_feature"] = "isotropic"
     ) -> None:
         super().__init__()
+        if latent > features:
+            raise ValueError(f"gaussian_autoencoder: latent={latent} is larger than features={features}")
         # W and mu are kept in units of the noise, W = psi * loading and mu = psi * offset: then no gradient depends on
         # a feature's scale, and a far-off mean is caught by psi and mu together before W can take it for a component.
         loading = torch.randn(features, latent) / math.sqrt(features)

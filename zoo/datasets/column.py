@@ -37,6 +37,7 @@ class Column(NamedTuple):
         Raises:
             ValueError: none of these, an unknown kind, or categories that do not suit the kind.
         """
+        value = value.item() if isinstance(value, np.generic) else value
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return cls("y", "categorical", tuple(range(value)))
         if isinstance(value, str) or not isinstance(value, Sequence) or not 2 <= len(value) <= 3:
