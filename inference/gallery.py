@@ -67,7 +67,7 @@ def samples(
     if number is not None:
         check_count("number", number)
     if _pixels(pair):
-        if not any(site.local and not site.observed for site in pair.sites().values()):
+        if not any(site.local and not (site.observed or site.enumerated) for site in pair.sites().values()):
             return plots.samples(generate(pair, number or 60, posterior=posterior, seed=seed)["x"])
         figure = plots.samples(_expected_images(pair, number or 60, posterior, seed))
         return _headed(figure, "expected images of codes from the prior")
@@ -327,7 +327,7 @@ def _expected_images(pair: ModelGuide, number: int, posterior: Posterior | None,
         for s, where in share(number, len(globals_)):
             for _, part in codes.rows(batch.select(where)):
                 sites = codes.model_given(part, 1, {}, globals_[s])
-                kept.append(expected(sites["x"]["fn"])[0] if codes.drawn else sites["x"]["value"][0])
+                kept.append(expected(sites["x"]["fn"])[0])
     return torch.cat(kept)
 
 

@@ -68,9 +68,11 @@ def described(pair: ModelGuide) -> str:
 
 
 def user_values(column: Column, numbers: np.ndarray[Any, Any]) -> list[Any]:
-    """Imputed numbers as the user would write them: whole where categories or counts are."""
+    """Imputed numbers as the user would write them: whole where categories or counts are, else of seven digits."""
     if column.kind == "count":
         numbers = np.round(numbers)
+    elif not column.categories:  # more digits are not in a float32, nor in what is known of an imputed value
+        numbers = np.array([float(f"{number:.7g}") for number in numbers])
     return column.decode(numbers)
 
 
@@ -142,7 +144,7 @@ def in_words(imputation: Imputation, schema: Schema, mass: float = 0.9) -> str:
             width = float((cells["high"].astype(float) - cells["low"].astype(float)).mean())
             seen = observed[:, place][~np.isnan(observed[:, place])]
             spread = float(np.diff(np.quantile(seen, [(1 - mass) / 2, (1 + mass) / 2]))[0]) if len(seen) else 0.0
-            sure = f"mean {mass:.0%} interval {width:.3g} wide" + (
+            sure = f"mean {mass:.0%} interval {width:{',.0f' if width >= 1000 else '.3g'}} wide" + (
                 f", {width / spread:.0%} of the column's own" if spread > 0 else ""
             )
         lines.append(f"  {column.name}: {len(cells)} filled, {sure}")

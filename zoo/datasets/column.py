@@ -131,10 +131,9 @@ class Column(NamedTuple):
 
 def plain(value: Any) -> Any:
     """A cell as None, bool, int (whole numbers), float or str; of no other type."""
+    value = value.item() if isinstance(value, np.generic) else value
     if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas' own missing values
         return None
-    if isinstance(value, np.generic):
-        value = value.item()
     if isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, float)):

@@ -151,8 +151,8 @@ def as_columns(table: Any) -> tuple[dict[str, list[Any]], dict[str, tuple[Kind |
     for name, text in zip(names, texts, strict=True):
         columns[text] = list(table[name])
         dtype = getattr(table[name], "dtype", None)
-        categories = getattr(dtype, "categories", None)  # of pandas, and of an Enum of polars
-        if categories is not None and len(categories):
+        categories: Any = getattr(dtype, "categories", None)  # of pandas, and of an Enum of polars
+        if hasattr(categories, "__len__") and len(categories):  # a Categorical of polars tells none
             kind: Kind | None = "ordinal" if getattr(dtype, "ordered", False) else None
             declared[text] = (kind, [plain(value) for value in categories])
     lengths = {text: len(values) for text, values in columns.items()}

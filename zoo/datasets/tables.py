@@ -10,6 +10,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.datasets.arff import read_arff
 from zoo.datasets.readers import READERS, delimiter, distinct, number
 
 if TYPE_CHECKING:
@@ -69,20 +70,7 @@ def _csv(path: Path, text: bool) -> pd.DataFrame:
 
 
 def _arff(path: Path, _text: bool) -> pd.DataFrame:
-    import pandas as pd
-    from scipy.io import arff
-
-    try:
-        data, meta = arff.loadarff(str(path))
-    except (arff.ArffError, StopIteration, IndexError) as error:
-        raise ValueError(f"not an ARFF file ({error})") from error
-    frame = pd.DataFrame(data)
-    for name in meta.names():
-        kind, categories = meta[name]
-        if kind == "nominal":  # the categories keep the order of the file
-            cells = frame[name].str.decode("utf-8")
-            frame[name] = pd.Categorical(cells.where(cells != "?", None), categories=categories)
-    return frame
+    return read_arff(path)
 
 
 def _parquet(path: Path, _text: bool) -> pd.DataFrame:
