@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inference.amortised import active_units, code_kl, collapsed, decode, encode, impute, reconstruct
+    from inference.bounds import gap, log_marginal
     from inference.diagnostics import khat
     from inference.estimator import Estimator
     from inference.export import to_arviz
-    from inference.gap import gap, log_marginal
     from inference.likelihood import assignments, log_likelihood
     from inference.posterior import Posterior, draw, generate, predict, prior
-    from inference.refine import refine
+    from inference.semi_amortised import refine
     from inference.sequences import forecast, smooth, viterbi
     from inference.simulation import fit_by_simulation
+    from inference.strangers import novelty
     from inference.svi import Fit, fit
 
 _HOMES = {
@@ -26,8 +27,9 @@ _HOMES = {
     "posterior": ("draw", "predict", "prior", "generate", "Posterior"),
     "likelihood": ("log_likelihood", "assignments"),
     "amortised": ("encode", "decode", "reconstruct", "impute", "active_units", "code_kl", "collapsed"),
-    "refine": ("refine",),
-    "gap": ("gap", "log_marginal"),
+    "semi_amortised": ("refine",),
+    "bounds": ("gap", "log_marginal"),
+    "strangers": ("novelty",),
     "simulation": ("fit_by_simulation",),
     "diagnostics": ("khat",),
     "export": ("to_arviz",),
@@ -56,6 +58,7 @@ __all__ = [
     "khat",
     "log_likelihood",
     "log_marginal",
+    "novelty",
     "predict",
     "prior",
     "reconstruct",

@@ -41,6 +41,11 @@ def work(batch: Batch) -> int:
     return max([batch.size, *(value.numel() for value in batch.fields().values())])
 
 
+def held(values: Mapping[str, Tensor]) -> int:
+    """Numbers in one draw of these global latents: each particle repeats them."""
+    return sum(value[0].numel() for value in values.values())
+
+
 def rows_at_once(batch: Batch) -> int:
     """How many observations to take at a time."""
     return max(1, min(batch.size, BUDGET // 16 // max(1, work(batch) // batch.size)))
@@ -55,7 +60,7 @@ def pointwise(
     for rows, part in chunks(batch, rows_at_once(batch)):
         kept = [
             _weights(pair, part, {name: value[piece] for name, value in values.items()}, piece, repeat)
-            for piece in pieces(draws, work(part) * min(repeat, 16))
+            for piece in pieces(draws, max(work(part), held(values)) * min(repeat, 16))
         ]
         yield rows, torch.cat(kept)
 
@@ -64,7 +69,7 @@ def _weights(pair: ModelGuide, part: Batch, values: Mapping[str, Tensor], piece:
     """Log-mean-exp of `particles` importance weights for each draw, (S, B), a bounded number at a time."""
     draws = piece.stop - piece.start
     total: Tensor | None = None
-    for some in pieces(particles, draws * work(part)):
+    for some in pieces(particles, draws * max(work(part), held(values))):
         count = some.stop - some.start
         repeated = {name: value.repeat_interleave(count, 0) for name, value in values.items()}
         weight: Tensor = run(pair, part, draws * count, repeated).log_weight.unflatten(0, (draws, count))

@@ -21,7 +21,7 @@ FLOORS = [
     {"step", "marginal"},
     {"curvature", "posterior"},
     {"likelihood", "plots", "sequences", "codes"},
-    {"svi", "diagnostics", "export", "amortised", "refine", "gap", "simulation", "tables"},
+    {"svi", "diagnostics", "strangers", "export", "amortised", "semi_amortised", "bounds", "simulation", "tables"},
     {"run_folder", "demo", "gallery", "estimator", "commands"},
     {"cli"},
 ]

@@ -55,7 +55,7 @@ class GaussianVAE(ModelGuide):
         latent: dimension of the code L, at most D.
         hidden: widths of the encoder's hidden layers, mirrored in the decoder; for `conv` and `residual` channels, each
             halving the image. An empty tuple makes both networks linear.
-        net: `mlp`, `conv` (the rows of a square image, side by side) or `residual` (the same, deeper).
+        net: `mlp`, `conv` (the rows of a square image, side by side) or `residual` (that with residual blocks).
         likelihood: of a feature given the code. `bernoulli` (0 or 1); `gaussian` (real, one learned scale a feature:
             standardise); or a whole number from 0 to `trials`: `binomial`, `beta_binomial` (overdispersed) or
             `categorical` (any shape at all).
@@ -64,7 +64,8 @@ class GaussianVAE(ModelGuide):
         guide: q(z | x): a Gaussian of covariance `diagonal` or `full`, or a `flow` (extra `flows`), which can bend and
             split.
         prior: p(z), `standard` or `vamp` (Tomczak & Welling 2018). With guide `flow`, whose density at codes of another
-            row takes L passes, the mixture is of the Gaussians N(m(u_k), diag(s(u_k))^2) that the flow starts from.
+            row takes L passes, the mixture is of the Gaussians N(m(u_k), diag(s(u_k))^2) that the flow starts from. Let
+            the weight of the KL terms rise slowly in a fit: codes that overlap at first may else stay together.
         components: number of pseudo-inputs K, only for `vamp`; by default 50.
 
     Raises:
@@ -164,7 +165,7 @@ class GaussianVAE(ModelGuide):
             raise ValueError("gaussian_vae: the guide needs the observations, got a batch without 'x'")
         h = self.encoder(x.to(self.prior_loc.dtype) / self.trials)  # (B, L + spread), from pixels in [0, 1]
         q = self._gaussian(h)
-        return q if self.family != "flow" else self.flow(q.mean, q.stddev, h[..., -CONTEXT:])
+        return self.flow(q.base_dist.loc, q.base_dist.scale, h[..., -CONTEXT:]) if self.family == "flow" else q
 
     def _gaussian(self, h: Tensor) -> Any:
         """N(m, T T') or N(m, diag(s)^2) from rows of the encoder's outputs."""

@@ -1,0 +1,173 @@
+"""Variational autoencoder whose decoder weights are random.
+
+For observation n of N, with a decoder of layers j = 0..J that map I_j numbers to O_j, and encoder network g,
+
+    W_jio ~ N(0, s^2 / I_j)                                weights of layer j, I_j x O_j
+    b_jo  ~ N(0, s^2)                                      its biases (the weights of one constant input)
+    z_n   ~ N(0, I)                                        code, in R^L
+    x_n | z_n, W, b ~ prod_d p(x_nd | f(z_n; W, b)_d)      observation, D features
+
+    f(z; W, b) = a( ... a(z W_0 + b_0) ... ) W_J + b_J,    a(h) = h / (1 + exp(-h))
+
+    p(x, z, W, b) = p(W) p(b) prod_n N(z_n | 0, I) prod_d p(x_nd | f(z_n; W, b)_d)
+    q(z, W, b | x) = q(W) q(b) prod_n N(z_n | m(x_n), diag(t(x_n))^2),    (m, t) = g(x_n)
+
+with q(W) and q(b) products of Gaussians, one for each number. Dividing by I_j keeps the prior over functions the same
+whatever the widths are (Neal 1996).
+
+Global sites: `weight_0`, `bias_0`, ..., in the order of the layers. Local: `z`, the code, and `x`, the observation.
+Only the encoder is a plain network.
+
+Kingma & Welling 2014, "Auto-encoding variational Bayes", appendix F; Blundell et al. 2015, "Weight uncertainty in
+neural networks"; Daxberger & Hernández-Lobato 2019, "Bayesian variational autoencoders for unsupervised
+out-of-distribution detection".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroParam
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zoo import nets
+from zoo.base import Batch, ModelGuide, register
+
+WIDTH = 0.05  # standard deviation that posteriors start from, in units of the prior's
+
+
+class Weights(nn.Module):
+    """An array of weights with its prior N(0, scale^2) and its posterior, Gaussian and factorised.
+
+    The posterior's standard deviation is kept in units of the prior's: then one step of the optimiser widens or
+    narrows every weight by about the same factor.
+
+    Args:
+        shape: of the array.
+        scale: prior standard deviation.
+        start: standard deviation of the posterior means at the start.
+    """
+
+    prior_loc: Tensor
+    prior_scale: Tensor
+
+    def __init__(self, shape: tuple[int, ...], scale: float, start: float) -> None:
+        super().__init__()
+        self.register_buffer("prior_loc", torch.zeros(shape))
+        self.register_buffer("prior_scale", torch.full(shape, scale))
+        self.loc = nn.Parameter(start * torch.randn(shape))
+        self.spread = nn.Parameter(torch.full(shape, math.log(math.expm1(WIDTH))))  # the inverse of softplus
+
+    def prior(self) -> Any:
+        """p(weights), all dimensions in the event."""
+        return dist.Normal(self.prior_loc, self.prior_scale).to_event()
+
+    def posterior(self) -> Any:
+        """q(weights), all dimensions in the event."""
+        return dist.Normal(self.loc, self.prior_scale * nets.positive(self.spread)).to_event()
+
+
+@register("bayesian_vae")
+class BayesianVAE(ModelGuide):
+    """Variational autoencoder with priors on the decoder's weights (Daxberger & Hernández-Lobato 2019).
+
+    Args:
+        features: number of features or pixels D.
+        latent: dimension of the code L, at most D.
+        hidden: widths of the encoder's hidden layers, mirrored in the decoder. An empty tuple makes both linear.
+        likelihood: of a feature given the code. `bernoulli` (0 or 1), `gaussian` (real, one learned scale a feature:
+            standardise) or `binomial` (a whole number from 0 to `trials`).
+        trials: the largest count, only for `binomial`: by default 16 (as in the 8x8 digits).
+        weight_scale: s; the prior standard deviation of a bias, and of a weight times the root of its fan-in.
+
+    Raises:
+        ValueError: `latent` above `features`, or `trials` for a likelihood that takes none.
+    """
+
+    scale: Tensor
+
+    def __init__(
+        self,
+        features: int = 16,
+        latent: int = 2,
+        hidden: tuple[int, ...] = (16,),
+        likelihood: Literal["bernoulli", "gaussian", "binomial"] = "bernoulli",
+        trials: int | None = None,
+        weight_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if latent > features:
+            raise ValueError(f"latent={latent} is more than features={features}: a code is no larger than its data")
+        if likelihood != "binomial" and trials is not None:
+            raise ValueError(f"likelihood='{likelihood}' takes no trials, got trials={trials}")
+        self.latent, self.likelihood = latent, likelihood
+        self.trials = trials or (16 if likelihood == "binomial" else 1)
+        self.encoder = nets.mlp(features, hidden, 2 * latent)
+        widths = [latent, *hidden[::-1], features]
+        names = ["latent", *(f"hidden_{j}" for j in range(len(hidden))), "feature"]
+        dims: dict[str, tuple[str, ...]] = {"z": ("latent",), "x": ("feature",)}
+        weights: dict[str, Weights] = {}
+        for j, (inputs, outputs) in enumerate(pairwise(widths)):
+            sd = 1 / math.sqrt(inputs)
+            gain = 1.0 if j < len(hidden) else 0.5  # as in `nets.mlp`
+            weights[f"weight_{j}"] = Weights((inputs, outputs), weight_scale * sd, gain * sd)
+            weights[f"bias_{j}"] = Weights((outputs,), weight_scale, 0.0)
+            dims |= {f"weight_{j}": (names[j], names[j + 1]), f"bias_{j}": (names[j + 1],)}
+        self.dims = dims  # type: ignore[misc]
+        self.weights: Mapping[str, Weights] = nn.ModuleDict(weights)  # type: ignore[assignment]
+        if likelihood == "gaussian":
+            self.scale = PyroParam(torch.ones(features), nets.SCALE)  # type: ignore[assignment]
+        self.register_buffer("prior_loc", torch.zeros(latent))
+        self.register_buffer("prior_scale", torch.ones(latent))
+
+    @torch.no_grad()
+    def initial(self, batch: Batch) -> dict[str, Tensor]:
+        """Start the last biases at the features' means, on the decoder's scale; the guide is moved in place."""
+        if batch.x is not None:
+            bias = self.weights[f"bias_{len(self.weights) // 2 - 1}"]
+            mean = batch.x.mean(0)
+            if self.likelihood != "gaussian":
+                mean = torch.logit(mean / self.trials, eps=1e-6)
+            # A pixel that is always black calls for minus infinity: go no further than the prior would.
+            bias.loc.copy_(torch.clamp(mean, -3 * bias.prior_scale, 3 * bias.prior_scale))
+        return {}
+
+    def model(self, batch: Batch) -> Tensor:
+        """Sample p(x, z, W, b); returns x, (B, D)."""
+        weights = {name: pyro.sample(name, array.prior()) for name, array in self.weights.items()}
+        with batch.plate():
+            z = pyro.sample("z", dist.Normal(self.prior_loc, self.prior_scale).to_event(1))  # (*, B, L)
+            return pyro.sample("x", self.decode(z, weights).to_event(1), obs=batch.x)
+
+    def guide(self, batch: Batch) -> Tensor:
+        """Sample q(z, W, b | x); returns z, (B, L)."""
+        for name, array in self.weights.items():
+            pyro.sample(name, array.posterior())
+        with batch.plate():
+            return pyro.sample("z", self.encode(batch.x))
+
+    def decode(self, z: Tensor, weights: dict[str, Tensor]) -> Any:
+        """p(x_d | z, W, b), of batch shape (*, B, D)."""
+        last = len(weights) // 2 - 1
+        for j in range(last + 1):
+            weight, bias = weights[f"weight_{j}"], weights[f"bias_{j}"]  # (I, O) or (S, 1, I, O); (O,) or (S, 1, O)
+            # One matrix product a draw, (*, B, I) @ (S, I, O): with its row dimension W would be copied for every row.
+            z = z @ (weight.squeeze(-3) if weight.ndim > 2 else weight) + bias
+            z = functional.silu(z) if j < last else z
+        if self.likelihood == "binomial":
+            return dist.Binomial(self.trials, logits=z)
+        return dist.Normal(z, self.scale) if self.likelihood == "gaussian" else dist.Bernoulli(logits=z)
+
+    def encode(self, x: Tensor | None) -> Any:
+        """q(z | x), of batch shape (B,) and event shape (L,)."""
+        if x is None:
+            raise ValueError("bayesian_vae: the guide needs the observations, got a batch without 'x'")
+        loc, spread = self.encoder(x.to(self.prior_loc.dtype) / self.trials).chunk(2, -1)  # each (B, L)
+        return dist.Normal(loc, nets.positive(spread)).to_event(1)
