@@ -230,7 +230,7 @@ FAULTS = {
     "no data": (["fit", "gmm", "--out", "run"], "required: --data"),
     "unknown model": (["info", "gmmm"], "unknown model 'gmmm', did you mean 'gmm'?"),
     "unknown model to fit": (["fit", "hnm", "--data", "iris", "--out", "run"], "did you mean 'hmm'?"),
-    "unknown pattern": (["list", "gan_*"], "no model matches 'gan_*'; known: gaussian_autoencoder"),
+    "unknown pattern": (["list", "gan_*"], "no model matches 'gan_*'; known: bayesian_vae"),
     "unknown argument": ([*FIT, "--set", "component=3"], "no argument 'component', did you mean 'components'?"),
     "unknown choice": ([*FIT, "--set", "covariance=diagonal"], "got 'diagonal', did you mean 'diag'?"),
     "value out of range": ([*FIT, "--set", "components=0"], "argument 'components': expected at least 1, got 0"),
