@@ -44,18 +44,26 @@ def variants(name):
     """
     yield {}
     init = registered(name).__init__
-    optional = {key: 3 for key, hint in hints(init).items() if typing.get_args(hint) == (int, type(None))}
+    optional = [key for key, hint in hints(init).items() if typing.get_args(hint) == (int, type(None))]
     for key, hint in hints(init).items():
         choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
         if hint == guides.Family:
             continue
         for choice in choices:
             if choice != inspect.signature(init).parameters[key].default:
-                try:
-                    zoo.create(name, **{key: choice}, **optional)
-                    yield {key: choice, **optional}
-                except ValueError:
-                    yield {key: choice}
+                yield {key: choice, **_taken(name, {key: choice}, optional)}
+
+
+def _taken(name, choice, optional):
+    """Those of the optional numbers that go with a choice: some exclude each other."""
+    taken = {}
+    for key in optional:
+        try:
+            zoo.create(name, **choice, **taken, **{key: 3})
+            taken[key] = 3
+        except ValueError:
+            pass
+    return taken
 
 
 def pytest_generate_tests(metafunc):
