@@ -287,7 +287,8 @@ def _support(model: Any, guide: Any) -> constraints.Constraint:
     try:
         biject_to(model.support)
     except NotImplementedError:
-        return cast("constraints.Constraint", guide.support)
+        parts = getattr(_base(model), "component_distribution", guide)  # a flow has no support of its own
+        return cast("constraints.Constraint", parts.support)
     return cast("constraints.Constraint", model.support)
 
 
