@@ -2,7 +2,7 @@
 
 Works for every pair with local latents, read from its trace: codes z_n drawn by the guide, and classes summed out by
 the model, whose posterior is exact. Global latents t are averaged over: by draws of a `Posterior`, or by a few dozen
-from the guide. Nothing here holds more than a few times `inference.marginal.BUDGET` numbers beside its result,
+from the guide. Nothing here holds more than a few times `inference.memory.BUDGET` numbers beside its result,
 whatever the numbers of rows and draws.
 
 Imputation is sampling importance resampling of the codes (Mattei & Frellsen 2019, "MIWAE"): of K codes z_k from
@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from inference.codes import Codes, Values, check_count, expected, name_of, share
+from inference.codes import Codes, Values, check_count, name_of, settle, share, summary
 from inference.data import as_batch, check_sites
 from inference.likelihood import assignments
-from inference.marginal import quietly
+from inference.memory import quietly
 from inference.objective import run
 from inference.posterior import Posterior, vectorised
 from zoo.base import FIELDS, Batch, ModelGuide
@@ -169,14 +169,15 @@ def decode(pair: ModelGuide, codes: Any, *, posterior: Posterior | None = None, 
         seed: seeds them, and the covariates of `pair.inputs` where the pair has any.
 
     Returns:
-        observed site -> its mean, (M, *event): numbers of categories count as numbers, and a distribution that has
-        no sensible mean offers a `point` instead.
+        observed site -> its mean, (M, *event). A distribution of which a mean makes no sense says what may be averaged
+        (`summary`) and what that stands for (`settle`): of the categories of a table, the most probable.
 
     Raises:
         ValueError: codes of the wrong names or shape, or not finite.
     """
     known = Codes.of(pair)
     found: dict[str, Tensor] = {}
+    fns: dict[str, Any] = {}
     with quietly(seed):
         values = _check_codes(known, codes)
         count = len(next(iter(values.values())))
@@ -187,8 +188,9 @@ def decode(pair: ModelGuide, codes: Any, *, posterior: Posterior | None = None, 
             for fixed in globals_:
                 sites = known.model_given(part, 1, here, fixed)
                 for name in known.observed:
-                    _add(found, name, expected(sites[name]["fn"])[0], rows, count, len(globals_))
-    return found
+                    fns[name] = sites[name]["fn"]
+                    _add(found, name, summary(fns[name])[0], rows, count, len(globals_))
+    return {name: settle(fns[name], average) for name, average in found.items()}
 
 
 def reconstruct(
@@ -223,9 +225,9 @@ def reconstruct(
                     values = {name: mean.expand(count, *mean.shape) for name, (mean, _) in centre.items()}
                     if draws and codes.drawn:
                         values = codes.propose(part, count, globals_[s])[0]
-                    x = _expected(codes, part, count, values, globals_[s], site)
+                    fn, x = _expected(codes, part, count, values, globals_[s], site)
                     _add(found, site, x.sum(0), rows, batch.size, number)
-    return found[site]
+    return settle(fn, found[site])
 
 
 def impute(
@@ -471,16 +473,16 @@ def _draw_class(codes: Codes, part: Batch, count: int, values: Values, fixed: Va
     return {codes.enumerated: torch.distributions.Categorical(logits=logits.movedim(0, -1)).sample()}
 
 
-def _expected(codes: Codes, part: Batch, count: int, values: Values, fixed: Values, site: str) -> Tensor:
-    """E[x | codes, globals] with classes averaged over, (S, B, *event)."""
+def _expected(codes: Codes, part: Batch, count: int, values: Values, fixed: Values, site: str) -> tuple[Any, Tensor]:
+    """The distribution of x, and its summary with classes averaged over, (S, B, *event)."""
     sites = codes.model_given(part, count, values, fixed, enumerate_=codes.enumerated is not None)
-    value = expected(sites[site]["fn"])
-    shape = (count, part.size, *codes.observed[site].event_shape)
-    if codes.enumerated is None:
-        return value.expand(shape)
-    weight = codes.log_classes(part, count, sites).exp()  # (K, S, B)
-    weight = weight.reshape(*weight.shape, *[1] * len(codes.observed[site].event_shape))
-    return (weight * value).sum(0).expand(shape)
+    fn = sites[site]["fn"]
+    value = summary(fn)
+    event = value.shape[len(fn.batch_shape) :]
+    if codes.enumerated is not None:
+        weight = codes.log_classes(part, count, sites).exp()  # (K, S, B)
+        value = (weight.reshape(*weight.shape, *[1] * len(event)) * value).sum(0)
+    return fn, value.expand(count, part.size, *event)
 
 
 def _check_codes(codes: Codes, given: Any) -> dict[str, Tensor]:

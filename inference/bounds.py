@@ -19,7 +19,7 @@ from torch import Tensor
 
 from inference.codes import Codes, Encoder, Proposal, Values, check_count, share
 from inference.data import as_batch
-from inference.marginal import quietly
+from inference.memory import quietly
 from inference.posterior import Posterior
 from inference.semi_amortised import Covariance, Refined, log_normal, refine, traced
 from zoo.base import Batch, ModelGuide

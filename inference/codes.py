@@ -20,12 +20,9 @@ from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDi
 from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 from torch.distributions import Categorical, Independent, biject_to, constraints
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
-from inference import marginal
 from inference.data import check_sites, chunks
-from inference.marginal import pieces, quietly
+from inference.memory import Sizes, growth, pieces, quietly, repeated, rows_at_once
 from inference.objective import run
 from inference.posterior import Posterior, vectorised
 from zoo.base import Batch, ModelGuide, Site, is_local, sample_sites
@@ -71,7 +68,7 @@ class Codes:
         name = name_of(pair)
         with quietly(0):
             few = check_sites(pair) if batch is None else batch
-            few = _repeated(few, 2)
+            few = repeated(few, 2)
             sites = pair.sites(few)
             local = {n: site for n, site in sites.items() if site.local and not site.observed}
             if not local:
@@ -146,8 +143,7 @@ class Codes:
 
     def rows(self, batch: Batch, cost: int = 1) -> Iterator[tuple[slice, Batch]]:
         """Consecutive rows of a size that leaves room for 16 draws at once, each row costing `cost` widths."""
-        width = max(1, min(batch.size, marginal.BUDGET // 16 // (self.width * cost)))
-        for rows, part in chunks(batch, width):
+        for rows, part in chunks(batch, rows_at_once(batch, self.width * cost)):
             yield rows, part.but(total=part.size)  # no minibatch scale: these are scores of single rows
 
     def draws_at_once(self, total: int, part: Batch, cost: int = 1) -> Iterator[slice]:
@@ -275,6 +271,22 @@ def expected(fn: Any) -> Tensor:
     return found
 
 
+def summary(fn: Any) -> Tensor:
+    """What of a distribution may be averaged over classes, codes and draws: its `summary()`, else what is expected."""
+    base = _base(fn)
+    if not hasattr(base, "summary"):
+        return expected(fn)
+    value: Tensor = base.summary()
+    return value.expand(*fn.batch_shape, *value.shape[len(base.batch_shape) :])
+
+
+def settle(fn: Any, average: Tensor) -> Tensor:
+    """The observation that an average of summaries stands for; categories are settled by vote here."""
+    base = _base(fn)
+    value: Tensor = base.settle(average) if hasattr(base, "settle") else average
+    return value
+
+
 def _base(fn: Any) -> Any:
     """The distribution under `to_event`, `expand` and `mask`."""
     while not hasattr(fn, "point") and isinstance(fn, (Independent, ExpandedDistribution, MaskedDistribution)):
@@ -296,35 +308,14 @@ def _draws(values: Values) -> int:
     return len(next(iter(values.values()))) if values else 0
 
 
-def _repeated(batch: Batch, rows: int) -> Batch:
-    """The first rows of a batch, over again where it has fewer."""
-    index = torch.arange(rows) % batch.size
-    device = next(iter(batch.fields().values())).device if batch.fields() else None
-    return batch.but(total=max(rows, batch.total)).select(index.to(device)).but(total=rows)
-
-
-class _Sizes(TorchFunctionMode):
-    """Records how many numbers every tensor operation gives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: list[int] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.sizes.append(max([leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)], default=0))
-        return result
-
-
 def _width(codes: Codes, batch: Batch) -> int:
     """What the largest tensor grows by when one row is added: decoder outputs, mostly."""
     recorded: list[list[int]] = []
     for rows in (2, 3):
-        few = _repeated(batch, rows)
+        few = repeated(batch, rows)
         fixed = codes.global_draws(few, None, draws=1)[0]
-        with _Sizes() as recorder:
+        with Sizes() as recorder:
             values = codes.propose(few, 1, fixed)[0] if codes.drawn else {}
             codes.log_joint(few, values, fixed)
         recorded.append(recorder.sizes)
-    growth = [more - less for less, more in zip(recorded[0], recorded[1], strict=False)]
-    return max(1, *growth)
+    return growth(*recorded)

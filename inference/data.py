@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.utils.data import Dataset
 
+from inference.memory import rows_at_once, width
 from zoo.base import Batch, ModelGuide, Site
 from zoo.datasets.schema import as_columns
 
 ACCEPTED = "a NumPy array, a torch tensor, a pandas or polars frame, a zoo.Batch, or a map-style torch Dataset"
-_CHUNK = 4096  # rows traced at once by the support check
+_CHUNK = 64  # rows that the support check traces without asking how much they hold
 
 
 def as_batch(pair: ModelGuide, data: Any, complete: bool = True) -> Batch:
@@ -49,7 +50,7 @@ def as_batch(pair: ModelGuide, data: Any, complete: bool = True) -> Batch:
     _check_shapes(batch, example)
     if example.lengths is not None:
         batch = _check_lengths(batch)
-    _check_values(pair, batch, observed, columns)
+    _check_values(pair, batch, example, observed, columns)
     return batch
 
 
@@ -243,16 +244,26 @@ def _check_lengths(batch: Batch) -> Batch:
 
 
 @torch.no_grad()
-def _check_values(pair: ModelGuide, batch: Batch, observed: dict[str, Site], columns: Sequence[str] | None) -> None:
+def _check_values(
+    pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Site], columns: Sequence[str] | None
+) -> None:
     for name, value in batch.fields().items():
         if name not in observed and name != "lengths" and value.isnan().any():
             index = value.isnan().nonzero()[0].tolist()
             raise ValueError(f"{_where(name, index, columns)}: expected a number, got NaN")
     with torch.random.fork_rng(), pyro.validation_enabled(False):
-        for piece, part in chunks(batch, _CHUNK):
+        for piece, part in chunks(batch, _rows(pair, batch, example)):
             for name, site in pair.sites(part).items():
                 if site.observed:
                     _check_support(site, getattr(part, name), piece.start, columns)
+
+
+def _rows(pair: ModelGuide, batch: Batch, example: Batch) -> int:
+    if batch.size <= _CHUNK:
+        return _CHUNK
+    # The example's values are valid, where a run on the user's may fail; sequences may be longer than its own.
+    longer = max(-(-v[0].numel() // max(1, getattr(example, n)[0].numel())) for n, v in batch.fields().items())
+    return rows_at_once(batch, width(pair, example) * longer)
 
 
 def _check_support(site: Site, value: Tensor, begin: int, columns: Sequence[str] | None) -> None:

@@ -21,12 +21,13 @@ from inference import amortised
 from inference.codes import expected
 from inference.data import chunks, is_table, may_be_missing
 from inference.likelihood import assignments, log_likelihood
-from inference.marginal import has_continuous_locals, pieces, quietly, rows_at_once, work
+from inference.marginal import has_continuous_locals
+from inference.memory import pieces, quietly, rows_at_once, width
 from inference.posterior import Posterior, draw, generate, vectorised
 from inference.svi import fit
 from zoo.base import Batch, ModelGuide, registered
 from zoo.config import hints, nearest
-from zoo.datasets.schema import Column, Schema
+from zoo.datasets.schema import Column, Schema, as_columns
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
@@ -130,8 +131,13 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return isinstance(self, (ClassifierMixin, RegressorMixin))
 
     def fit(self, X: Any, y: Any = None) -> Any:
-        """Fit the pair to a matrix (N, D) or frame X, and to y (N,) where it explains one."""
-        table = X if is_table(X) and "columns" in vars(self) else None
+        """Fit the pair to a matrix (N, D) or frame X, and to y (N,) where it explains one.
+
+        The kinds of columns are inferred for a frame that holds more than numbers; a frame of numbers is a matrix, and
+        its columns are real, unless `columns` says otherwise.
+        """
+        table = X if "columns" in vars(self) and _is_mixed(X) else None
+        self._mixed_ = table is not None
         if table is None:
             X = self._matrix(X, reset=True)
         else:
@@ -196,7 +202,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return codes
 
     def _globals(self, pair: ModelGuide, data: Batch) -> Posterior:
-        found = draw(pair, data.select(slice(0, min(2, data.size))), self.draws, seed=self._seed())
+        found = draw(pair, data.select(slice(0, min(2, data.size))), self.draws, stats=False, seed=self._seed())
         kept = {name: found[name] for name in found.globals}
         return Posterior(kept, size=found.size if kept else 1)
 
@@ -206,7 +212,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     def _batch(self, X: Any) -> Batch:
         """New rows, of a fitted estimator."""
         check_is_fitted(self, "pair_")
-        if is_table(X) and self.pair_.schema is not None and hasattr(self, "feature_names_in_"):
+        if self._mixed_ and is_table(X) and self.pair_.schema is not None:
             return Batch.of(torch.from_numpy(self.pair_.schema.encode(X)))
         return Batch.of(torch.as_tensor(self._matrix(X)))
 
@@ -285,7 +291,7 @@ class _Classes(_Estimator):
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Posterior probability of each class, (N, K)."""
         batch = self._batch(X)
-        (found,) = assignments(self.pair_, self._given() or self.posterior_, batch).values()
+        (found,) = assignments(self.pair_, self._given() or self.posterior_, batch, new=True).values()
         return found.cpu().numpy()
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -306,8 +312,9 @@ class _Response(_Estimator):
         values = self.posterior_.flat()
         draws = self.posterior_.size
         with quietly(self._seed()):
-            for rows, part in chunks(batch, rows_at_once(batch)):
-                for piece in pieces(draws, work(part)):
+            per_row = width(self.pair_, batch)
+            for rows, part in chunks(batch, rows_at_once(batch, per_row)):
+                for piece in pieces(draws, part.size * per_row):
                     here = {name: value[piece] for name, value in values.items()}
                     count = piece.stop - piece.start
                     trace = vectorised(self.pair_.model, part, count, here, frozenset())
@@ -322,6 +329,11 @@ class _Response(_Estimator):
         found = log_likelihood(self.pair_, self.posterior_, batch).flatten(0, 1)
         scores: NDArray[Any] = (found.logsumexp(0) - np.log(len(found))).double().cpu().numpy()
         return scores
+
+
+def _is_mixed(X: Any) -> bool:
+    """Whether X is a table that holds more than numbers."""
+    return is_table(X) and any(np.asarray(column).dtype.kind not in "iuf" for column in as_columns(X)[0].values())
 
 
 @functools.cache

@@ -22,7 +22,7 @@ import zoo
 from inference import arviz_shim, likelihood
 from inference.arviz_shim import Array, Variable
 from inference.data import as_batch, column_names
-from inference.marginal import pieces, quietly
+from inference.memory import pieces, quietly
 from inference.posterior import Posterior, predict, vectorised
 from inference.posterior import prior as draw_prior
 from zoo.base import Batch, ModelGuide, Site

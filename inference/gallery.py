@@ -24,7 +24,7 @@ from torch import Tensor
 from inference import amortised, plots
 from inference.codes import Codes, check_count, expected, name_of, share
 from inference.data import as_batch, check_sites, column_names
-from inference.marginal import quietly
+from inference.memory import quietly
 from inference.plots import COLOURS, INK, MUTED, Array
 from inference.posterior import Posterior, generate
 from zoo.base import FIELDS, Batch, ModelGuide

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from inference import marginal
 from inference.data import as_batch, chunks
-from inference.marginal import pieces, pointwise, quietly, rows_at_once, work
+from inference.marginal import pointwise
+from inference.memory import pieces, quietly, rows_at_once, width
 from inference.objective import run
 from inference.posterior import Posterior
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
@@ -51,8 +52,9 @@ def local_log_weights(pair: ModelGuide, data: Any, particles: int = 500, *, seed
     batch = as_batch(pair, data)
     kept = torch.empty(particles, batch.size, dtype=pair.dtype, device=pair.device)
     with quietly(seed):
-        for rows, part in chunks(batch, rows_at_once(batch)):
-            for piece in pieces(particles, work(part)):
+        per_row = width(pair, batch)
+        for rows, part in chunks(batch, rows_at_once(batch, per_row)):
+            for piece in pieces(particles, part.size * per_row):
                 kept[piece, rows] = run(pair, part, piece.stop - piece.start).log_weight
     return kept
 
@@ -62,8 +64,15 @@ def has_continuous_locals(pair: ModelGuide, data: Any) -> bool:
     return marginal.has_continuous_locals(pair, as_batch(pair, data))
 
 
-def assignments(pair: ModelGuide, posterior: Posterior, data: Any) -> dict[str, Tensor]:
+def assignments(pair: ModelGuide, posterior: Posterior, data: Any, *, new: bool = False) -> dict[str, Tensor]:
     """Posterior probabilities of each enumerated local latent, averaged over draws: site -> (N, categories).
+
+    Args:
+        pair: the pair.
+        posterior: draws of its latents.
+        data: see `inference.data`.
+        new: the posterior has not seen these rows, as when a classifier predicts: a draw t then counts in proportion
+            to p(x_n | t), and the mean is p(z_n | x_n, the data of the fit).
 
     Raises:
         ValueError: the pair has no enumerated local latent, or more than one in a row of the trace.
@@ -77,12 +86,13 @@ def assignments(pair: ModelGuide, posterior: Posterior, data: Any) -> dict[str, 
     total = posterior.chains * posterior.size
     kept = []
     with quietly(0):
-        for _, part in chunks(batch, rows_at_once(batch)):
-            mean: Tensor | float = 0.0
-            for piece in pieces(total, work(part) * 8):
+        per_row = width(pair, batch)
+        for _, part in chunks(batch, rows_at_once(batch, per_row)):
+            parts = []
+            for piece in pieces(total, part.size * per_row):
                 factor = _joint_factor(pair, part, {n: v[piece] for n, v in values.items()}, piece, sites[0])
-                mean = mean + factor.softmax(0).sum(1) / total  # (K, B)
-            kept.append(torch.as_tensor(mean).T)
+                parts.append((factor if new else factor.log_softmax(0)).logsumexp(1))  # (K, B)
+            kept.append(torch.stack(parts).logsumexp(0).softmax(0).T)
     return {sites[0]: torch.cat(kept)}
 
 

@@ -1,54 +1,26 @@
 """Log densities with the locals summed or integrated out, in pieces of bounded memory.
 
-Everything over draws of the globals runs in pieces (draws x rows): beyond its result it holds at most about `BUDGET`
-numbers at a time, whatever N and the number of draws are.
+Everything over draws of the globals runs in pieces (draws x rows): beyond its result it holds at most a few times
+`inference.memory.BUDGET` numbers at a time, whatever N and the number of draws are.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 
-import pyro
 import torch
 from torch import Tensor
 
 from inference.data import chunks
+from inference.memory import held, pieces, rows_at_once, width
 from inference.objective import run
 from zoo.base import Batch, ModelGuide
 
-BUDGET = 2**22  # numbers held by one piece of work (draws x rows x event)
-
-
-@contextmanager
-def quietly(seed: int) -> Iterator[None]:
-    """Own random state, no gradients, no validation: the caller's are put back."""
-    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
-        torch.manual_seed(seed)
-        yield
-
-
-def pieces(total: int, cost: int) -> Iterator[slice]:
-    """Consecutive slices of `total` items that cost `cost` numbers each, within the budget."""
-    width = max(1, min(total, BUDGET // max(1, cost)))
-    for begin in range(0, total, width):
-        yield slice(begin, min(begin + width, total))
-
 
 def work(batch: Batch) -> int:
-    """Numbers in the observations of a batch: what one draw over it costs in memory, roughly."""
+    """Numbers in the observations of a batch."""
     return max([batch.size, *(value.numel() for value in batch.fields().values())])
-
-
-def held(values: Mapping[str, Tensor]) -> int:
-    """Numbers in one draw of these global latents: each particle repeats them."""
-    return sum(value[0].numel() for value in values.values())
-
-
-def rows_at_once(batch: Batch) -> int:
-    """How many observations to take at a time."""
-    return max(1, min(batch.size, BUDGET // 16 // max(1, work(batch) // batch.size)))
 
 
 def pointwise(
@@ -57,19 +29,23 @@ def pointwise(
     """log p(x_n | globals) of consecutive rows, (S, rows), at S values of the globals, each (S, *event)."""
     continuous = has_continuous_locals(pair, batch)
     repeat = particles if continuous else 1
-    for rows, part in chunks(batch, rows_at_once(batch)):
+    per_row = width(pair, batch)
+    for rows, part in chunks(batch, rows_at_once(batch, per_row)):
+        cost = max(part.size * per_row, held(values))
         kept = [
-            _weights(pair, part, {name: value[piece] for name, value in values.items()}, piece, repeat)
-            for piece in pieces(draws, max(work(part), held(values)) * min(repeat, 16))
+            _weights(pair, part, {name: value[piece] for name, value in values.items()}, piece, repeat, cost)
+            for piece in pieces(draws, cost * min(repeat, 16))
         ]
         yield rows, torch.cat(kept)
 
 
-def _weights(pair: ModelGuide, part: Batch, values: Mapping[str, Tensor], piece: slice, particles: int) -> Tensor:
+def _weights(
+    pair: ModelGuide, part: Batch, values: Mapping[str, Tensor], piece: slice, particles: int, cost: int
+) -> Tensor:
     """Log-mean-exp of `particles` importance weights for each draw, (S, B), a bounded number at a time."""
     draws = piece.stop - piece.start
     total: Tensor | None = None
-    for some in pieces(particles, draws * max(work(part), held(values))):
+    for some in pieces(particles, draws * cost):
         count = some.stop - some.start
         repeated = {name: value.repeat_interleave(count, 0) for name, value in values.items()}
         weight: Tensor = run(pair, part, draws * count, repeated).log_weight.unflatten(0, (draws, count))

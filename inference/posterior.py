@@ -17,7 +17,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.data import as_batch, check_sites, chunks
-from inference.marginal import log_joint, pieces, quietly, rows_at_once, work
+from inference.marginal import log_joint
+from inference.memory import pieces, quietly, rows_at_once, width
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
 
@@ -96,13 +97,15 @@ def vectorised(
         return poutine.trace(function).get_trace(batch)
 
 
-def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, seed: int = 0) -> Posterior:
+def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, seed: int = 0) -> Posterior:
     """Draws from the guide: chain 1 of `draws`, global latents once, local latents for every row of the data.
 
     Args:
         pair: a fitted pair.
         data: see `inference.data`.
         draws: how many.
+        stats: with the log densities of each draw of the globals, which need a pass over the data for each; `khat`
+            and ArviZ's sample_stats want them.
         seed: seeds the draws; the caller's random state is left as it was.
 
     Raises:
@@ -125,11 +128,11 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, seed: int = 0) -> Po
         names = frozenset(name for name, is_local in local.items() if is_local)
         if names:
             values |= _draw_locals(pair, batch, draws, values, names)
-        stats = {}
-        if found:
+        densities = {}
+        if found and stats:
             log_p = log_joint(pair, batch, {name: values[name] for name in found}, seed)
-            stats = {"log_p": log_p[None], "log_q": torch.cat(log_q)[None]}
-    return Posterior({name: value[None] for name, value in values.items()}, names, stats, "svi", 1, draws)
+            densities = {"log_p": log_p[None], "log_q": torch.cat(log_q)[None]}
+    return Posterior({name: value[None] for name, value in values.items()}, names, densities, "svi", 1, draws)
 
 
 def _check_count(name: str, value: int) -> None:
@@ -155,8 +158,9 @@ def _draw_locals(
     pair: ModelGuide, batch: Batch, draws: int, fixed: Mapping[str, Tensor], names: frozenset[str]
 ) -> dict[str, Tensor]:
     kept: dict[str, Tensor] = {}
-    for rows, part in chunks(batch, rows_at_once(batch)):
-        for piece in pieces(draws, work(part)):
+    per_row = width(pair, batch)
+    for rows, part in chunks(batch, rows_at_once(batch, per_row)):
+        for piece in pieces(draws, part.size * per_row):
             here = {name: value[piece] for name, value in fixed.items()}
             trace = vectorised(pair.guide, part, piece.stop - piece.start, here, frozenset())
             for name in names:
@@ -174,7 +178,7 @@ def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) 
     sites = {name: site for name, site in pair.sites(check_sites(pair)).items() if not site.observed}
     kept: dict[str, list[Tensor]] = {}
     with quietly(seed):
-        for piece in pieces(draws, work(batch)):
+        for piece in pieces(draws, batch.size * width(pair, batch)):
             count = piece.stop - piece.start
             trace = vectorised(_Redraw()(pair.model), batch, count, {}, frozenset())
             for name, site in sites.items():
@@ -218,8 +222,9 @@ def predict(
     kept: dict[str, Tensor] = {}
     model = _Redraw()(pair.model)
     with quietly(seed):
-        for rows, part in chunks(batch, rows_at_once(batch)):
-            for piece in pieces(total, work(part)):
+        per_row = width(pair, batch)
+        for rows, part in chunks(batch, rows_at_once(batch, per_row)):
+            for piece in pieces(total, part.size * per_row):
                 here = {n: v[piece][:, rows] if n in posterior.local else v[piece] for n, v in values.items()}
                 trace = vectorised(model, part, piece.stop - piece.start, here, posterior.local)
                 for name in observed:
@@ -245,7 +250,7 @@ def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = Non
     """
     _check_count("number", number)
     if posterior is None:
-        posterior = draw(pair, check_sites(pair), min(number, 1000), seed=seed)
+        posterior = draw(pair, check_sites(pair), min(number, 1000), stats=False, seed=seed)
     kept = {name: posterior[name] for name in posterior.globals}
     if not kept:
         found = predict(pair, Posterior({}, method=posterior.method, size=1), number, seed=seed)

@@ -27,7 +27,7 @@ from torch.distributions import biject_to
 from inference.codes import Codes, Encoder, Proposal, Values, check_count, share
 from inference.compiled import Traced, TraceError
 from inference.data import as_batch
-from inference.marginal import quietly
+from inference.memory import quietly
 from inference.posterior import Posterior
 from inference.schedule import Averaging, learning_rate
 from zoo.base import Batch, ModelGuide

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from inference.data import as_batch, chunks
-from inference.marginal import BUDGET, pieces, quietly, work
+from inference.marginal import work
+from inference.memory import BUDGET, pieces, quietly
 from inference.posterior import Posterior, vectorised
 from zoo.base import FIELDS, Batch, ModelGuide
 

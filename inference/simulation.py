@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from inference.codes import Codes, check_count, name_of
 from inference.data import as_batch, check_sites
-from inference.marginal import quietly
+from inference.memory import quietly
 from inference.posterior import Posterior
 from inference.schedule import Averaging, learning_rate
 from inference.semi_amortised import traced

@@ -648,7 +648,7 @@ def slow(task, name):
     ],
 )
 def test_memory_is_bounded_whatever_the_numbers_of_rows_and_draws(task, monkeypatch):
-    monkeypatch.setattr("inference.marginal.BUDGET", SMALL)
+    monkeypatch.setattr("inference.memory.BUDGET", SMALL)
     monkeypatch.setattr("inference.data._CHUNK", 16)  # the check of the data has its own bound, of 4096 rows
     extras = {(rows, count): peak(task(rows, count))[0] for rows, count in ((40, 40), (160, 40), (40, 160))}
     assert max(extras.values()) < BOUND, extras

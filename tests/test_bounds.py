@@ -14,7 +14,7 @@ import zoo
 from inference.bounds import Annealing, gap, log_marginal
 from inference.codes import Codes, Encoder, share
 from inference.data import as_batch
-from inference.marginal import quietly
+from inference.memory import quietly
 from inference.semi_amortised import elbo, refine
 from zoo import datasets
 from zoo.base import ModelGuide
@@ -267,7 +267,7 @@ def test_refine_in_pieces_is_refine(monkeypatch):
     """Rows are independent: cutting them up changes nothing but the noise."""
     pair, x = linear(off=0.05)
     whole = refine(pair, x, steps=150)
-    monkeypatch.setattr("inference.marginal.BUDGET", 2**14)
+    monkeypatch.setattr("inference.memory.BUDGET", 2**14)
     cut = refine(pair, x, steps=150)
     assert not torch.equal(cut.loc, whole.loc)
     assert ((cut.loc - whole.loc) / whole.scale).abs().max() < 0.05

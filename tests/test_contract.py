@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 # Floors of inference/, lowest first; a file imports from floors below its own, never above.
 FLOORS = [
-    {"compiled", "arviz_shim", "schedule"},
+    {"compiled", "arviz_shim", "schedule", "memory"},
     {"data", "objective"},
     {"step", "marginal"},
     {"curvature", "posterior"},

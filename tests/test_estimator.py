@@ -124,6 +124,16 @@ def test_a_frame_of_mixed_columns_goes_in_as_it_is():
     assert np.isfinite(codes).all()
 
 
+def test_a_frame_of_numbers_is_a_matrix():
+    pd = pytest.importorskip("pandas")
+    x, y = load_iris(return_X_y=True)
+    whole = x.round()  # levels of a scale, by themselves
+    matrix = Estimator("naive_bayes", steps=20).fit(whole, y)
+    frame = pd.DataFrame(whole.astype(int), columns=list("abcd"))
+    framed = Estimator("naive_bayes", steps=20).fit(frame, y)
+    np.testing.assert_allclose(framed.predict_proba(frame), matrix.predict_proba(whole), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

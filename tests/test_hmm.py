@@ -374,7 +374,7 @@ def test_sequence_tools_equal_a_loop_over_draws(monkeypatch: pytest.MonkeyPatch)
     states = torch.stack([chain.smooth(batch.x) for chain in chains])
     for budget in (2**22, 12 * 8 * 3):  # all at once, and three pieces of work at a time
         monkeypatch.setattr("inference.sequences.BUDGET", budget)
-        monkeypatch.setattr("inference.marginal.BUDGET", budget)
+        monkeypatch.setattr("inference.memory.BUDGET", budget)
         torch.testing.assert_close(smooth(pair, posterior, batch, mean=False)[0], states)
         torch.testing.assert_close(smooth(pair, posterior, batch), states.mean(0))
         paths = viterbi(pair, posterior, batch)

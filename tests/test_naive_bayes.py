@@ -469,3 +469,34 @@ def test_a_label_is_revealed_or_hidden():
     assert fn.expand((2, 3)).log_prob(value).shape == (2, 3)
     assert torch.equal(fn.sample((4,)), label.double().expand(4, 3))
     assert fn.support.check(torch.tensor([0.0, 2.0, torch.nan, 3.0, -1.0, 0.5])).tolist() == [True] * 3 + [False] * 3
+
+
+def test_a_new_row_weighs_draws_by_how_well_they_predict_it():
+    """p(z | x, D) = sum_t p(x, z | t) / sum_t p(x | t) over draws t of p(t | D)."""
+    x, y = table(rows=12)
+    pair = started(made(CONJUGATE, 3), x, y)
+    posterior = inference.draw(pair, batch_of(x, y), 7)
+    row = x[:5]
+    joint = torch.stack(
+        [
+            inference.log_likelihood(pair, posterior, batch_of(row, np.full(5, float(k)))).flatten(0, 1).exp().mean(0)
+            for k in range(3)
+        ],
+        dim=-1,
+    )
+    exact = joint / joint.sum(-1, keepdim=True)
+    found = inference.assignments(pair, posterior, row, new=True)["label"]
+    torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-12)
+    assert (inference.assignments(pair, posterior, row)["label"] - exact).abs().max() > 1e-3
+
+
+def test_categories_are_reconstructed_by_vote():
+    """Classes 0 and 2 in equal parts stand for one of them, not for category 1 between them."""
+    pair = made([("colour", "categorical", "abc"), "real"], target=3)
+    x = np.repeat([[0.0, -1.0], [2.0, 1.0]], [30, 20], axis=0)
+    started(pair, x, np.repeat([0.0, 2.0], [30, 20]))
+    again = inference.reconstruct(pair, np.array([[np.nan, np.nan], [2.0, 1.0], [0.0, -1.0]]))
+    assert again[:, 0].tolist() == [0.0, 2.0, 0.0]
+    weights = inference.draw(pair, x, 2000)["weights"].mean((0, 1))
+    means = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    assert float(again[0, 1]) == pytest.approx(float(weights @ means), abs=0.1)

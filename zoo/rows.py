@@ -115,10 +115,21 @@ class Row(TorchDistribution):
         codes = torch.arange(self.logits.shape[-1], dtype=self.logits.dtype, device=self.logits.device)
         return self._joined(self._means(), (self.logits.exp() * codes).sum(-1))
 
+    def summary(self) -> Tensor:
+        """Means of the numbers and probabilities of the categories, (*, Dn + Dc C): what may be averaged over rows."""
+        parts = [part.expand(*self.batch_shape, part.shape[-1]) for part in self._means()]
+        return torch.cat([*parts, self.logits.exp().flatten(-2).expand(*self.batch_shape, -1)], -1)
+
+    def settle(self, summary: Tensor) -> Tensor:
+        """One row for a summary: its means, and its most probable categories, (*, D)."""
+        numbers, probs = summary.split([len(self.columns.number), self.logits.shape[-2:].numel()], -1)
+        codes = probs.unflatten(-1, self.logits.shape[-2:]).argmax(-1).to(summary.dtype)
+        return torch.cat([numbers, codes], -1)[..., self.columns.place]
+
     @property
     def point(self) -> Tensor:
         """Means of the numbers, the most probable category else, (*, D)."""
-        return self._joined(self._means(), self.logits.argmax(-1).to(self.loc.dtype))
+        return self.settle(self.summary())
 
     def _means(self) -> list[Tensor]:
         split = len(self.columns.real)
