@@ -112,7 +112,7 @@ def fit(
         epochs: passes over the data; or
         steps: optimiser steps. With neither, it runs until the ELBO has converged, or for `max_steps`.
         batch_size: observations a step, B; by default all N up to 512, else 128.
-        lr: Adam's step size; by default 3e-3 with amortised guides and 2e-2 without.
+        lr: Adam's step size; by default 1e-2 where the pair has networks of its own and 2e-2 without.
         schedule: `cosine` to zero over the run, `constant`, or `plateau` (times 0.3 whenever the loss stands still,
             stop after the third time); `auto` is `cosine` for a run of known length and `plateau` otherwise.
         clip: gradients of the loss per observation longer than this, and than so many times their running mean, are
@@ -152,7 +152,7 @@ def fit(
         if steps is None and epochs is not None:
             steps = max(1, math.ceil(epochs * train.size / size))
         loop = _Loop(pair, train, held_out, chosen, size, steps or max_steps, known=steps is not None)
-        loop.lr = lr if lr is not None else (3e-3 if _amortised(pair) else 2e-2)
+        loop.lr = lr if lr is not None else (1e-2 if _amortised(pair) else 2e-2)
         loop.schedule = schedule if schedule != "auto" else ("cosine" if steps is not None else "plateau")
         loop.clip, loop.anneal, loop.average = clip, anneal, average
         loop.stopping = EarlyStopping(patience, tolerance)

@@ -136,3 +136,87 @@ class TestDensity:
         with pytest.raises(SystemExit):
             density.main(["--only", "elbow"], load=_digits)
         assert "elbow" in capsys.readouterr().err
+
+
+class TestImputation:
+    @pytest.fixture
+    def imputation(self):
+        pytest.importorskip("sklearn")
+        return _script("imputation")
+
+    @pytest.fixture
+    def table(self):
+        from zoo.datasets.schema import Schema
+
+        schema = Schema.of(["real", ("colour", "categorical", "abc")])
+        x = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 1.0], [6.0, 0.0], [8.0, 2.0]])
+        removed = np.zeros_like(x, dtype=bool)
+        removed[[0, 4], [0, 1]] = True
+        return schema, x, removed
+
+    def test_errors_are_those_counted_by_hand(self, imputation, table):
+        schema, x, removed = table
+        filled = x.copy()
+        assert imputation.error(schema, x, filled, removed) == 0
+        filled[0, 0] = 4.0  # the deviation of the column is sqrt(8)
+        assert imputation.error(schema, x, filled, removed) == pytest.approx((4 / math.sqrt(8) + 0) / 2)
+        filled[4, 1] = 0.0  # always guessing the commonest is wrong in 2 of 5
+        assert imputation.error(schema, x, filled, removed) == pytest.approx((4 / math.sqrt(8) + 1 / 0.4) / 2)
+        filled[1, 1] = 2.0  # a cell that was never removed does not count
+        assert imputation.error(schema, x, filled, removed) == pytest.approx((4 / math.sqrt(8) + 1 / 0.4) / 2)
+
+    def test_the_matrix_for_scikit_learn_goes_there_and_back(self, imputation, table):
+        schema, x, removed = table
+        holed = np.where(removed, np.nan, x)
+        design = imputation.Design(schema, holed)
+        assert design.matrix.shape == (5, 4)
+        assert np.isnan(design.matrix).sum() == 1 + 3
+        matrix = design.matrix.copy()
+        matrix[0, 0], matrix[4, 1:] = 0.0, [0.2, 0.1, 0.7]
+        filled = design.back(matrix, holed)
+        assert filled[0, 0] == pytest.approx(np.nanmean(holed[:, 0]))
+        assert filled[4, 1] == 2
+        np.testing.assert_array_equal(filled[~removed], x[~removed])
+
+    def test_a_tiny_run_is_kept_and_not_repeated(self, imputation, tmp_path, monkeypatch, capsys):
+        arguments = ["--quick", "--out", str(tmp_path / "kept.json")]
+        found = imputation.main(arguments)
+        assert len(found) == 2
+        for run in found.values():
+            assert 0 < run["naive_bayes_vae"] < 1.2
+            assert run["mean/mode"] == pytest.approx(1, abs=0.1)
+        monkeypatch.setattr(imputation, "piece", None)
+        assert imputation.main(arguments) == found
+        assert "| diabetes | 20% |" in capsys.readouterr().out
+
+
+class TestStrangers:
+    @pytest.fixture
+    def strangers(self):
+        return _script("strangers")
+
+    def test_area_counts_pairs_and_halves_ties(self, strangers):
+        usual, strange = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0, -1.0])
+        assert strangers.auroc(usual, strange) == pytest.approx((1.5 + 2 + 0) / 6)
+        assert strangers.auroc(strange, usual) == pytest.approx(1 - 3.5 / 6)
+
+    def test_rows_learnt_usual_and_strange_share_none(self, strangers):
+        for name in ("digits, upside down", "digits 0-4 against 5-9"):
+            learnt, usual, strange = strangers.CASES[name].data(0)
+            rows = {tuple(row) for row in learnt.tolist()}
+            assert not any(tuple(row) in rows for row in usual.tolist())
+            assert len(strange) >= 190
+        again = strangers.upside_down(strangers.upside_down(learnt))
+        assert torch.equal(again, learnt)
+
+    def test_a_tiny_run_is_kept_and_not_repeated(self, strangers, tmp_path, monkeypatch, capsys):
+        arguments = ["--quick", "--only", "digits, faint", "--out", str(tmp_path / "kept.json")]
+        found = strangers.main(arguments)
+        (areas,) = found.values()
+        assert areas.keys() == set(strangers.SCORES)
+        assert all(0 <= value <= 1 for value in areas.values())
+        monkeypatch.setattr(strangers, "run", None)
+        assert strangers.main(arguments) == found
+        assert "| digits, faint |" in capsys.readouterr().out
+        with pytest.raises(SystemExit):
+            strangers.main(["--only", "digits, feint"])

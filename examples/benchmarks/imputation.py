@@ -110,7 +110,7 @@ def ours(schema, x, seed, steps):
     torch.manual_seed(seed)
     pair = zoo.create("naive_bayes_vae", columns=schema, latent=max(1, len(schema.used) // 2))
     data = torch.from_numpy(x)
-    inference.fit(pair, data, steps=steps, seed=seed, progress=False)
+    inference.fit(pair, data, steps=steps, lr=3e-3, seed=seed, progress=False)
     found = inference.impute(pair, data, draws=200, seed=seed)
     rows, places = found.rows.numpy(), found.columns.numpy()
     filled = x.copy()
