@@ -40,10 +40,13 @@ format: $(STAMP)  ## rewrite the sources as `make lint` wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## speed and truth, side by side with other programs
+BENCH ?= --quick
+bench: $(STAMP)  ## speed and truth, side by side with other programs; hours of it with BENCH=
 	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e '.[bench]'
 	@for script in examples/benchmarks/*.py; do \
-		if [ -e "$$script" ]; then echo "== $$script"; $(BIN)/python "$$script" || exit 1; else echo "no benchmarks yet"; fi; \
+		echo "== $$script"; \
+		if grep -q -e '"--quick"' "$$script"; then options="$(BENCH)"; else options=; fi; \
+		$(BIN)/python "$$script" $$options || exit 1; \
 	done
 
 clean:  ## remove caches and what runs left behind; keeps .venv

@@ -81,7 +81,7 @@ def estimator_class(model: str) -> type[BaseEstimator]:
     classes = any(site.local and site.enumerated for site in sites)
     codes = any(site.local and not site.observed and not site.discrete for site in sites)
     observed = {site.name for site in sites if site.observed}
-    bases: list[type] = [_Estimator]
+    bases: list[type] = [_Density]
     if codes:
         bases = [TransformerMixin, _Codes]
     elif classes:
@@ -146,6 +146,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         config = {name: value for name, value in config.items() if name not in _FROM_DATA or value is not None}
         config |= self._from_data(config, table)
         codes = self._encoded(y) if self._explains() else None
+        if isinstance(self, RegressorMixin) and codes is not None and len(codes) == 1:
+            raise ValueError(f"{self.model}: 1 sample is too few to explain y by x")
         if codes is not None and "target" in vars(self) and "target" not in config:
             config["target"] = Column.of(("y", "categorical", self.classes_.tolist()))
         with torch.random.fork_rng():
@@ -222,6 +224,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         found = generate(self.pair_, n_samples, posterior=self._given(), seed=self._seed())
         return found["x" if "x" in found else "y"].cpu().numpy()
 
+
+class _Density(_Estimator):
+    """Of pairs that explain whole rows."""
+
     def score_samples(self, X: ArrayLike) -> NDArray[Any]:
         """Log density of each row under the posterior predictive, in nats, (N,): continuous codes by importance
         sampling with the same noise for every row."""
@@ -241,11 +247,11 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return torch.cat(parts).double().cpu().numpy()
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
-        """Mean log density of the rows, in nats; accuracy of classifiers, R² of regressors."""
+        """Mean log density of the rows, in nats; of classifiers the accuracy."""
         return float(self.score_samples(X).mean())
 
 
-class _Codes(_Estimator):
+class _Codes(_Density):
     """Of pairs that draw a code for each row."""
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
@@ -285,7 +291,7 @@ class _Codes(_Estimator):
         return np.array(names, dtype=object)
 
 
-class _Classes(_Estimator):
+class _Classes(_Density):
     """Of pairs that sum a class out: clusters, or the classes of y."""
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
@@ -321,10 +327,8 @@ class _Response(_Estimator):
                     total[rows] += expected(trace.nodes["y"]["fn"]).expand(count, part.size).sum(0) / draws
         return total.double().cpu().numpy()
 
-    def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[Any]:
+    def log_density(self, X: ArrayLike, y: ArrayLike) -> NDArray[Any]:
         """Log density of y given each row under the posterior predictive, in nats, (N,)."""
-        if y is None:
-            raise ValueError(f"{self.model} explains y: score_samples needs it too")
         batch = self._batch(X).but(y=torch.as_tensor(np.asarray(y, dtype=float)))
         found = log_likelihood(self.pair_, self.posterior_, batch).flatten(0, 1)
         scores: NDArray[Any] = (found.logsumexp(0) - np.log(len(found))).double().cpu().numpy()

@@ -97,7 +97,7 @@ def test_regression_agrees_with_least_squares():
     x = x[:, :3]
     mine = Estimator("polynomial_regression", degree=1, double=True, steps=500).fit(x, y)
     assert mine.score(x, y) == pytest.approx(LinearRegression().fit(x, y).score(x, y), abs=2e-3)
-    assert mine.score_samples(x, y).shape == y.shape
+    assert mine.log_density(x, y).shape == y.shape
 
 
 def test_parameters_are_known_by_name_clone_and_survive_pickling():

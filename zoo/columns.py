@@ -80,6 +80,20 @@ class Columns(nn.Module):
         self.centre[self.number] = mean.to(self.centre)
         self.unit[self.number] = unit.to(self.unit)
 
+    def check(self, x: Tensor) -> None:
+        """Refuse rows (N, D) of which a column, or a row, has not a single cell.
+
+        Raises:
+            ValueError: naming it.
+        """
+        seen = ~x.isnan()
+        for column, any_cell in zip(self.columns, seen.any(0).tolist(), strict=True):
+            if not any_cell:
+                raise ValueError(f"column '{column.name}': all {len(x)} cells are missing; ignore or drop it")
+        if not bool(seen.any(1).all()):
+            row = int((~seen.any(1)).nonzero()[0])
+            raise ValueError(f"field 'x', row {row}: every cell is missing; drop the row (a fitted pair takes it)")
+
     def log_mean(self) -> tuple[Tensor, Tensor]:
         """Centre and unit of the logs of the counts' means, each (Dk,): those of log(1 + count), carried over.
 

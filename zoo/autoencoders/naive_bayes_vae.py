@@ -101,15 +101,8 @@ class NaiveBayesVAE(ModelGuide):
 
     def check(self, batch: Batch) -> None:
         """Refuse a column or a row without a single cell."""
-        if batch.x is None:
-            return
-        seen = ~batch.x.isnan()
-        for column, any_cell in zip(self.columns.columns, seen.any(0).tolist(), strict=True):
-            if not any_cell:
-                raise ValueError(f"column '{column.name}': all {batch.size} cells are missing; ignore or drop it")
-        if not bool(seen.any(1).all()):
-            row = int((~seen.any(1)).nonzero()[0])
-            raise ValueError(f"field 'x', row {row}: every cell is missing; drop the row (a fitted pair can impute it)")
+        if batch.x is not None:
+            self.columns.check(batch.x)
 
     @torch.no_grad()
     def initial(self, batch: Batch) -> dict[str, Tensor]:

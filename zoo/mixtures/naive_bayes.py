@@ -169,13 +169,7 @@ class NaiveBayes(ModelGuide):
         """Refuse a column or a row without a cell, and a y that is known everywhere and always the same."""
         if batch.x is None:
             return
-        seen = ~batch.x.isnan()
-        for column, any_cell in zip(self.columns.columns, seen.any(0).tolist(), strict=True):
-            if not any_cell:
-                raise ValueError(f"column '{column.name}': all {batch.size} cells are missing; ignore or drop it")
-        if not bool(seen.any(1).all()):
-            row = int((~seen.any(1)).nonzero()[0])
-            raise ValueError(f"field 'x', row {row}: every cell is missing; drop the row (a fitted pair can class it)")
+        self.columns.check(batch.x)
         if self.classes > 1 and batch.y is not None and bool((batch.y == batch.y[0]).all()):
             only = self.target.categories[int(batch.y[0])]
             raise ValueError(
