@@ -3,7 +3,8 @@
 Accepted: a NumPy array, a torch tensor, a pandas or polars frame (anything with `to_numpy`), a `Batch`, a map-style
 torch `Dataset` of rows or (x, y) pairs. Checks read the pair's own trace: which fields it observes, their shapes, and
 the support of each observed site; an error names field, row, column, what was expected and what was found. A pair
-with a `schema` also takes a table in the user's units and category names, its `target` column becoming y.
+with a `schema` also takes a table in the user's units and category names, its `target` column becoming y, and one with
+an `alphabet` a text, cut into sequences of as many characters as the pair has `steps`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.utils.data import Dataset
 
 from inference.memory import rows_at_once, width
 from zoo.base import Batch, ModelGuide, Site
+from zoo.datasets import text
 from zoo.datasets.schema import as_columns
 
 ACCEPTED = "a NumPy array, a torch tensor, a pandas or polars frame, a zoo.Batch, or a map-style torch Dataset"
@@ -39,7 +41,9 @@ def as_batch(pair: ModelGuide, data: Any, complete: bool = True) -> Batch:
     """
     example = _example(pair)
     observed = {name: site for name, site in pair.sites(example).items() if site.observed}
-    if pair.schema is not None and is_table(data):
+    if isinstance(data, str):
+        batch, columns = _text(pair, data), None
+    elif pair.schema is not None and is_table(data):
         batch, columns = _encoded(pair, data), None
     else:
         batch, columns = _raw(data, first="x" if pair.schema is not None else next(iter(observed), "x"))
@@ -108,6 +112,15 @@ def _encoded(pair: ModelGuide, table: Any) -> Batch:
         fields["y"] = torch.from_numpy(target.encode(columns.pop(target.name)))
     fields["x"] = torch.from_numpy(schema.encode(columns))
     return Batch(len(fields["x"]), len(fields["x"]), **fields)
+
+
+def _text(pair: ModelGuide, words: str) -> Batch:
+    """Windows of a text, of a pair that knows an alphabet."""
+    letters, steps = getattr(pair, "alphabet", None), getattr(pair, "steps", None)
+    if not isinstance(letters, str) or not isinstance(steps, int):
+        name = pair.registry_name or type(pair).__name__
+        raise ValueError(f"{name}, without an alphabet, takes no text; give {ACCEPTED}")
+    return text.windows(words, letters, steps)
 
 
 def _raw(data: Any, first: str) -> tuple[Batch, list[str] | None]:
@@ -255,7 +268,7 @@ def _check_values(
         for piece, part in chunks(batch, _rows(pair, batch, example)):
             for name, site in pair.sites(part).items():
                 if site.observed:
-                    _check_support(site, getattr(part, name), piece.start, columns)
+                    _check_support(site, getattr(part, name), part.lengths, piece.start, columns)
 
 
 def _rows(pair: ModelGuide, batch: Batch, example: Batch) -> int:
@@ -266,9 +279,14 @@ def _rows(pair: ModelGuide, batch: Batch, example: Batch) -> int:
     return rows_at_once(batch, width(pair, example) * longer)
 
 
-def _check_support(site: Site, value: Tensor, begin: int, columns: Sequence[str] | None) -> None:
+def _check_support(
+    site: Site, value: Tensor, lengths: Tensor | None, begin: int, columns: Sequence[str] | None
+) -> None:
     support = _elementwise(site.fn.support)
     bad = ~support.check(value)
+    if lengths is not None and bad.ndim > 1:  # what stands past the end of a sequence is not looked at
+        over = torch.arange(bad.shape[1], device=bad.device) >= lengths.unsqueeze(-1)
+        bad &= ~over.reshape(*over.shape, *[1] * (bad.ndim - 2))
     if not bad.any():
         return
     index = bad.nonzero()[0].tolist()

@@ -61,7 +61,7 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
     """
     posterior = draw(pair, data, draws, seed=seed)
     overall = None
-    if "log_p" in posterior.stats and pair.guide_family != "delta":
+    if posterior.globals and pair.guide_family != "delta":
         log_ratio = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten()
         overall = float(pareto_k(log_ratio.double().cpu().numpy()))
     local = None

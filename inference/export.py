@@ -80,6 +80,8 @@ def to_arviz(
         "observed_data": exported.data(exported.observed),
         "constant_data": exported.data(batch.fields().keys() - exported.observed.keys()),
     }
+    if not posterior.draws:  # ArviZ asks the posterior how many draws there are, and drops a group of nothing
+        groups["posterior"] = {name: groups["sample_stats"][name] for name in posterior.stats if name == "log_p"}
     if log_likelihood is not False:
         if log_likelihood is True:
             log_likelihood = likelihood.log_likelihood(pair, posterior, batch, seed=seed)

@@ -17,7 +17,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.data import as_batch, check_sites, chunks
-from inference.marginal import log_joint
+from inference.marginal import log_joint, pointwise
 from inference.memory import pieces, quietly, rows_at_once, width
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
@@ -132,6 +132,9 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
         if found and stats:
             log_p = log_joint(pair, batch, {name: values[name] for name in found}, seed)
             densities = {"log_p": log_p[None], "log_q": torch.cat(log_q)[None]}
+        elif not names and stats:  # without any latent: the same for every draw
+            log_p = torch.stack([part.sum() for _, part in pointwise(pair, batch, {}, 1)]).sum().expand(1, draws)
+            densities = {"log_p": log_p, "log_q": torch.zeros_like(log_p)}
     return Posterior({name: value[None] for name, value in values.items()}, names, densities, "svi", 1, draws)
 
 

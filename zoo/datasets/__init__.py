@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from zoo.config import nearest
 from zoo.datasets import embedded as _embedded  # noqa: F401  (its data sets register themselves)
+from zoo.datasets import series as _series  # noqa: F401
 from zoo.datasets.idx import read_idx
 from zoo.datasets.readers import READERS, Table, assemble, read
 from zoo.datasets.registry import Description, arrays, dataset, describe, names

@@ -1,0 +1,250 @@
+"""Bayesian autoregression of one or several series, with seasonal lags, inputs and missing steps.
+
+For series n = 1..N, their steps t = P+1..T_n, lags l_1..l_L = 1..p and s, 2s, ..., Qs (the longest is P), and inputs u,
+
+    variance           v ~ InverseGamma(a, b S^2)
+    intercept          c ~ Normal(0, g sqrt(v))
+    coefficients, seasonal
+                     w_k ~ Normal(0, h sqrt(v) / S),       k = 1..L; of the lags up to p, and of the seasonal ones
+    slopes           b_e ~ Normal(0, h sqrt(v) / S_e),     e = 1..E
+    series          x_nt ~ Normal(m + c + sum_k w_k (x_n,t-l_k - m) + b . (u_nt - m_u), sqrt(v))
+
+All latents are global: the series share them. Their first P steps are given, not modelled: `simulate` draws those from
+Normal(m, S), whatever the latents are. The mean m and deviation S of the series, and m_u and S_e of the inputs, are set
+by `fit`: the prior knows no units. That is the `conjugate` prior. The `independent` one is in the units of the data,
+with m = m_u = 0,
+
+    sqrt(v) ~ HalfCauchy(r),    c ~ Normal(0, g),    w_k, b_e ~ Normal(0, h)
+
+Missing steps (NaN, not among the first P) are integrated out, exactly; see `zoo.sequences.series`. The guide is
+
+    q(v) q(c, w, b | v) = InverseGamma(a', b') Normal(m', v V')
+
+with parameters that are learned. With the conjugate prior and no missing step the posterior has this very form, and
+`fit` starts there.
+
+References: Box, Jenkins & Reinsel (2008), "Time series analysis"; Zellner (1971), "An introduction to Bayesian
+inference in econometrics", chapter 7.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Literal, cast
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import PowerTransform
+
+from zoo.base import Batch, ModelGuide, register
+from zoo.guides import WIDTH
+from zoo.mixtures.conjugate import Factor, Learned
+from zoo.sequences import linear
+from zoo.sequences.series import AutoregressiveSeries, lagged, past_end
+
+
+@register("autoregressive")
+class Autoregressive(ModelGuide):
+    """Bayesian linear autoregression AR(p), with seasonal lags and exogenous inputs (Box & Jenkins).
+
+    Its joint density stands at the top of this file. Without inputs `x` is the series, (N, T); with them `x` is the
+    inputs, (N, T, E), and `y` the series. `lengths`, (N,), says how many steps of each count. All series share the
+    latents: bring series of different levels or units to a common one first. The process may be explosive.
+
+    Args:
+        order: p, the number of successive lags.
+        seasonal: s, the period of the seasonal lags; more than p.
+        seasonal_order: Q, the number of seasonal lags; 1 if not given. They are added to the others, not multiplied.
+        inputs: E, the number of inputs u_t at each step, that are known at the time, ahead too.
+        missing: the most missing steps in a series; without it NaN is refused.
+        steps: the number of steps T of simulated series.
+        prior: `conjugate`, or `independent` in the units of the data.
+        intercept_scale: g.
+        coefficient_scale: h; by default 5, and 1/2 with the independent prior.
+        noise_concentration: a of the conjugate prior; 2a prior observations of the noise.
+        noise_rate: b of the conjugate prior; together they have a sum of squares of 2b S^2.
+        noise_scale: r of the independent prior.
+
+    Raises:
+        ValueError: a period within the order, a seasonal order without period, or fewer steps than lags.
+    """
+
+    def __init__(
+        self,
+        order: int = 2,
+        seasonal: int | None = None,
+        seasonal_order: int | None = None,
+        inputs: int | None = None,
+        missing: int | None = None,
+        steps: int = 30,
+        prior: Literal["conjugate", "independent"] = "conjugate",
+        intercept_scale: float = 1.0,
+        coefficient_scale: float | None = None,
+        noise_concentration: float = 1.0,
+        noise_rate: float = 0.001,
+        noise_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if seasonal is None and seasonal_order is not None:
+            raise ValueError(f"autoregressive: seasonal_order={seasonal_order} goes with a period, 'seasonal'")
+        if seasonal is not None and seasonal <= order:
+            raise ValueError(f"autoregressive: seasonal={seasonal} is among the lags up to order={order} already")
+        Q = 0 if seasonal is None else seasonal_order or 1
+        self.lags = (*range(1, order + 1), *((seasonal or 0) * j for j in range(1, Q + 1)))
+        if steps <= max(self.lags):
+            raise ValueError(f"autoregressive: steps={steps}, but the longest lag is {max(self.lags)}")
+        self.E, self.missing, self.steps, self.conjugate = inputs or 0, missing or 0, steps, prior == "conjugate"
+        self.field: Literal["x", "y"] = "y" if inputs else "x"
+        sizes = {"intercept": 1, "coefficients": order, "seasonal": Q, "slopes": self.E}
+        ends = dict(zip(sizes, accumulate(sizes.values()), strict=True))
+        self.blocks = {name: slice(ends[name] - size, ends[name]) for name, size in sizes.items() if size}
+        h = coefficient_scale or (5.0 if self.conjugate else 0.5)
+        widths = torch.full((ends["slopes"],), h)  # (F), F = 1 + L + E
+        widths[0] = intercept_scale
+        self.register_buffer("widths", widths)
+        self.register_buffer("unit", torch.ones_like(widths))  # 1, S of each lag, S_e of each input
+        self.register_buffer("center", torch.tensor(0.0))  # m
+        self.register_buffer("spread", torch.tensor(1.0))  # S
+        self.register_buffer("input_center", torch.zeros(self.E))  # m_u
+        self.register_buffer("a", torch.tensor(noise_concentration))
+        self.register_buffer("b", torch.tensor(noise_rate))
+        self.register_buffer("r", torch.tensor(noise_scale))
+        usual = torch.tensor(noise_rate / noise_concentration if self.conjugate else noise_scale**2)
+        self.noise = Learned(Factor("inverse_gamma", usual.log(), torch.tensor(10.0)))
+        root = WIDTH * (widths if self.conjugate else widths / usual.sqrt())
+        self.line = linear.Coefficients(torch.zeros_like(widths), root.diag(), usual)
+        self.dims = {  # type: ignore[misc]
+            "coefficients": ("lag",), "seasonal": ("season",), "slopes": ("input",), self.field: ("step",),
+        }  # fmt: skip
+
+    def model(self, batch: Batch) -> Tensor:
+        """Sample the joint density; returns the series, (B, T)."""
+        if self.conjugate:
+            noise = dist.InverseGamma(self.a, self.b * self.spread.square())
+        else:
+            noise = dist.TransformedDistribution(dist.HalfCauchy(self.r), [PowerTransform(2 * torch.ones_like(self.r))])
+        values = {"variance": pyro.sample("variance", noise)}  # ()
+        scale = values["variance"].sqrt().unsqueeze(-1) / self.unit if self.conjugate else torch.ones_like(self.unit)
+        for name, block in self.blocks.items():
+            width = scale[..., block] * self.widths[block]
+            prior = dist.Normal(torch.zeros_like(width), width)
+            values[name] = pyro.sample(name, linear.first(prior) if name == "intercept" else prior.to_event(1))
+        series = self.series(batch)
+        with batch.plate():
+            found: Tensor = pyro.sample(self.field, self.path(values, batch), obs=series)  # (B, T)
+            return found
+
+    def guide(self, batch: Batch) -> dict[str, Tensor]:
+        """Sample q(v), then the other latents given v, block by block; returns the global latents."""
+        variance = pyro.sample("variance", self.noise.density())
+        values, before = {"variance": variance}, variance.unsqueeze(-1)[..., :0]
+        for name, block in self.blocks.items():
+            fn = self.line.density(block, before, variance, scalar=name == "intercept")
+            values[name] = pyro.sample(name, fn)
+            latest = values[name].unsqueeze(-1) if name == "intercept" else values[name]
+            before = torch.cat([before.expand(*latest.shape[:-1], -1), latest], -1)
+        return values
+
+    def path(self, values: dict[str, Tensor], batch: Batch) -> AutoregressiveSeries:
+        """The distribution of the series of a batch given the global latents."""
+        series, intercept, slopes = self.series(batch), values["intercept"], values.get("slopes")
+        if batch.x is not None:
+            steps = batch.x.shape[1]
+        else:
+            steps = self.steps if batch.lengths is None else int(batch.lengths.max())
+        weights = torch.cat([values[name] for name in ("coefficients", "seasonal") if name in values], -1)
+        if slopes is not None:
+            intercept = intercept - (slopes * self.input_center).sum(-1)
+        inputs, start = batch.x if self.E else None, None if series is None else series[:, : max(self.lags)]
+        regression = self.lags, weights, intercept, values["variance"].sqrt(), steps, self.center, self.spread
+        return AutoregressiveSeries(*regression, slopes, inputs, batch.lengths, self.missing, start)
+
+    def series(self, batch: Batch) -> Tensor | None:
+        """The series of a batch, (B, T); None where they are to be generated.
+
+        Raises:
+            ValueError: no inputs, inputs of another number of steps, or series no longer than the longest lag.
+        """
+        series = batch.y if self.E else batch.x
+        if self.E and batch.x is None:
+            raise ValueError(f"autoregressive: needs inputs x of shape (N, T, {self.E}), got none")
+        if batch.x is not None and series is not None and batch.x.shape[1] != series.shape[1]:
+            raise ValueError(f"the inputs x have {batch.x.shape[1]} steps, the series y have {series.shape[1]}")
+        if series is not None and series.shape[1] <= max(self.lags):
+            raise ValueError(self._short(0, series.shape[1]))
+        return series
+
+    def _short(self, row: int, length: int) -> str:
+        P = max(self.lags)
+        return f"field '{self.field}', row {row}: a series of {length} steps; with p={P} it takes at least {P + 1}"
+
+    def inputs(self, n: int) -> Batch:
+        """Lengths: all steps of every series; normal inputs, as far apart as those of the training data."""
+        lengths = torch.full((n,), self.steps, device=self.device)
+        if not self.E:
+            return Batch(n, n, lengths=lengths)
+        x = torch.randn(n, self.steps, self.E, dtype=self.dtype, device=self.device)
+        return Batch(n, n, x=self.input_center + self.unit[-self.E :] * x, lengths=lengths)
+
+    def check(self, batch: Batch) -> None:
+        """Refuse a series with nothing after its first P steps, or a gap where none may be; and no noise at all."""
+        series, P = self.series(batch), max(self.lags)
+        if series is None:
+            return
+        over = past_end(series, batch.lengths)
+        lengths, gaps = (~over).sum(1), series.isnan() & ~over
+        for row in (lengths <= P).nonzero()[:1, 0].tolist():
+            raise ValueError(self._short(row, int(lengths[row])))
+        for row, step in gaps[:, :P].nonzero()[:1].tolist():
+            where = f"field '{self.field}', row {row}, step {step}"
+            raise ValueError(f"{where}: NaN among the first {P} steps, which the others stand on: cut them off")
+        for row in (gaps.sum(1) > self.missing).nonzero()[:1, 0].tolist():
+            found, most = int(gaps[row].sum()), self.missing
+            raise ValueError(f"field '{self.field}', row {row}: {found} missing steps, expected at most missing={most}")
+        known = series[~over & ~gaps]
+        if not self.conjugate and bool((known == known[0]).all()):
+            raise ValueError("the series are constant: without noise, prior='independent' has no proper posterior")
+
+    @torch.no_grad()
+    def initial(self, batch: Batch) -> dict[str, Tensor]:
+        """Centre and unit of the series and inputs, and the guide at the posterior given the steps with all lags.
+
+        Exact with the conjugate prior and no missing step.
+        """
+        series = self.series(batch)
+        if series is None:
+            raise ValueError(f"autoregressive: starting values need the series, got a batch without '{self.field}'")
+        over = past_end(series, batch.lengths)
+        z = series.double().masked_fill(over, torch.nan)
+        known = z[~z.isnan()]
+        u = cast(Tensor, batch.x).double() if self.E else z.new_zeros(*z.shape, 0)  # (B, T, E)
+        if self.conjugate:
+            self.center.copy_(known.mean())
+            self.input_center.copy_(u[~over].mean(0))
+            self.spread.copy_(linear.deviation(known - known.mean()))
+            self.unit[1:] = self.spread
+            self.unit[len(self.unit) - self.E :] = linear.deviation(u[~over] - u[~over].mean(0))
+        mean, root, noise = self.posterior(z - self.center, u - self.input_center, batch.total / batch.size)
+        self.noise.place(noise)
+        self.line.place(mean, root, noise.point)
+        parts = {name: mean[block].to(self.dtype) for name, block in self.blocks.items()}
+        return {"variance": noise.point.to(self.dtype), **parts, "intercept": parts["intercept"][0]}
+
+    def posterior(self, z: Tensor, u: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor, Factor]:
+        """m', a root of V' and q(v), given centred series (N, T), NaN where missing, and centred inputs (N, T, E).
+
+        Each step counts `weight` times. Exact with the conjugate prior.
+        """
+        past, latest = lagged(z, self.lags)
+        design = torch.cat([torch.ones_like(past[..., :1]), past, u[:, max(self.lags) :]], -1)  # (N, T - P, F)
+        whole = ~latest.isnan() & ~design.isnan().any(-1)
+        X, target = weight**0.5 * design[whole] / self.unit, weight**0.5 * latest[whole]
+        count, precision = weight * len(target), self.widths.to(X).pow(-2)
+        if self.conjugate:
+            rate = self.b * self.spread.to(X).square()
+            mean, root, noise = linear.conjugate(X, target, count, precision, self.a.to(X), rate)
+        else:
+            mean, root, noise = linear.independent(X, target, count, precision)
+        return mean / self.unit, root / self.unit.unsqueeze(-1), noise
