@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from inference.export import to_arviz
     from inference.likelihood import assignments, log_likelihood
     from inference.posterior import Posterior, draw, generate, predict, prior
+    from inference.queries import Answer, marginals, query
     from inference.semi_amortised import refine
     from inference.sequences import forecast, smooth, viterbi
     from inference.simulation import fit_by_simulation
     from inference.strangers import novelty
     from inference.svi import Fit, fit
+    from inference.trees import importance
 
 _HOMES = {
     "svi": ("fit", "Fit"),
@@ -33,12 +35,15 @@ _HOMES = {
     "simulation": ("fit_by_simulation",),
     "diagnostics": ("khat",),
     "export": ("to_arviz",),
+    "queries": ("query", "marginals", "Answer"),
     "sequences": ("smooth", "viterbi", "forecast"),
+    "trees": ("importance",),
     "estimator": ("Estimator",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Answer",
     "Estimator",
     "Fit",
     "Posterior",
@@ -54,13 +59,16 @@ __all__ = [
     "forecast",
     "gap",
     "generate",
+    "importance",
     "impute",
     "khat",
     "log_likelihood",
     "log_marginal",
+    "marginals",
     "novelty",
     "predict",
     "prior",
+    "query",
     "reconstruct",
     "refine",
     "smooth",

@@ -1,4 +1,4 @@
-"""The `zoo` command: list, info, fit, sample, encode, reconstruct, impute, demo. Help answers without importing torch.
+"""The `zoo` command: what is done when it is typed. `inference.parser` says what may be; help needs no torch.
 
 Every error is one line on standard error and exit status 2; `--debug` shows the traceback instead.
 """
@@ -17,41 +17,17 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
+
+from inference.parser import parser
 
 if TYPE_CHECKING:
     from zoo.base import Batch, ModelGuide
 
-_EXAMPLES = {
-    "": "examples:\n  zoo list\n  zoo info gmm\n  zoo fit gmm --data iris --set components=3 --out run\n  zoo demo",
-    "list": "examples:\n  zoo list\n  zoo list 'gaussian_*'\n  zoo list --data",
-    "info": "examples:\n  zoo info hmm\n  zoo info gmm --set covariance=diag --graph gmm.png",
-    "fit": (
-        "examples:\n"
-        "  zoo fit gmm --data iris --set components=3 --out run\n"
-        "  zoo fit gaussian_vae --data digits --set likelihood=binomial --set trials=16 --epochs 50 --out vae\n"
-        "  zoo fit hmm --data earthquakes --set emission=poisson --set states=3 --double --out quakes\n"
-        "  zoo fit polynomial_regression --data table.csv --target price --set degree=2 --out run\n"
-        "  zoo fit naive_bayes_vae --data patients.csv --set latent=4 --kind stage=ordinal --out run"
-    ),
-    "sample": "examples:\n  zoo sample vae -n 60 --out new.npy --picture new.png\n  zoo sample run --out new.csv",
-    "encode": "example:\n  zoo encode vae digits --out codes.csv",
-    "reconstruct": "example:\n  zoo reconstruct vae digits --out again.npy --picture again.png",
-    "impute": "example:\n  zoo impute run patients.csv --out filled.csv",
-    "demo": "example:\n  zoo demo --out demo",
-}
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser(_RUNS, _with_run).parse_args(arguments)
     try:
         with warnings.catch_warnings():
             # What libraries will change one day is of no use to whoever typed `zoo`.
@@ -80,110 +56,22 @@ def _complain(options: argparse.Namespace, message: str, status: int) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="zoo",
-        description="Generative models for Pyro: list them, fit one to data, sample, encode, reconstruct, impute.",
-        epilog=_EXAMPLES[""],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(name: str, run: Callable[[argparse.Namespace], None], about: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name,
-            help=about,
-            description=about[0].upper() + about[1:] + ".",
-            epilog=_EXAMPLES[name],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        command.set_defaults(run=run)
-        return command
-
-    listing = add("list", _list, "list the models by family, or the data sets")
-    listing.add_argument("pattern", nargs="?", default="*", help="shell pattern of names, such as 'gaussian_*'")
-    listing.add_argument("--data", action="store_true", help="list the data sets instead")
-
-    info = add("info", _info, "describe a model: what it is, its arguments, its graph")
-    info.add_argument("name", metavar="NAME", help="name of the model")
-    info.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the model")
-    info.add_argument("--graph", metavar="FILE", help="also draw the graph there, .png, .svg or .pdf (needs graphviz)")
-
-    fit = add("fit", _fit, "fit a model and leave a run folder: weights, metrics, posterior, pictures")
-    fit.add_argument("name", metavar="NAME", help="name of the model")
-    fit.add_argument("--data", required=True, help="name of a data set, or a .csv, .arff, .npy, .npz or .parquet file")
-    fit.add_argument("--target", metavar="COLUMN", help="the column of the table that is the response or class y")
-    fit.add_argument(
-        "--kind",
-        action="append",
-        default=[],
-        metavar="COLUMN=KIND",
-        help="in a mixed table, what a column is: real, positive, count, binary, categorical, ordinal, ignored",
-    )
-    fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the model")
-    fit.add_argument("--out", required=True, metavar="DIR", help="the run folder to write")
-    fit.add_argument("--replace", action="store_true", help="replace an earlier run that is there")
-    fit.add_argument("--epochs", type=float, help="passes over the data; default: until the ELBO has converged")
-    fit.add_argument("--steps", type=int, help="optimiser steps, instead of epochs")
-    fit.add_argument("--batch-size", type=int, help="observations a step; default: all up to 512, else 128")
-    fit.add_argument("--lr", type=float, help="step size of Adam; default: chosen from the model")
-    fit.add_argument("--objective", default="elbo", choices=["elbo", "iwae"], help="bound to climb; default: elbo")
-    fit.add_argument("--particles", type=int, help="draws from the guide a step; default: 1, or 10 for iwae")
-    fit.add_argument("--validation", type=float, default=0.0, help="fraction of rows held out; default: 0")
-    fit.add_argument("--draws", type=_positive, default=1000, help="posterior draws to keep; default: 1000")
-    fit.add_argument("--seed", type=int, default=0, help="default: 0")
-    fit.add_argument("--device", default="auto", help="auto, cpu, cuda; default: auto")
-    fit.add_argument("--double", action="store_true", help="compute in float64")
-    fit.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
-
-    for name, run, about in (
-        ("sample", "sample", "draw new observations from a fitted model"),
-        ("encode", "encode", "write the codes of observations, means and standard deviations"),
-        ("reconstruct", "reconstruct", "write what the codes of observations tell of them"),
-        ("impute", "impute", "fill the holes of a table, and say how sure each value is"),
-    ):
-        command = add(name, _with_run(run), about)
-        command.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
-        if name == "sample":
-            command.add_argument("--number", "-n", type=_positive, default=100, help="observations; default: 100")
-        else:
-            command.add_argument("data", metavar="DATA", help="name of a data set, or a file")
-        if name == "impute":
-            command.add_argument("--draws", type=_positive, default=200, help="imputations of each cell; default: 200")
-            command.add_argument("--mass", type=float, default=0.9, help="probability of the intervals; default: 0.9")
-        command.add_argument("--out", required=True, metavar="FILE", help="the .csv or .npy file to write")
-        command.add_argument("--picture", metavar="FILE", help="also draw them there, .png, .svg or .pdf")
-        command.add_argument("--replace", action="store_true", help="write over files that are there")
-        command.add_argument("--seed", type=int, default=0, help="default: 0")
-        command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
-
-    demo = add("demo", _demo, "fit two models to real data, say what came out, leave pictures")
-    demo.add_argument("--out", default="demo", metavar="DIR", help="where the pictures go; default: demo")
-    demo.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
-    return parser
-
-
 def _with_run(name: str) -> Callable[[argparse.Namespace], None]:
     """A command that works with a run folder; its code is loaded when it runs."""
 
     def run(options: argparse.Namespace) -> None:
         import torch
 
-        from inference import commands
+        from inference import asking, commands
 
         torch.set_num_threads(options.threads)
-        getattr(commands, name)(options)
+        if name == "query":
+            wanted = "NAME=VALUE, such as smoke=yes"
+            options.given = _words(options.given, "--given", wanted)
+            options.do = _words(options.do, "--do", wanted)
+        getattr(asking if name in ("forecast", "query") else commands, name)(options)
 
     return run
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return value
 
 
 # list ----------------------------------------------------------------------------------------------------------------
@@ -451,6 +339,8 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
     from inference.data import as_batch
     from zoo.base import registered
 
+    if Path(options.data).suffix.lower() == ".txt":
+        return _text_pair(options, config)
     kinds = _words(options.kind, "--kind", "COLUMN=KIND, such as --kind stage=ordinal")
     if not tables.models_tables(registered(options.name)):
         if kinds:
@@ -465,6 +355,26 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
         raise ValueError(f"{options.name} was given columns and has no schema")
     print(tables.described(pair), flush=True)
     return pair, as_batch(pair, table), pair.schema.names
+
+
+def _text_pair(options: argparse.Namespace, config: dict[str, Any]) -> tuple[ModelGuide, Batch, tuple[str, ...]]:
+    """A model of the characters of a text file, and the text cut into sequences."""
+    import torch
+
+    import zoo
+    from inference.data import as_batch
+    from zoo.base import registered
+    from zoo.datasets import text
+
+    if "alphabet" not in inspect.signature(registered(options.name)).parameters:
+        raise ValueError(f"{options.name} does not model text, which '{options.data}' holds")
+    try:
+        words = Path(options.data).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"'{options.data}': {error}") from None
+    torch.manual_seed(options.seed)
+    pair = zoo.create(options.name, **{"alphabet": text.alphabet(words), "steps": 64, "hidden": 128, **config})
+    return pair, as_batch(pair, words), ("character",)
 
 
 def _size(data: Batch) -> str:
@@ -555,6 +465,8 @@ def _demo(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     demo.run(Path(options.out))
 
+
+_RUNS = {"list": _list, "info": _info, "fit": _fit, "demo": _demo}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +45,7 @@ OPTIONS = {  # of the fit; the rest of an estimator's arguments are the pair's
     "epochs": None, "steps": None, "batch_size": None, "lr": None, "objective": "elbo", "particles": None,
     "validation": 0.0, "draws": 100, "double": False, "device": "auto", "random_state": 0,
 }  # fmt: skip
-_FROM_DATA = ("features", "columns", "target")  # arguments read off the data unless they are given
+_FROM_DATA = ("features", "columns", "target", "classes")  # arguments read off the data unless they are given
 
 
 def Estimator(model: str, **params: Any) -> Any:  # noqa: N802 - users meet it as a class
@@ -52,15 +53,15 @@ def Estimator(model: str, **params: Any) -> Any:  # noqa: N802 - users meet it a
 
     Args:
         model: its name.
-        params: arguments of the pair (`features`, `columns` and `target` are read off the data when left out), and of
-            the fit: `epochs`, `steps`, `batch_size`, `lr`, `objective`, `particles`, `validation`, `device` as in
-            `inference.fit`; `draws` of the global latents to average over; `double` to compute in float64;
-            `random_state`, a whole number.
+        params: arguments of the pair (`features`, `columns`, `target` and `classes` are read off the data when left
+            out; `task="classification"` makes a classifier where a pair has the choice), and of the fit: `epochs`,
+            `steps`, `batch_size`, `lr`, `objective`, `particles`, `validation`, `device` as in `inference.fit`; `draws`
+            of the global latents to average over; `double` to compute in float64; `random_state`, a whole number.
 
     Raises:
         ValueError: unknown name or argument (with the nearest that exists), or a pair of sequences.
     """
-    cls = estimator_class(model)
+    cls = estimator_class(model, params.get("task"))
     known = inspect.signature(cls).parameters
     for key in params:
         if key not in known:
@@ -69,11 +70,12 @@ def Estimator(model: str, **params: Any) -> Any:  # noqa: N802 - users meet it a
 
 
 @functools.cache
-def estimator_class(model: str) -> type[BaseEstimator]:
-    """The estimator class of a registered pair, made from what its trace can do."""
+def estimator_class(model: str, task: str | None = None) -> type[BaseEstimator]:
+    """The estimator class of a registered pair, made from what its trace can do; `task` is an argument of some."""
     zoo.names()
     pair_class = registered(model)
-    pair = pair_class()
+    chosen: dict[str, Any] = {"task": task} if task is not None else {}
+    pair = pair_class(**chosen)
     example = pair.simulate(2)[0]
     if example.lengths is not None:
         raise ValueError(f"{model} takes sequences, and an estimator takes a matrix: use inference.fit")
@@ -87,9 +89,10 @@ def estimator_class(model: str) -> type[BaseEstimator]:
     elif classes:
         bases = [*([ClassifierMixin] if "y" in observed else []), _Classes]
     elif "y" in observed:
-        bases = [RegressorMixin, _Response]
+        discrete = any(site.name == "y" and site.discrete for site in sites)
+        bases = [ClassifierMixin, _Labels] if discrete else [RegressorMixin, _Response]
     defaults = {name: parameter.default for name, parameter in inspect.signature(pair_class).parameters.items()}
-    defaults |= {name: None for name in _FROM_DATA if name in defaults} | OPTIONS
+    defaults |= {name: None for name in _FROM_DATA if name in defaults} | chosen | OPTIONS
 
     def initialise(self: Any, **params: Any) -> None:
         for name, default in defaults.items():
@@ -101,12 +104,18 @@ def estimator_class(model: str) -> type[BaseEstimator]:
     keywords = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in defaults.items()]
     initialise.__signature__ = inspect.Signature([own, *keywords])  # type: ignore[attr-defined]
     name = f"{pair_class.__name__}Estimator"
-    body = {"__init__": initialise, "__doc__": pair_class.__doc__, "model": model, "__module__": __name__}
+    body = {
+        "__init__": initialise,
+        "__doc__": pair_class.__doc__,
+        "model": model,
+        "chosen": task,
+        "__module__": __name__,
+    }
     return type(name, tuple(bases), body)
 
 
-def _blank(model: str) -> Any:
-    cls: Any = estimator_class(model)
+def _blank(model: str, task: str | None = None) -> Any:
+    cls: Any = estimator_class(model, task)
     return cls.__new__(cls)
 
 
@@ -114,9 +123,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     """What every estimator has. Fitted: `pair_`, `fit_`, `posterior_` (of the global latents), `n_features_in_`."""
 
     model: str
+    chosen: str | None  # the task that made this class
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _blank, (self.model,), self.__getstate__()
+        return _blank, (self.model, self.chosen), self.__getstate__()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -146,6 +156,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         config = {name: value for name, value in config.items() if name not in _FROM_DATA or value is not None}
         config |= self._from_data(config, table)
         codes = self._encoded(y) if self._explains() else None
+        if isinstance(self, _Labels) and "classes" in vars(self):
+            config.setdefault("classes", len(self.classes_))
         if isinstance(self, RegressorMixin) and codes is not None and len(codes) == 1:
             raise ValueError(f"{self.model}: 1 sample is too few to explain y by x")
         if codes is not None and "target" in vars(self) and "target" not in config:
@@ -307,25 +319,53 @@ class _Classes(_Density):
         return classes
 
 
-class _Response(_Estimator):
+class _Explains(_Estimator):
     """Of pairs that explain y by x."""
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The posterior mean of y at each row, (N,)."""
-        batch = self._batch(X)
-        total = torch.zeros(batch.size, dtype=self.pair_.dtype, device=self.pair_.device)
-        batch = batch.to(self.pair_.device, self.pair_.dtype)
-        values = self.posterior_.flat()
-        draws = self.posterior_.size
+    def _averaged(self, X: ArrayLike, function: Callable[[Any], torch.Tensor]) -> torch.Tensor:
+        """`function` of the distribution of y, (..., S, B), averaged over the posterior, (..., N)."""
+        batch = self._batch(X).to(self.pair_.device, self.pair_.dtype)
+        values, draws = self.posterior_.flat(), self.posterior_.size
+        kept = []
         with quietly(self._seed()):
             per_row = width(self.pair_, batch)
-            for rows, part in chunks(batch, rows_at_once(batch, per_row)):
+            for _, part in chunks(batch, rows_at_once(batch, per_row)):
+                total: torch.Tensor | float = 0.0
                 for piece in pieces(draws, part.size * per_row):
                     here = {name: value[piece] for name, value in values.items()}
                     count = piece.stop - piece.start
                     trace = vectorised(self.pair_.model, part, count, here, frozenset())
-                    total[rows] += expected(trace.nodes["y"]["fn"]).expand(count, part.size).sum(0) / draws
-        return total.double().cpu().numpy()
+                    found = function(trace.nodes["y"]["fn"])
+                    total = total + found.expand(*found.shape[:-2], count, part.size).sum(-2) / draws
+                kept.append(torch.as_tensor(total))
+        return torch.cat(kept, -1)
+
+
+class _Labels(_Explains):
+    """Of pairs that explain classes y by x."""
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Posterior predictive probability of each class, (N, K)."""
+
+        def probabilities(fn: Any) -> torch.Tensor:
+            return torch.stack([fn.log_prob(torch.full((), float(k))).exp() for k in range(len(self.classes_))])
+
+        found = self._averaged(X, probabilities).T.double()
+        shares: NDArray[Any] = (found / found.sum(1, keepdim=True)).cpu().numpy()
+        return shares
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The most probable class of each row, (N,)."""
+        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        return labels
+
+
+class _Response(_Explains):
+    """Of pairs that explain numbers y by x."""
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The posterior mean of y at each row, (N,)."""
+        return self._averaged(X, expected).double().cpu().numpy()
 
     def log_density(self, X: ArrayLike, y: ArrayLike) -> NDArray[Any]:
         """Log density of y given each row under the posterior predictive, in nats, (N,)."""

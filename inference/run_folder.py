@@ -277,11 +277,20 @@ def _pictures(
         if codes.ndim == 2:
             classes = data.y if data.y is not None and data.y.ndim == 1 else None
             yield f"latent_{name}", plots.latent_map(codes, classes)
-    plane = data.x is not None and data.x.shape[1:] == (2,) and "x" in exported["observed_data"]
-    if plane and not has_continuous_locals(pair, data):
+    if _plane(pair, data) and not has_continuous_locals(pair, data):
         few = posterior.thin(50)
         names = (columns[0], columns[1]) if len(columns) == 2 else ("x[0]", "x[1]")
         yield "density", plots.mixture_density(data.x, lambda points: log_density(pair, few, points), names=names)
+
+
+def _plane(pair: ModelGuide, data: Batch) -> bool:
+    """Whether the pair models points of the plane: two numbers that may be any."""
+    if data.x is None or data.x.shape[1:] != (2,):
+        return False
+    site = pair.sites(data.select(slice(0, 1))).get("x")
+    return (
+        site is not None and site.observed and all(bool(site.fn.support.check(site.value * 0 - v)) for v in (-0.5, 0.5))
+    )
 
 
 def _entries(variable: Any) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 
 import inference
 import zoo
-from inference import arviz_shim, cli, demo, run_folder
+from inference import arviz_shim, cli, demo, parser, run_folder
 from inference.cli import main
 
 FEW = ["--steps", "3", "--draws", "20"]
@@ -56,9 +56,9 @@ def test_help_holds_an_example(command, capsys):
 def test_examples_of_the_help_parse():
     import shlex
 
-    for line in "\n".join(cli._EXAMPLES.values()).splitlines():
+    for line in "\n".join(parser.EXAMPLES.values()).splitlines():
         if line.startswith("  zoo"):
-            cli._parser().parse_args(shlex.split(line)[1:])
+            parser.parser(cli._RUNS, cli._with_run).parse_args(shlex.split(line)[1:])
 
 
 def test_list(capsys):
@@ -165,7 +165,7 @@ def test_a_run_folder_is_complete_and_its_model_predicts_the_same(case, tmp_path
     metrics = json.loads((folder / "metrics.json").read_text())
     pair = zoo.load("run")
     assert metrics == pair.card["metrics"]
-    options = cli._parser().parse_args(["fit", name, *words, "--out", "run"])
+    options = parser.parser(cli._RUNS, cli._with_run).parse_args(["fit", name, *words, "--out", "run"])
     data, _ = cli.fitting_pair(name, {}, *cli._load(options.data, options.target))[1], None
     posterior = inference.draw(pair, data, 20, seed=4)
     scores = inference.log_likelihood(pair, posterior, data, seed=4).flatten(0, 1).double().numpy()
@@ -230,7 +230,7 @@ FAULTS = {
     "no data": (["fit", "gmm", "--out", "run"], "required: --data"),
     "unknown model": (["info", "gmmm"], "unknown model 'gmmm', did you mean 'gmm'?"),
     "unknown model to fit": (["fit", "hnm", "--data", "iris", "--out", "run"], "did you mean 'hmm'?"),
-    "unknown pattern": (["list", "gan_*"], "no model matches 'gan_*'; known: bayesian_vae"),
+    "unknown pattern": (["list", "gan_*"], "no model matches 'gan_*'; known: autoregressive"),
     "unknown argument": ([*FIT, "--set", "component=3"], "no argument 'component', did you mean 'components'?"),
     "unknown choice": ([*FIT, "--set", "covariance=diagonal"], "got 'diagonal', did you mean 'diag'?"),
     "value out of range": ([*FIT, "--set", "components=0"], "argument 'components': expected at least 1, got 0"),

@@ -16,13 +16,26 @@ ROOT = Path(__file__).parent.parent
 
 # Floors of inference/, lowest first; a file imports from floors below its own, never above.
 FLOORS = [
-    {"compiled", "arviz_shim", "schedule", "memory"},
+    {"compiled", "arviz_shim", "schedule", "memory", "parser"},
     {"data", "objective"},
     {"step", "marginal"},
     {"curvature", "posterior"},
-    {"likelihood", "plots", "sequences", "codes"},
-    {"svi", "diagnostics", "strangers", "export", "amortised", "semi_amortised", "bounds", "simulation", "tables"},
-    {"run_folder", "demo", "gallery", "estimator", "commands"},
+    {"likelihood", "plots", "sequences", "codes", "queries", "trees"},
+    {
+        "svi",
+        "diagnostics",
+        "strangers",
+        "export",
+        "amortised",
+        "semi_amortised",
+        "bounds",
+        "simulation",
+        "tables",
+        "writing",
+    },
+    {"run_folder", "demo", "gallery", "estimator", "graph_plot"},
+    {"commands"},
+    {"asking"},
     {"cli"},
 ]
 

@@ -100,6 +100,20 @@ def test_regression_agrees_with_least_squares():
     assert mine.log_density(x, y).shape == y.shape
 
 
+@pytest.mark.parametrize("model", ["support_vector_machine", "random_forest"])
+def test_a_classifier_gives_probabilities_of_its_own_labels(model):
+    x, y = load_wine(return_X_y=True)
+    names = np.array(["barolo", "grignolino", "barbera"])[y]
+    train = np.arange(len(y)) % 3 > 0
+    options = {"steps": 150} | ({"task": "classification"} if model == "random_forest" else {})
+    found = Estimator(model, **options).fit(x[train], names[train])
+    assert set(found.classes_) == set(names)
+    assert found.predict_proba(x[~train]).sum(1) == pytest.approx(1)
+    assert found.score(x[~train], names[~train]) > 0.9
+    assert (pickle.loads(pickle.dumps(found)).predict(x) == found.predict(x)).all()
+    assert clone(found).get_params() == found.get_params()
+
+
 def test_parameters_are_known_by_name_clone_and_survive_pickling():
     estimator = Estimator("gaussian_autoencoder", latent=2, steps=20, double=True)
     assert clone(estimator).get_params() == estimator.get_params()

@@ -1,0 +1,1 @@
+"""Graphs: variables that depend on each other along the arrows of a directed acyclic graph."""

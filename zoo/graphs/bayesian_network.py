@@ -1,0 +1,229 @@
+"""Bayesian network: any directed acyclic graph over discrete and linear-Gaussian nodes.
+
+For nodes d = 1..V, configurations u of the discrete parents of a node, and rows n = 1..N,
+
+    probs_C         p_du ~ Dirichlet(alpha, ..., alpha)            nodes of C categories, one site for all of them
+    variance_P      v_du ~ InverseGamma(a, b u_d^2)                real nodes with P real parents, one site each
+    coefficients_P  w_du ~ Normal((c_d, 0, ..., 0), sqrt(v_du / kappa) / (1, u_1, ..., u_P))
+    x               x_nd given its parents ~ Categorical(p_du)                                          discrete
+                                             Normal(w_du0 + sum_j w_duj (x_nj - c_j), sqrt(v_du))       real
+
+A missing cell (NaN) of a row is summed or integrated out, exactly and for every pattern of holes; a node without any
+cell is hidden. Real nodes may have parents of both kinds, discrete nodes discrete ones only (Lauritzen 1992). Only x is
+local, and observed; all latents are global. c_d and u_d, centre and unit of a real column, are set by `fit`: the prior
+knows no units. A table may be known instead.
+
+The guide has one factor a site, of the family that is conjugate to it, with parameters that are learned,
+
+    q(p) q(v) q(w | v) = Dirichlet InverseGamma Normal(m, v L L^T)
+
+With complete rows the posterior has this very form, in closed form, and `fit` starts there.
+
+References: Lauritzen & Spiegelhalter (1988), "Local computations with probabilities on graphical structures and their
+application to expert systems"; Spiegelhalter & Lauritzen (1990), "Sequential updating of conditional probabilities on
+directed graphical structures"; Lauritzen (1992), "Propagation of probabilities, means and variances in mixed graphical
+association models"; Pearl (2009), "Causality", for interventions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zoo.base import Batch, ModelGuide, register
+from zoo.datasets.schema import Schema
+from zoo.graphs import bif, learning, query
+from zoo.graphs.graph import Edges
+from zoo.graphs.network import Network
+from zoo.graphs.regression import Coefficients, LearnedCoefficients
+from zoo.graphs.row import NetworkRow, log_prob, width
+from zoo.graphs.tables import Tables
+from zoo.mixtures.conjugate import Learned
+
+GARDEN = Schema.of(
+    [
+        ("rain", "binary", ("no", "yes")),
+        ("sprinkler", "binary", ("no", "yes")),
+        ("grass", "categorical", ("dry", "damp", "wet")),
+        ("warmth", "real"),
+        ("growth", "real"),
+    ]
+)
+ARROWS = Edges.of(
+    {"sprinkler": ["rain"], "grass": ["rain", "sprinkler"], "warmth": ["rain"], "growth": ["grass", "warmth"]}
+)
+
+
+@register("bayesian_network")
+class BayesianNetwork(ModelGuide):
+    """Bayesian network (Lauritzen & Spiegelhalter 1988) whose tables have priors, or are known.
+
+    Its joint density stands at the top of this file.
+
+    Args:
+        columns: the schema of x: its nodes, `real` or of categories; those that are `ignored` are left out.
+        edges: the arrows, (parent, child) pairs or a mapping of children to parents.
+        tables: those of discrete nodes that are known, by name: (*parents, C) nested lists, parents in the order of
+            their arrows. The tables of all other nodes are learned.
+        concentration: alpha, prior rows of each cell of a table.
+        coefficient_count: kappa, prior rows that stand at the centre of their column.
+        variance_concentration: a; 2a prior rows of a variance.
+        variance_rate: b; together they have a sum of squares of 2b squared units.
+
+    Raises:
+        ValueError: a column of another kind, a real parent of a discrete node, an arrow at a node that does not exist,
+            a cycle, a table of the wrong shape or that does not sum to one, too many configurations of the discrete
+            parents of real nodes.
+    """
+
+    schema: Schema
+    factors: nn.ModuleDict
+
+    def __init__(
+        self,
+        columns: Schema = GARDEN,
+        edges: Edges = ARROWS,
+        tables: Tables | None = None,
+        concentration: float = 1.0,
+        coefficient_count: float = 0.1,
+        variance_concentration: float = 1.0,
+        variance_rate: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.schema, self.edges = columns, edges
+        self.network = Network(columns.used, edges, tables or {})
+        self.register_buffer("alpha", torch.tensor(concentration))
+        self.register_buffer("kappa", torch.tensor(coefficient_count))
+        self.register_buffer("a", torch.tensor(variance_concentration))
+        self.register_buffer("b", torch.tensor(variance_rate))
+        prior = self.prior()
+        self.factors = nn.ModuleDict()
+        for name, factor in prior.items():
+            if isinstance(factor, Coefficients):
+                self.factors[name] = LearnedCoefficients(factor, prior[name.replace("coefficients", "variance")].point)
+            else:
+                self.factors[name] = Learned(factor)
+        self.dims = {  # type: ignore[misc]
+            **{f"probs_{C}": (f"row_{C}", f"category_{C}") for C in self.network.groups},
+            **{f"variance_{P}": (f"equation_{P}",) for P in self.network.terms},
+            **{f"coefficients_{P}": (f"equation_{P}", f"term_{P}") for P in self.network.terms}, "x": ("column",),
+        }  # fmt: skip
+
+    @classmethod
+    def from_bif(cls, path: str | Path, **settings: Any) -> BayesianNetwork:
+        """A network of known tables from a BIF file.
+
+        Raises:
+            ValueError: the file is no BIF (see `zoo.graphs.bif.read`), or no network.
+        """
+        found = bif.read(path)
+        return cls(columns=found.columns, edges=found.edges, tables=Tables.of(found.tables), **settings)
+
+    def model(self, batch: Batch) -> Tensor:
+        """Sample the joint density; returns x, (B, V)."""
+        values = {}
+        for C, rows in self.network.groups.items():
+            probs = dist.Dirichlet(self.alpha.expand(rows, C)).to_event(1)
+            values[f"probs_{C}"] = pyro.sample(f"probs_{C}", probs)  # (R, C)
+        for P in self.network.terms:
+            centre, unit, terms = self.network.scales(P)  # (R), (R), (R, P + 1)
+            v = pyro.sample(
+                f"variance_{P}", dist.InverseGamma(self.a.expand(len(unit)), self.b * unit.square()).to_event(1)
+            )
+            loc = functional.pad(centre.unsqueeze(-1), (0, P))
+            w = dist.Normal(loc, (v / self.kappa).sqrt().unsqueeze(-1) / terms).to_event(2)
+            values |= {f"variance_{P}": v, f"coefficients_{P}": pyro.sample(f"coefficients_{P}", w)}  # (R), (R, P + 1)
+        with batch.plate():
+            x: Tensor = pyro.sample("x", NetworkRow(self.network, values, self.dtype), obs=batch.x)  # (B, V)
+            return x
+
+    def guide(self, batch: Batch) -> dict[str, Tensor]:
+        """Sample each factor of q; returns the global latents."""
+        values: dict[str, Tensor] = {}
+        for name, learned in self.factors.items():
+            variance = values.get(name.replace("coefficients", "variance"))
+            values[name] = pyro.sample(name, cast(Any, learned).density(variance))
+        return values
+
+    def check(self, batch: Batch) -> None:
+        """Refuse a network with nothing to learn, nodes that hang together without a cell, and rows that cannot be."""
+        if batch.x is None:
+            return
+        network, names = self.network, self.network.graph.names
+        if not network.sites:
+            raise ValueError("every table is known: there is nothing to fit")
+        width(network)
+        seen = (~batch.x.isnan()).any(0).tolist()
+        for nodes in network.graph.components():
+            if not any(seen[node] for node in nodes):
+                hidden = ", ".join(names[node] for node in nodes)
+                raise ValueError(f"nodes without a cell in any row, and with no arrow to one that has any: {hidden}")
+        if network.known:
+            values = {name: factor.point.double()[None] for name, factor in self.prior().items()}
+            possible = torch.isfinite(log_prob(network, values, batch.x.double()[None], exact=True)[0])
+            if not bool(possible.all()):
+                row = int((~possible).nonzero()[0])
+                raise ValueError(f"field 'x', row {row}: has probability zero under the known tables")
+
+    @torch.no_grad()
+    def initial(self, batch: Batch, starts: int = 10, iterations: int = 100) -> dict[str, Tensor]:
+        """Centre and unit of each real column, and the guide at the posterior of what cells are there or expected.
+
+        Exact when no cell is missing; else by expectation-maximisation, from several starts if a node is hidden.
+        """
+        if batch.x is None:
+            raise ValueError("bayesian_network: starting values need the observations, got a batch without 'x'")
+        x = batch.x.double()
+        self.network.standardise(x)
+        statistics = learning.complete(self.network, x, self.posterior, starts, iterations)
+        found = self.posterior({name: value * (batch.total / batch.size) for name, value in statistics.items()})
+        self.place(found)
+        return {name: factor.point.to(self.dtype) for name, factor in found.items()}
+
+    def place(self, posterior: learning.Posterior) -> None:
+        """Move the guide to these factors."""
+        for name, factor in posterior.items():
+            if isinstance(factor, Coefficients):
+                variance = posterior[name.replace("coefficients", "variance")].point
+                cast(LearnedCoefficients, self.factors[name]).place(factor, variance)
+            else:
+                cast(Learned, self.factors[name]).place(factor)
+
+    def posterior(self, statistics: Mapping[str, Tensor]) -> learning.Posterior:
+        """The posterior of each global site given (expected) statistics of rows; see `learning.expectations`."""
+        return learning.posterior(self.network, statistics, self.alpha, self.kappa, self.a, self.b)
+
+    def prior(self) -> learning.Posterior:
+        """The prior of each global site."""
+        return self.posterior(learning.nothing(self.network))
+
+    def answer(
+        self, values: Mapping[str, Tensor], variables: Sequence[str], evidence: Mapping[str, Any], do: Mapping[str, Any]
+    ) -> query.Belief:
+        """Exact answers at S draws of the global sites, each (S, ...); see `zoo.graphs.query.answer`."""
+        return query.answer(self.network, values, variables, evidence, do)
+
+    def tables(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The table of each discrete node by name, (*parents, C), at one value of each global site, known ones too."""
+        one = {name: value.unsqueeze(0) for name, value in values.items()}
+        found = {}
+        for table in self.network.tables:
+            value = self.network.factor(table, one, exact=True).value
+            found[self.network.graph.names[table.column]] = value if table.first is None else value[0]
+        return found
+
+    def to_bif(self, values: Mapping[str, Tensor], name: str = "unknown") -> str:
+        """The text of a BIF file of the network at one value of each global site.
+
+        Raises:
+            ValueError: a node is real, or has a name that the format cannot hold.
+        """
+        columns = Schema.of(self.schema.used)
+        return bif.write(bif.BIF(name, columns, self.edges, {n: t.tolist() for n, t in self.tables(values).items()}))
