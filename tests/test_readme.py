@@ -12,6 +12,7 @@ import torch
 import inference
 import zoo
 from inference import cli
+from inference.parser import parser
 from zoo import registry
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +54,7 @@ def test_a_snippet_runs(number, tmp_path, monkeypatch, capsys):
 
 
 def test_there_is_a_snippet_for_each_use_and_one_for_a_pair_of_your_own():
-    assert len(SNIPPETS) == 6
+    assert len(SNIPPETS) == 9
     assert sum("@register" in snippet for snippet in SNIPPETS) == 1
 
 
@@ -62,7 +63,7 @@ COMMANDS = re.findall(r"^(zoo .*?)(?:  +#.*)?$", TEXT, re.MULTILINE) + re.findal
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_one(command):
-    options = cli._parser().parse_args(shlex.split(command)[1:])
+    options = parser(cli._RUNS, cli._with_run).parse_args(shlex.split(command)[1:])
     if "name" in options:
         zoo.create(options.name, **cli._settings(options.name, cli._words(options.set)))
 
