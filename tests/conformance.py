@@ -199,18 +199,24 @@ def compare_graph(pair, batch, tolerance, **options):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)], ids=["f32", "f64"])
 def test_graph_equals_plain_pyro_for_every_objective(name, dtype, tolerance, device):
     pair, batch = make(name, dtype=dtype, device=device)
-    for options in OBJECTIVES:
+    # One trace in single precision: the objectives differ in their sums, not in their arithmetic.
+    for options in OBJECTIVES if dtype == torch.float64 else OBJECTIVES[:1]:
         compare_graph(pair, batch, tolerance, **options)
     compare_graph(pair, batch.select(slice(0, 8)), tolerance)  # a minibatch, scaled
 
 
 def test_graph_equals_plain_pyro_for_every_choice(variant, device):
+    if not variant[1]:
+        return  # the test above has the default
     pair, batch = make(*variant, dtype=torch.float64, device=device)
     compare_graph(pair, batch, 1e-10)
 
 
-def test_graph_equals_plain_pyro_for_every_automatic_guide(name, device):
+@pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "all"])
+def test_graph_equals_plain_pyro_for_every_automatic_guide(name, quick, device):
     for family in families(name):
+        if quick and family != "multivariate":  # `normal` is the default
+            continue
         pair, batch = make(name, {"guide": family}, torch.float64, device)
         compare_graph(pair, batch, 1e-10)
 

@@ -245,7 +245,7 @@ def posterior_of(pair):
     return loc, sd  # each (2, D)
 
 
-@pytest.mark.parametrize(("rows", "noise"), [(1, 1.0), (100, 0.5)])
+@pytest.mark.parametrize(("rows", "noise"), [(1, 1.0), pytest.param(100, 0.5, marks=pytest.mark.slow)])
 def test_linear_weights_reach_the_best_factorised_gaussian(rows, noise):
     """Means within 0.05 posterior deviations, deviations within 3 %: 300 steps of 64 draws are averaged, which leaves
     an error of about 0.01. A wrong factor of two in likelihood or prior moves a deviation by 40 %."""
@@ -256,7 +256,7 @@ def test_linear_weights_reach_the_best_factorised_gaussian(rows, noise):
     torch.testing.assert_close(found_sd, sd[:, None].expand_as(found_sd), rtol=0.03, atol=0)
 
 
-@pytest.mark.parametrize("rows", [1, 100])
+@pytest.mark.parametrize("rows", [1, pytest.param(100, marks=pytest.mark.slow)])
 def test_the_elbo_is_flat_at_the_best_factorised_gaussian(rows):
     """Mean gradients at the closed form are zero within four standard errors, and are not at a deviation of 1.2 x."""
     pair, batch, loc, sd = linear(rows, 0.5)

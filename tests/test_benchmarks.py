@@ -178,6 +178,7 @@ class TestImputation:
         assert filled[4, 1] == 2
         np.testing.assert_array_equal(filled[~removed], x[~removed])
 
+    @pytest.mark.slow
     def test_a_tiny_run_is_kept_and_not_repeated(self, imputation, tmp_path, monkeypatch, capsys):
         arguments = ["--quick", "--out", str(tmp_path / "kept.json")]
         found = imputation.main(arguments)

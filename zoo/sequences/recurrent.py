@@ -77,7 +77,7 @@ class Recurrent(ModelGuide):
         hidden: int = 32,
         layers: int = 1,
         output: Literal["point", "bayesian"] = "point",
-        steps: int = 12,
+        steps: int = 6,
         guide: guides.Family = "normal",
     ) -> None:
         super().__init__(guide)
