@@ -120,7 +120,8 @@ def test_a_fit_reaches_the_exact_posterior_and_stays_there():
     inference.fit(pair, batch_of(x, y), initialise=False, lr=0.03, steps=400, **QUICK)
     np.testing.assert_allclose(log_weights(pair, x, y), wanted, atol=0.05)
     assert log_weights(pair, x, y).mean() == pytest.approx(wanted, abs=0.005)
-    inference.fit(pair, batch_of(x, y), initialise=True, steps=300, **QUICK)
+    # Adam's steps are as long as ever where the gradient is rounding: it strays in proportion to them.
+    inference.fit(pair, batch_of(x, y), initialise=True, lr=3e-3, steps=300, **QUICK)
     np.testing.assert_allclose(log_weights(pair, x, y), log_evidence(pair, x, y), atol=1e-3)
 
 
