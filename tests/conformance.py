@@ -338,6 +338,7 @@ def test_copies_are_independent_and_leave_the_original_whole(name):
     assert same(state_of(pair), state_of(twin))
 
 
+@pytest.mark.slow
 def test_a_fit_scores_fresh_data_nearly_as_well_as_the_truth(name):
     """Fit on one part of a simulated data set; on the rest, the score per observation must close nine tenths of the
     distance between an unfitted pair and the truth, or come within four standard errors."""
