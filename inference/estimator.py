@@ -45,7 +45,7 @@ OPTIONS = {  # of the fit; the rest of an estimator's arguments are the pair's
     "epochs": None, "steps": None, "batch_size": None, "lr": None, "objective": "elbo", "particles": None,
     "validation": 0.0, "draws": 100, "double": False, "device": "auto", "random_state": 0,
 }  # fmt: skip
-_FROM_DATA = ("features", "columns", "target", "classes")  # arguments read off the data unless they are given
+_FROM_DATA = ("features", "columns", "target", "classes", "edges")  # arguments read off the data unless they are given
 
 
 def Estimator(model: str, **params: Any) -> Any:  # noqa: N802 - users meet it as a class
@@ -194,6 +194,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         found: dict[str, Any] = {}
         if "features" in takes and "features" not in config:
             found["features"] = self.n_features_in_
+        if "edges" in takes and "edges" not in config:
+            found["edges"] = []  # nothing in a matrix says what depends on what
         if "columns" in takes and "columns" not in config:
             found["columns"] = ["real"] * self.n_features_in_ if table is None else Schema.infer(table)
         return found
@@ -356,7 +358,8 @@ class _Labels(_Explains):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class of each row, (N,)."""
-        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        best = self.predict_proba(X).argmax(1)
+        labels: NDArray[Any] = self.classes_[best]
         return labels
 
 
