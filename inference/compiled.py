@@ -1,39 +1,50 @@
-"""A function of tensors as one traced graph, with the Python that wrote it gone. Knows nothing of pairs.
+"""A function of tensors as one graph, run as it is or compiled. Knows nothing of pairs.
 
-`torch.fx.experimental.proxy_tensor.make_fx` runs the function once and records every tensor operation, gradients
-included; random draws stay in the graph and are fresh on every call.
+`inference.recording` writes the function down once for each combination of shapes. The graph then runs operation by
+operation (`graph`), which costs no wait, or as machine code that Inductor makes of it (`inductor`), which takes some 5
+to 100 s and pays from some ten thousand runs on.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
-import pyro
 import torch
-from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from inference.recording import TraceError, record
 
-    from torch.fx import GraphModule
+__all__ = ["WORTH_COMPILING", "WORTH_TRACING", "CompileError", "Mode", "TraceError", "Traced", "choose_mode"]
+
+Mode = Literal["off", "graph", "inductor"]
+WORTH_TRACING = 50  # runs that repay the tenths of a second of recording
+WORTH_COMPILING = 15_000  # runs that repay Inductor
+
+
+class CompileError(RuntimeError):
+    """Inductor, or the C++ compiler behind it, failed. The graph runs without it."""
 
 
 class Traced:
-    """`function` of (nested) tensors, traced once for each combination of shapes, types and devices.
+    """`function` of (nested) tensors, recorded once for each combination of shapes, types and devices.
 
     Python values that the function closes over are baked in; whatever changes from call to call must be an argument.
-    Inputs are detached: gradients are taken inside the function, of tensors it marks itself.
+    Inputs are detached: gradients are taken inside the function, of tensors it marks itself. It may write into its
+    inputs, and so does every run; recording leaves them alone.
+
+    Args:
+        function: of nested tensors, to nested tensors.
+        mode: `graph` runs the recorded operations one by one, `inductor` compiles them.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self._graphs: dict[Any, tuple[GraphModule, Any]] = {}
-        self.seconds = 0.0  # spent tracing
+    def __init__(self, function: Callable[..., Any], mode: Mode = "graph") -> None:
+        self.function, self.mode = function, mode
+        self.seconds = 0.0  # spent recording and compiling
+        self._graphs: dict[Any, tuple[Callable[..., Any], Any]] = {}
 
     @torch.no_grad()
     def __call__(self, *arguments: Any) -> Any:
@@ -41,40 +52,79 @@ class Traced:
 
         Raises:
             TraceError: the function branches on the value of a tensor.
+            CompileError: the mode is `inductor`, and there is no compiler or it failed.
         """
         flat, spec = pytree.tree_flatten(arguments)
-        key = (spec, tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in flat))
-        if key not in self._graphs:
-            self._graphs[key] = self._trace(flat, spec)
-        graph, output_spec = self._graphs[key]
+        graph, output_spec = self._graph(flat, spec)
         return pytree.tree_unflatten(graph(*flat), output_spec)
 
-    def _trace(self, flat: list[Tensor], spec: Any) -> tuple[GraphModule, Any]:
-        output_spec = None
+    def bind(self, *arguments: Any) -> Callable[..., Any]:
+        """The function of what follows these arguments, whose tensors stay; saves going through them on every call."""
+        bound = pytree.tree_leaves(arguments)
+        graphs: dict[Any, tuple[Callable[..., Any], Any]] = {}
 
-        def flattened(*tensors: Tensor) -> list[Any]:
-            nonlocal output_spec
-            result = self._function(*pytree.tree_unflatten(list(tensors), spec))
-            leaves, output_spec = pytree.tree_flatten(result)
-            return leaves
+        @torch.no_grad()
+        def call(*rest: Any) -> Any:
+            flat, spec = pytree.tree_flatten(rest)
+            key = (spec, *[(tensor.shape, tensor.dtype) for tensor in flat])
+            if key not in graphs:
+                graphs[key] = self._graph(*pytree.tree_flatten((*arguments, *rest)))
+            graph, output_spec = graphs[key]
+            return pytree.tree_unflatten(graph(*bound, *flat), output_spec)
 
-        began = time.perf_counter()
-        with _quiet(flat):
+        return call
+
+    def _graph(self, flat: list[Tensor], spec: Any) -> tuple[Callable[..., Any], Any]:
+        key = (spec, *[(tensor.shape, tensor.dtype, tensor.device) for tensor in flat])
+        if key not in self._graphs:
+            began = time.perf_counter()
             try:
-                graph = make_fx(flattened)(*[tensor.detach() for tensor in flat])
-            except RuntimeError as error:
-                raise TraceError(f"cannot be traced as one graph: {str(error).splitlines()[0]}") from error
-        self.seconds += time.perf_counter() - began
-        return graph, output_spec
+                graph, output_spec = record(lambda *tensors: self.function(*pytree.tree_unflatten(tensors, spec)), flat)
+                self._graphs[key] = _compiled(graph, flat) if self.mode == "inductor" else graph, output_spec
+            finally:
+                self.seconds += time.perf_counter() - began
+        return self._graphs[key]
 
 
-class TraceError(RuntimeError):
-    """The function cannot be recorded as one graph."""
+def choose_mode(asked: str, runs: int | None) -> tuple[Mode, str]:
+    """The mode for so many runs, and why.
+
+    Args:
+        asked: `auto`, or one of the modes.
+        runs: how often the function will run, None where nobody knows.
+    """
+    if asked != "auto":
+        return asked, "asked for"  # type: ignore[return-value]
+    if runs is not None and runs < WORTH_TRACING:
+        return "off", f"recording pays from {WORTH_TRACING} runs on"
+    if runs is None or runs < WORTH_COMPILING:
+        return "graph", f"compiling pays from some {WORTH_COMPILING} runs on"
+    if not torch.cuda.is_available() and compiler() is None:
+        return "graph", "no C++ compiler found"
+    return "inductor", f"{runs} runs repay compiling"
 
 
-@contextmanager
-def _quiet(tensors: list[Tensor]) -> Iterator[None]:
-    """Validation off (it reads values) and the random state put back, for the time of tracing."""
-    devices = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), torch.enable_grad(), pyro.validation_enabled(False):
-        yield
+def compiler() -> str | None:
+    """The C++ compiler that Inductor would call, or None."""
+    from torch._inductor import config
+
+    names = config.cpp.cxx if isinstance(config.cpp.cxx, (tuple, list)) else (config.cpp.cxx,)
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def _compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    if inputs and inputs[0].device.type == "cpu" and compiler() is None:
+        raise CompileError("Inductor needs a C++ compiler (g++ or clang++), and none was found")
+    options: dict[str, Any] = {"fallback_random": True}  # the same seed, the same draws as without it
+    if any(tensor.device.type == "cuda" for tensor in inputs):
+        options["triton.cudagraphs"] = True
+    try:
+        import torch._inductor
+
+        run: Callable[..., Any] = torch._inductor.compile(
+            graph, [tensor.detach() for tensor in inputs], options=options
+        )
+    except Exception as error:  # whatever a compiler, its cache folder or its loader may do
+        told = next(iter(str(error).strip().splitlines()), "")
+        raise CompileError(f"Inductor failed: {type(error).__name__}: {told}") from error
+    return run

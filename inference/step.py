@@ -1,16 +1,19 @@
-"""From a pair and an objective to loss and gradients: one traced graph, or plain Pyro."""
+"""From a pair and an objective to steps of an optimiser: one graph a step, or plain Pyro."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from inference.compiled import Traced, TraceError
+from inference.adam import Adam, update
+from inference.compiled import CompileError, Mode, Traced, TraceError
 from inference.objective import Objective, UnsupportedGuide
 from zoo.base import Batch, ModelGuide
 
@@ -43,46 +46,95 @@ def bound_and_gradients(
         leaves = {f"pair.{name}": value.detach().requires_grad_() for name, value in parameters.items()}
         batch = Batch(len(next(iter(fields.values()))), total, **fields)
         constants = {f"pair.{name}": value for name, value in buffers.items()}
-        loss = functional_call(call, {**leaves, **constants}, (batch, kl_weight))
-        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        return loss, [
-            torch.zeros_like(leaf) if gradient is None else gradient
-            for leaf, gradient in zip(leaves.values(), gradients, strict=True)
-        ]
+        with _naming_the_site():
+            loss = functional_call(call, {**leaves, **constants}, (batch, kl_weight))
+            gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        return loss.detach(), _filled(list(leaves.values()), gradients)
 
     return function
 
 
 class Stepper:
-    """Loss per observation and gradients at the pair's parameters, traced (`graph`) or by plain Pyro (`off`)."""
+    """Loss per observation, its gradients, and steps of Adam at a pair's parameters.
 
-    def __init__(self, pair: ModelGuide, objective: Objective, mode: str, fallback: bool) -> None:
+    Args:
+        pair: its parameters are written in place.
+        objective: what to climb.
+        mode: `graph` or `inductor` (see `inference.compiled`), or `off`: Pyro's own estimator where it has
+            this objective.
+        fallback: where the mode fails, say so once and go on with the next slower one.
+    """
+
+    def __init__(self, pair: ModelGuide, objective: Objective, mode: Mode, fallback: bool) -> None:
         self.pair, self.objective, self.mode, self.fallback = pair, objective, mode, fallback
         self.parameters = {name: p for name, p in pair.named_parameters() if p.requires_grad}
         self.buffers = dict(pair.named_buffers())
-        self._traced: dict[int, Traced] = {}
+        self.adam = Adam.of(list(self.parameters.values()), pair.device)
+        self._traced: dict[Any, Traced] = {}
+        self._bound: dict[Any, Callable[..., Any]] = {}
 
     @property
     def trace_seconds(self) -> float:
-        """Spent on tracing so far."""
+        """Spent on recording and compiling so far."""
         return sum(traced.seconds for traced in self._traced.values())
 
     def __call__(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Loss per observation, a scalar, and its gradients in the order of `parameters`."""
-        if self.mode == "off":
-            return self.plain(batch, kl_weight)
-        if batch.total not in self._traced:
-            self._traced[batch.total] = Traced(bound_and_gradients(self.pair, self.objective, batch.total))
-        traced = self._traced[batch.total]
-        try:
-            return traced(self.parameters, self.buffers, batch.fields(), kl_weight)  # type: ignore[no-any-return]
-        except (TraceError, UnsupportedGuide) as error:
-            if not self.fallback:
-                raise
-            name = self.pair.registry_name or type(self.pair).__name__
-            warnings.warn(f"{name}: {error}; fitting with plain Pyro instead", stacklevel=4)
-            self.mode = "off"
-            return self.plain(batch, kl_weight)
+        found: tuple[Tensor, list[Tensor]] = self._run("gradients", batch, kl_weight)
+        return found
+
+    def step(self, batch: Batch, kl_weight: Tensor, rate: Tensor, clip: Tensor) -> Tensor:
+        """One step of Adam (see `inference.adam`); the loss per observation before it, NaN if no step was possible."""
+        loss: Tensor = self._run("step", batch, kl_weight, rate, clip)
+        return loss
+
+    def _run(self, what: str, batch: Batch, kl_weight: Tensor, *scalars: Tensor) -> Any:
+        while self.mode != "off":
+            key = what, batch.total, self.mode
+            if key not in self._bound:
+                self._traced[key] = Traced(self._function(what, batch.total), self.mode)
+                self._bound[key] = self._traced[key].bind(*self._state(what))
+            try:
+                return self._bound[key](batch.fields(), kl_weight, *scalars)
+            except (CompileError, TraceError, UnsupportedGuide) as error:
+                if not self.fallback:
+                    raise
+                name = self.pair.registry_name or type(self.pair).__name__
+                self.mode = "graph" if isinstance(error, CompileError) else "off"
+                instead = "as a graph that is not compiled" if self.mode == "graph" else "with plain Pyro"
+                warnings.warn(f"{name}: {error}; fitting {instead} instead", stacklevel=5)
+        loss, gradients = self.plain(batch, kl_weight)
+        if what == "gradients":
+            return loss, gradients
+        with torch.no_grad():
+            rate, clip = scalars
+            return update(list(self.parameters.values()), gradients, self.adam, loss, rate, clip)
+
+    def _state(self, what: str) -> tuple[Any, ...]:
+        # The parameters themselves: somebody may give them new storage, as Pyro does when one is assigned to.
+        state = (self.parameters, self.buffers)
+        return (*state, self.adam.tensors()) if what == "step" else state
+
+    def _function(self, what: str, total: int) -> Callable[..., Any]:
+        gradients = bound_and_gradients(self.pair, self.objective, total)
+        if what == "gradients":
+            return gradients
+        fused = self.mode == "graph"
+
+        def step(
+            parameters: dict[str, Tensor],
+            buffers: dict[str, Tensor],
+            state: dict[str, list[Tensor]],
+            fields: dict[str, Tensor],
+            kl_weight: Tensor,
+            rate: Tensor,
+            clip: Tensor,
+        ) -> Tensor:
+            loss, found = gradients(parameters, buffers, fields, kl_weight)
+            with torch.no_grad():
+                return update(list(parameters.values()), found, Adam.holding(state), loss, rate, clip, fused)
+
+        return step
 
     def plain(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The same without a graph: by Pyro's own estimator where it has this objective."""
@@ -93,5 +145,29 @@ class Stepper:
                 loss = self.objective.loss(self.pair, batch, kl_weight) / batch.total
             leaves = list(self.parameters.values())
             gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
-        filled = [torch.zeros_like(p) if g is None else g for p, g in zip(leaves, gradients, strict=True)]
-        return loss.detach(), filled
+        return loss.detach(), _filled(leaves, gradients)
+
+
+def _filled(leaves: list[Any], gradients: Any) -> list[Tensor]:
+    pairs = zip(leaves, gradients, strict=True)
+    return [torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in pairs]
+
+
+class _LastSite(Messenger):
+    """Remembers the sample site that was drawn last."""
+
+    name = ""
+
+    def _pyro_post_sample(self, message: Any) -> None:
+        self.name = message["name"]
+
+
+@contextmanager
+def _naming_the_site() -> Iterator[None]:
+    """Add to a `TraceError` where in the model it arose."""
+    with _LastSite() as last:
+        try:
+            yield
+        except TraceError as error:
+            told = str(error).splitlines()[0]  # Pyro adds the shapes of all sites
+            raise TraceError(f"{told}, after site '{last.name}'" if last.name else told) from error

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 import zoo
 from inference import curvature
 from inference import data as data_module
+from inference.compiled import choose_mode
 from inference.objective import Bound, Objective, choose, run
 from inference.schedule import Averaging, Convergence, EarlyStopping, learning_rate
 from inference.step import Stepper
@@ -34,7 +35,6 @@ Callback = Callable[[int, float, ModelGuide], bool | None]
 
 _FULL_BATCH = 512  # data sets up to this size are not cut into minibatches by default
 _MINIBATCH = 128
-_WORTH_TRACING = 200  # steps that repay the second or two of tracing
 _BAD_STEPS = 10  # consecutive non-finite steps before giving up
 _one_fit_at_a_time = threading.RLock()  # Pyro's handler stack is one per process: other threads queue
 
@@ -50,7 +50,8 @@ class Fit:
     losses: minus the bound per observation in nats, one a step (NaN where a step was skipped), (steps,).
     validation: (step, minus held-out bound per observation) pairs.
     seconds, trace_seconds: wall time of the whole fit, and of tracing the graph in it.
-    reason: why it stopped. compile: "graph" or "off". skipped: steps not applied since they were not finite.
+    reason: why it stopped. compile: "inductor", "graph" or "off", and compile_reason why.
+    skipped: steps not applied since they were not finite.
     """
 
     losses: np.ndarray[Any, np.dtype[np.float64]]
@@ -60,6 +61,7 @@ class Fit:
     seconds: float
     trace_seconds: float
     compile: str
+    compile_reason: str
     objective: Objective
     seed: int
     batch_size: int
@@ -100,7 +102,7 @@ def fit(
     initialise: bool | None = None,
     seed: int = 0,
     device: torch.device | str = "auto",
-    compile: Literal["auto", "graph", "off"] = "auto",  # noqa: A002 - the name users know from torch
+    compile: Literal["auto", "inductor", "graph", "off"] = "auto",  # noqa: A002 - the name users know from torch
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
 ) -> Fit:
@@ -128,8 +130,9 @@ def fit(
         initialise: start global latents at `pair.initial(data)`; by default on the first fit only.
         seed: seeds everything drawn here; the caller's random state is left as it was.
         device: `auto` takes a GPU when there is one.
-        compile: `graph` traces loss and gradients into one graph; `off` is plain Pyro; `auto` traces runs of 200
-            steps or more, and falls back to `off` with one warning.
+        compile: `graph` records loss, gradients and Adam's step as one graph, `inductor` compiles that, `off` is
+            plain Pyro; `auto` records runs of 50 steps or more and compiles those known to have 15,000 if there is a
+            C++ compiler, and goes on with the next slower way, with one warning, where one fails.
         progress: show a bar with the loss per observation.
         callbacks: called as `callback(step, loss, pair)` after each step; a true result stops the fit.
 
@@ -159,7 +162,8 @@ def fit(
         loop.convergence = Convergence(tolerance, stages=3 if placed else 4)
         loop.placed = placed
         loop.callbacks, loop.progress = callbacks, progress
-        loop.stepper = Stepper(pair, chosen, _mode(compile, steps or max_steps), fallback=compile == "auto")
+        mode, why = choose_mode(compile, steps)
+        loop.stepper = Stepper(pair, chosen, mode, fallback=compile == "auto")
         reason = loop.run(torch.Generator().manual_seed(seed))
         if isinstance(pair._modules.get("auto"), guides.AutoLaplace):
             curvature.curve(pair, train, chosen)
@@ -171,6 +175,7 @@ def fit(
         seconds=time.perf_counter() - began,
         trace_seconds=loop.stepper.trace_seconds,
         compile=loop.stepper.mode,
+        compile_reason=why if loop.stepper.mode == mode else f"{mode} failed",
         objective=chosen,
         seed=seed,
         batch_size=size,
@@ -191,7 +196,7 @@ def _check_options(given: dict[str, Any]) -> None:
         raise ValueError("give epochs or steps, not both")
     for name, options in (
         ("schedule", ("auto", "constant", "cosine", "plateau")),
-        ("compile", ("auto", "graph", "off")),
+        ("compile", ("auto", "inductor", "graph", "off")),
     ):
         if given[name] not in options:
             raise ValueError(f"{name}: expected one of {', '.join(options)}, got {given[name]!r}")
@@ -265,14 +270,11 @@ def _amortised(pair: ModelGuide) -> bool:
     return any(not name.startswith("auto.") for name, _ in pair.named_parameters())
 
 
-def _mode(compile_: str, steps: int) -> str:
-    return "graph" if compile_ == "graph" or (compile_ == "auto" and steps >= _WORTH_TRACING) else "off"
-
-
 class _Loop:
     """The steps of one fit."""
 
     stepper: Stepper
+    scalars: list[Tensor]  # weight of the KL terms, step size, limit on the gradient
     lr: float
     schedule: str
     clip: float | None
@@ -282,7 +284,6 @@ class _Loop:
     convergence: Convergence
     callbacks: Sequence[Callback]
     progress: bool
-    optimiser: torch.optim.Optimizer
     averaging: Averaging
     average_from: int
     placed: bool
@@ -302,14 +303,21 @@ class _Loop:
         self.losses: list[float] = []
         self.rates: list[float] = []
         self.validation: list[tuple[int, float]] = []
-        self.skipped, self.bad, self.decay, self.usual = 0, 0, 1.0, 0.0
+        self.skipped, self.bad, self.decay = 0, 0, 1.0
 
     def run(self, generator: torch.Generator) -> str:
         """Step until done; returns why it stopped."""
         parameters = list(self.stepper.parameters.values())
         if not parameters:
             return "nothing to fit"
-        self.optimiser = torch.optim.Adam(parameters, lr=self.lr, fused=True)
+        self.scalars = [
+            torch.full((), value, dtype=dtype, device=self.pair.device)
+            for value, dtype in (
+                (1.0, self.pair.dtype),
+                (self.lr, torch.float64),
+                (self.clip or math.inf, torch.float32),
+            )
+        ]
         self.averaging = Averaging(parameters)
         self.average_from = self.limit - round(self.average * self.limit) if self.known else self.limit
         rows = data_module.minibatches(self.train.size, self.size, generator)
@@ -335,17 +343,18 @@ class _Loop:
     def _advance(self, step: int, batch: Batch, parameters: Sequence[nn.Parameter]) -> str | None:
         """One step and what follows from it; a reason to stop, or None."""
         rate = self.lr * self.decay * learning_rate(self.schedule, step, self.limit)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        kl_weight = min(1.0, (step + 1) / self.anneal) if self.anneal else 1.0
-        loss = self._step(parameters, batch, torch.full((), kl_weight, dtype=self.pair.dtype, device=self.pair.device))
+        self.scalars[1].fill_(rate)
+        if self.anneal:
+            self.scalars[0].fill_(min(1.0, (step + 1) / self.anneal))
+        loss = float(self.stepper.step(batch, *self.scalars))
+        self.skipped += not math.isfinite(loss)
         self.losses.append(loss)
         self.rates.append(rate)
         self.bad = 0 if math.isfinite(loss) else self.bad + 1
         if self.bad == _BAD_STEPS:
             raise NonFiniteError(
                 f"loss or gradient not finite in {self.bad} steps in a row (step {step}): "
-                f"{_offender(self.pair, batch)}; the parameters are those of the last good step"
+                f"{_offender(self.stepper, batch)}; the parameters are those of the last good step"
             )
         if step >= self.average_from and not self.bad and self.average:
             self.averaging.add()
@@ -380,29 +389,12 @@ class _Loop:
         auto = self.pair._modules.get("auto")
         if isinstance(auto, guides.Standardised):
             auto.standardise()
-            for parameter in auto.parameters():
-                self.optimiser.state.pop(parameter, None)
+            self.stepper.adam.restart()
 
     def _batch(self, rows: Iterator[Tensor]) -> Batch:
         if self.size == self.train.size:
             return self.train
         return self.train.select(next(rows).to(self.pair.device))
-
-    def _step(self, parameters: Sequence[nn.Parameter], batch: Batch, weight: Tensor) -> float:
-        """One optimiser step; not applied, and NaN returned, when loss or gradients are not finite."""
-        loss, gradients = self.stepper(batch, weight)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        # An absolute limit tames the first steps, whose lengths Adam would remember; a relative one spares, later on,
-        # the rare large gradients of rare features.
-        limit = self.clip * max(1.0, self.usual) if self.clip else math.inf
-        value, norm = float(loss), float(nn.utils.clip_grad_norm_(parameters, limit))
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            self.skipped += 1
-            return math.nan
-        self.usual += 0.02 * (min(norm, limit) - self.usual)
-        self.optimiser.step()
-        return value
 
     def _show(self, bar: Any, step: int) -> None:
         bar.update()
@@ -423,8 +415,9 @@ def _held_out_loss(pair: ModelGuide, batch: Batch, particles: int = 8) -> float:
 
 
 @torch.no_grad()
-def _offender(pair: ModelGuide, batch: Batch) -> str:
+def _offender(stepper: Stepper, batch: Batch) -> str:
     """The first site whose value or log density is not finite, in words."""
+    pair = stepper.pair
     with pyro.validation_enabled(False):
         guide_trace = poutine.trace(pair.guide).get_trace(batch)
         model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(batch)
@@ -435,7 +428,8 @@ def _offender(pair: ModelGuide, batch: Batch) -> str:
                         rows = (~torch.isfinite(tensor)).nonzero()
                         row = f" at row {int(rows[0][0])} of the batch" if is_local(site) and len(rows) else ""
                         return f"{what} of {where} site '{name}'{row} is not finite"
-    names = [name for name, p in pair.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
+        gradients = stepper.plain(batch, torch.ones((), dtype=pair.dtype, device=pair.device))[1]
+    names = [n for n, g in zip(stepper.parameters, gradients, strict=True) if not torch.isfinite(g).all()]
     return f"the gradient of {', '.join(names) or 'the loss'} is not finite though every site's log density is"
 
 

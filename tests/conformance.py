@@ -221,6 +221,34 @@ def test_graph_equals_plain_pyro_for_every_automatic_guide(name, quick, device):
         compare_graph(pair, batch, 1e-10)
 
 
+def steps_taken(name, mode, dtype, device, count=3):
+    """Loss of each of a few steps, and the parameters after them."""
+    pair, batch = make(name, dtype=dtype, device=device)
+    stepper = Stepper(pair, choose(pair, batch), mode, fallback=False)
+    scalars = [torch.ones((), dtype=dtype), torch.full((), 1e-2, dtype=torch.float64), torch.full((), 10.0)]
+    torch.manual_seed(5)
+    losses = [float(stepper.step(batch, *(scalar.to(device) for scalar in scalars))) for _ in range(count)]
+    return losses, {name: p.detach() for name, p in pair.named_parameters()}
+
+
+def compare_steps(name, mode, dtype, device, tolerance):
+    """Against plain Pyro. Adam's first steps have the gradient's sign, whatever its size: they tell layouts apart."""
+    losses, parameters = steps_taken(name, mode, dtype, device)
+    wanted, wanted_parameters = steps_taken(name, "off", dtype, device)
+    assert losses == pytest.approx(wanted, rel=tolerance)
+    for site, value in parameters.items():
+        assert torch.allclose(value, wanted_parameters[site], rtol=tolerance, atol=tolerance), f"'{site}'"
+
+
+def test_steps_of_the_graph_equal_plain_ones(name, device):
+    compare_steps(name, "graph", torch.float64, device, 1e-9)
+
+
+@pytest.mark.slow
+def test_compiled_steps_equal_plain_ones(name, device):
+    compare_steps(name, "inductor", torch.float64, device, 1e-4)
+
+
 def test_own_estimator_with_one_particle_equals_renyi(name):
     """Our importance-weighted bound, one observation at a time, against Pyro's."""
     pair, batch = make(name, dtype=torch.float64)

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 
 # Floors of inference/, lowest first; a file imports from floors below its own, never above.
 FLOORS = [
-    {"compiled", "arviz_shim", "schedule", "memory", "parser"},
-    {"data", "objective"},
+    {"recording", "adam", "arviz_shim", "schedule", "memory", "parser"},
+    {"data", "objective", "compiled"},
     {"step", "marginal"},
     {"curvature", "posterior"},
     {"likelihood", "plots", "sequences", "codes", "queries", "trees"},

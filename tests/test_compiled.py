@@ -1,0 +1,237 @@
+"""Recorded graphs: they do what the function does, on any input, and tell what they cannot hold."""
+
+from __future__ import annotations
+
+import warnings
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+import inference
+from inference import compiled
+from inference.adam import Adam, update
+from inference.compiled import CompileError, Traced, TraceError, choose_mode
+from inference.recording import record
+from zoo.base import ModelGuide
+
+
+def _with_row(x):
+    out = torch.zeros(5)
+    out[1:] = x[1]
+    before = out.sum()
+    out[0] = before
+    return out + before
+
+
+def _written_by_view(x):
+    first = x * 2
+    view = first.view(-1)
+    view.add_(1)
+    return x * 2 - view.sum()
+
+
+def _view_of_written(x):
+    base = torch.ones(6)
+    view = base[2:]
+    base += x.sum()
+    again = base[2:]
+    return view + again * 2
+
+
+def _gradient(x):
+    leaf = x.detach().requires_grad_()
+    return torch.autograd.grad((leaf.tanh() @ leaf.T).logsumexp(0).sum(), leaf)[0]
+
+
+FUNCTIONS = {
+    "writes into a fresh tensor": lambda x: torch.zeros(3, 4).index_put((torch.tensor([0]),), x[0]).add_(x).add_(1),
+    "writes into a slice": _with_row,
+    "writes into what it was given": lambda x: (x.mul_(2), x + 1)[1],
+    "a view of what is written into": _view_of_written,
+    "equal to what is written into": lambda x: (x * 2).add_(1) + x * 2,
+    "equal to what is written into by a view": _written_by_view,
+    "equal operations": lambda x: (x.exp() + x.exp()) * (x.T.exp().T - 0.5),
+    "constants": lambda x: x * torch.arange(4) + torch.eye(4)[:3] * torch.tensor(2.0),
+    "several results": lambda x: torch.linalg.qr(x)[1] + x.sort(-1).values.sum(),
+    "gradient": _gradient,
+    "1 and 1.0": lambda x: torch.full_like(x, 1, dtype=None).sum() + torch.full((), 1.0) + torch.full((), 1) / 3 * x,
+    "reads a constant": lambda x: x * (2 if torch.ones(3).sum() > 2 else 1) + torch.tensor([1, 0, 2]).nonzero().sum(),
+}
+
+
+def sample(seed):
+    return torch.randn(3, 4, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_graph_does_what_the_function_does_every_time(name):
+    function = FUNCTIONS[name]
+    given = sample(0)
+    graph, _ = record(function, [given])
+    assert torch.equal(given, sample(0)), "recording wrote into its input"
+    for seed in (0, 1, 1):
+        torch.testing.assert_close(graph(sample(seed))[0], function(sample(seed)), rtol=0, atol=0)
+
+
+def test_equal_operations_are_done_once_and_constants_not_at_all():
+    graph, _ = record(FUNCTIONS["equal operations"], [sample(0)])
+    count = sum(node.target is torch.ops.aten.exp.default for node in graph.graph.nodes)
+    assert count == 2  # of x and of its transpose
+    graph, _ = record(FUNCTIONS["constants"], [sample(0)])
+    assert [node.target for node in graph.graph.nodes if node.op == "call_function"] == [
+        torch.ops.aten.mul.Tensor,
+        torch.ops.aten.add.Tensor,
+    ]
+
+
+def test_draws_are_fresh_on_every_run_and_the_same_for_the_same_seed():
+    state = torch.get_rng_state()
+    graph, _ = record(lambda x: x + torch.randn(4) + torch.bernoulli(torch.full((4,), 0.5)), [sample(0)])
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(3)
+    first, second = graph(sample(0))[0], graph(sample(0))[0]
+    assert not torch.equal(first, second)
+    torch.manual_seed(3)
+    assert torch.equal(sample(0) + torch.randn(4) + torch.bernoulli(torch.full((4,), 0.5)), first)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x if x.sum() > 0 else -x,
+        lambda x: x * float(x[0, 0]),
+        lambda x: x[x > 0],
+        lambda x: x * int(torch.randn(()) > 0),
+    ],
+    ids=["branch", "float", "mask", "random branch"],
+)
+def test_a_function_that_reads_values_is_refused_with_its_line(function):
+    with pytest.raises(TraceError, match=r"reads the value of a tensor .*test_compiled\.py:\d+: lambda x"):
+        record(function, [sample(0)])
+
+
+def test_other_shapes_are_recorded_once_and_bound_tensors_may_get_new_storage():
+    calls = []
+
+    def function(weight, x):
+        calls.append(x.shape)
+        return weight * x
+
+    weight = nn.Parameter(torch.ones(4))
+    traced = Traced(function)
+    call = traced.bind(weight)
+    for rows in (3, 2, 3, 2):
+        torch.testing.assert_close(call(torch.ones(rows, 4)), torch.ones(rows, 4))
+    assert calls == [(3, 4), (2, 4)]
+    weight.data = torch.full((4,), 2.0)
+    torch.testing.assert_close(call(torch.ones(3, 4)), torch.full((3, 4), 2.0))
+    torch.testing.assert_close(traced(weight, torch.ones(3, 4)), torch.full((3, 4), 2.0))
+    assert len(calls) == 2
+
+
+# --- Adam -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("fused", [True, False])
+def test_adam_is_that_of_torch_whatever_the_layout_of_the_gradient(dtype, fused):
+    torch.manual_seed(0)
+    start = [torch.randn(3, 4, dtype=dtype), torch.randn(5, dtype=dtype), torch.randn((), dtype=dtype)]
+    ours, theirs = [p.clone() for p in start], [nn.Parameter(p.clone()) for p in start]
+    optimiser, state, usual = torch.optim.Adam(theirs, lr=1e-2), Adam.of(ours), 0.0
+    rate, clip = torch.tensor(1e-2, dtype=torch.float64), torch.tensor(4.0)
+    for step in range(30):
+        size = 30 if step % 5 == 0 else 1  # some are clipped
+        gradients = [torch.randn(4, 3).T, torch.randn(1).expand(5), torch.randn(())]
+        gradients = [size * g.to(dtype) for g in gradients]
+        for p, g in zip(theirs, gradients, strict=True):
+            p.grad = g.clone(memory_format=torch.contiguous_format)
+        limit = 4.0 * max(1.0, usual)
+        norm = float(nn.utils.clip_grad_norm_(theirs, limit))
+        usual += 0.02 * (min(norm, limit) - usual)
+        optimiser.step()
+        assert float(update(ours, gradients, state, torch.ones((), dtype=dtype), rate, clip, fused)) == 1
+        for p, q in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(p, q.detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_adam_does_nothing_where_something_is_not_finite(fused, where):
+    parameters = [torch.ones(3), torch.ones(2)]
+    state = Adam.of(parameters)
+    rate, clip, one = torch.tensor(0.1, dtype=torch.float64), torch.tensor(torch.inf), torch.ones(())
+    update(parameters, [torch.ones(3), torch.ones(2)], state, one, rate, clip, fused)
+    kept = [tensor.clone() for tensor in (*parameters, *state.means, *state.squares, state.count, state.usual)]
+    bad = torch.tensor([1.0, torch.nan]) if where == "gradient" else torch.ones(2)
+    loss = torch.tensor(torch.inf) if where == "loss" else one
+    assert update(parameters, [torch.ones(3), bad], state, loss, rate, clip, fused).isnan()
+    now = (*parameters, *state.means, *state.squares, state.count, state.usual)
+    assert all(torch.equal(a, b) for a, b in zip(kept, now, strict=True))
+
+
+# --- modes ------------------------------------------------------------------------------------------------------------
+
+
+class Line(ModelGuide):
+    """x_n ~ Normal(loc, 1), loc ~ Normal(0, 2)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(()))
+
+    def model(self, batch):
+        loc = pyro.sample("loc", dist.Normal(self.zero, 2.0))
+        with batch.plate():
+            return pyro.sample("x", dist.Normal(loc, 1.0), obs=batch.x)
+
+
+def test_auto_compiles_only_what_repays_it(monkeypatch):
+    assert choose_mode("auto", 10)[0] == "off"
+    assert choose_mode("auto", 1000)[0] == "graph"
+    assert choose_mode("auto", None)[0] == "graph"
+    assert choose_mode("off", 10**6)[0] == "off"
+    monkeypatch.setattr(compiled, "compiler", lambda: "c++")
+    assert choose_mode("auto", 10**6)[0] == "inductor"
+    monkeypatch.setattr(compiled, "compiler", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_mode("auto", 10**6) == ("graph", "no C++ compiler found")
+
+
+@pytest.mark.parametrize("broken", ["missing", "failing"])
+def test_without_a_working_compiler_the_graph_runs_and_says_so(monkeypatch, broken):
+    if broken == "missing":
+        monkeypatch.setattr(compiled, "compiler", lambda: None)
+    else:
+        import torch._inductor
+
+        def fail(*_, **__):
+            raise PermissionError("[Errno 13] Permission denied: '/cache'")
+
+        monkeypatch.setattr(torch._inductor, "compile", fail)
+    data = 1.5 + sample(0).flatten()
+    with pytest.raises(CompileError, match="compiler" if broken == "missing" else "PermissionError.*cache"):
+        inference.fit(Line(), data, steps=60, compile="inductor", progress=False, device="cpu")
+    monkeypatch.setattr("inference.svi.choose_mode", lambda *_: ("inductor", "for the test"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit = inference.fit(Line(), data, steps=60, progress=False, device="cpu")
+    assert (fit.compile, fit.compile_reason) == ("graph", "inductor failed")
+    assert sum("not compiled instead" in str(w.message) for w in caught) == 1
+
+
+@pytest.mark.skipif(compiled.compiler() is None, reason="needs a C++ compiler")
+def test_inductor_ends_where_the_graph_ends():
+    data = 1.5 + sample(0).flatten()
+    ends = {}
+    for mode in ("graph", "inductor"):
+        torch.manual_seed(0)
+        pair = Line()
+        fit = inference.fit(pair, data, steps=200, compile=mode, progress=False, device="cpu")
+        assert fit.compile == mode
+        ends[mode] = torch.cat([p.detach().flatten() for p in pair.parameters()]), torch.from_numpy(fit.losses)
+    for one, other in zip(*ends.values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
