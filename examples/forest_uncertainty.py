@@ -32,7 +32,7 @@ def main(out: Path = Path("out")) -> float:
 
     torch.manual_seed(0)
     pair = zoo.create("random_forest", features=10, inducing=100)
-    print(inference.fit(pair, train, steps=300, lr=0.04, average=0.2, progress=False))
+    print(inference.fit(pair, train, steps=300, average=0.2, progress=False))
     posterior = inference.draw(pair, train, draws=500)
     drawn = inference.predict(pair, posterior, test.but(y=None))["y"][0].double()  # (500, 147)
     low, high = torch.quantile(drawn, torch.tensor([0.05, 0.95]).double(), dim=0)

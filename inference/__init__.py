@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inference.posterior import Posterior, draw, generate, predict, prior
     from inference.queries import Answer, marginals, query
     from inference.semi_amortised import refine
-    from inference.sequences import forecast, smooth, viterbi
+    from inference.sequences import forecast, sample_paths, smooth, viterbi
     from inference.simulation import fit_by_simulation
     from inference.strangers import novelty
     from inference.svi import Fit, fit
@@ -36,7 +36,7 @@ _HOMES = {
     "diagnostics": ("khat",),
     "export": ("to_arviz",),
     "queries": ("query", "marginals", "Answer"),
-    "sequences": ("smooth", "viterbi", "forecast"),
+    "sequences": ("smooth", "viterbi", "forecast", "sample_paths"),
     "trees": ("importance",),
     "estimator": ("Estimator",),
 }
@@ -71,6 +71,7 @@ __all__ = [
     "query",
     "reconstruct",
     "refine",
+    "sample_paths",
     "smooth",
     "to_arviz",
     "viterbi",

@@ -1,10 +1,11 @@
 """What a fitted model of sequences says about hidden states and the future.
 
 `forecast` works for any pair whose observed site is a distribution that offers `forecast(x, horizon)`, the distribution
-of the next steps, or `forecast(x, horizon, inputs)` if these depend on inputs known ahead. `smooth` and `viterbi` are
-for those with hidden states, that offer `states` (their number K), `smooth(x)`, (..., T, K), and `viterbi(x)`, paths
-(..., T) and their log joint densities, such as `zoo.sequences.chain.HiddenMarkovChain`. Everything is computed under
-each draw of the posterior, in pieces (draws x sequences) of bounded memory.
+of the next steps, or `forecast(x, horizon, inputs)` if these depend on inputs known ahead. `smooth`, `viterbi` and
+`sample_paths` are for those with hidden states, that offer `states` (their number K), `smooth(x)`, (..., T, K),
+`viterbi(x)`, paths (..., T) and their log joint densities, and `sample_states(x)`, paths (..., T), such as
+`zoo.sequences.chain.HiddenMarkovChain`. Everything is computed under each draw of the posterior, in pieces
+(draws x sequences) of bounded memory.
 """
 
 from __future__ import annotations
@@ -51,6 +52,23 @@ def viterbi(pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None
     Arguments and errors are those of `smooth`.
     """
     return _collect(pair, posterior, data, draws, lambda fn, x, _: fn.viterbi(x)[0])
+
+
+def sample_paths(
+    pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, seed: int = 0
+) -> Tensor:
+    """One path of hidden states under each draw, from the posterior over states and parameters together.
+
+    Each is drawn exactly, given the whole sequence and the draw's parameters: averages over draws carry the uncertainty
+    of both. Other arguments and errors are those of `smooth`.
+
+    Args:
+        seed: seeds the paths.
+
+    Returns:
+        (chain, draw, N, T), -1 past the end of a sequence.
+    """
+    return _collect(pair, posterior, data, draws, lambda fn, x, _: fn.sample_states(x), seed=seed)
 
 
 def forecast(
@@ -146,7 +164,9 @@ def _sites(
 ) -> Iterator[tuple[slice, slice, Any, Tensor]]:
     """Rows, draws, and the observed distribution and its values there, in pieces of bounded memory."""
     values = posterior.flat()
-    methods, what = (("forecast",), "forecast") if horizon else (("states", "smooth", "viterbi"), "hidden states")
+    methods, what = (
+        (("forecast",), "forecast") if horizon else (("states", "smooth", "viterbi", "sample_states"), "hidden states")
+    )
 
     def observed(part: Batch, rows: slice, piece: slice) -> tuple[Any, Tensor]:
         here = {n: v[piece][:, rows] if n in posterior.local else v[piece] for n, v in values.items()}

@@ -84,6 +84,7 @@ def fit(
     pair: ModelGuide,
     data: Any,
     *,
+    method: Literal["svi", "em"] = "svi",
     epochs: float | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -111,10 +112,13 @@ def fit(
     Args:
         pair: the model/guide pair; it is moved to `device`.
         data: see `inference.data`.
+        method: `svi`, or `em`: place the guide at the highest log joint density that expectation-maximisation finds,
+            with the widths that the curvature there suggests, and take no steps. For pairs with a `maximise`.
         epochs: passes over the data; or
         steps: optimiser steps. With neither, it runs until the ELBO has converged, or for `max_steps`.
         batch_size: observations a step, B; by default all N up to 512, else 128.
-        lr: Adam's step size; by default 1e-2 where the pair has networks of its own and 2e-2 without.
+        lr: Adam's step size; by default the pair's own `step_size`, else 1e-2 where the pair has networks of its own
+            and 2e-2 without.
         schedule: `cosine` to zero over the run, `constant`, or `plateau` (times 0.3 whenever the loss stands still,
             stop after the third time); `auto` is `cosine` for a run of known length and `plateau` otherwise.
         clip: gradients of the loss per observation longer than this, and than so many times their running mean, are
@@ -151,11 +155,13 @@ def fit(
         chosen = choose(pair, train.select(slice(0, min(2, train.size))), objective, particles, free_bits)
         if objective == "iwae" and chosen.has_globals and size < train.size:
             raise ValueError("iwae with global latents weighs whole data sets: pass batch_size=len(data)")
+        if method == "em":
+            return _maximise(pair, train, chosen, seed, began)
         placed = _start(pair, train, chosen, initialise)
         if steps is None and epochs is not None:
             steps = max(1, math.ceil(epochs * train.size / size))
         loop = _Loop(pair, train, held_out, chosen, size, steps or max_steps, known=steps is not None)
-        loop.lr = lr if lr is not None else (1e-2 if _amortised(pair) else 2e-2)
+        loop.lr = lr or pair.step_size or (1e-2 if _amortised(pair) else 2e-2)
         loop.schedule = schedule if schedule != "auto" else ("cosine" if steps is not None else "plateau")
         loop.clip, loop.anneal, loop.average = clip, anneal, average
         loop.stopping = EarlyStopping(patience, tolerance)
@@ -195,6 +201,7 @@ def _check_options(given: dict[str, Any]) -> None:
     if given["epochs"] is not None and given["steps"] is not None:
         raise ValueError("give epochs or steps, not both")
     for name, options in (
+        ("method", ("svi", "em")),
         ("schedule", ("auto", "constant", "cosine", "plateau")),
         ("compile", ("auto", "inductor", "graph", "off")),
     ):
@@ -257,13 +264,44 @@ def _start(pair: ModelGuide, batch: Batch, objective: Objective, initialise: boo
         auto.curve(None)
     if initialise or (initialise is None and not pair.card):
         with torch.no_grad(), pyro.validation_enabled(False):
-            values = pair.initial(batch)
-            if auto is not None and values:
-                guides.start(pair, batch.select(slice(0, min(2, batch.size))), values)
-            return curvature.set_widths(
-                pair, batch, replace(objective, bound="elbo", particles=1, free_bits=0.0), values
-            )
+            return _place(pair, batch, objective, pair.initial(batch))
     return True
+
+
+def _place(pair: ModelGuide, batch: Batch, objective: Objective, values: dict[str, Tensor]) -> bool:
+    """Move the automatic guide to these values of the global latents; True if the curvature there gave it widths."""
+    if "auto" in pair._modules and values:
+        guides.start(pair, batch.select(slice(0, min(2, batch.size))), values)
+    plain = replace(objective, bound="elbo", particles=1, free_bits=0.0)
+    return curvature.set_widths(pair, batch, plain, values)
+
+
+def _maximise(pair: ModelGuide, train: Batch, objective: Objective, seed: int, began: float) -> Fit:
+    """Expectation-maximisation instead of steps."""
+    if "auto" not in pair._modules:
+        raise ValueError(f"{pair.registry_name}: method='em' needs an automatic guide over global latents to place")
+    with torch.no_grad(), pyro.validation_enabled(False):
+        values, course = pair.maximise(train)
+        if isinstance(pair._modules["auto"], guides.AutoLaplace):
+            pair._modules["auto"].curve(None)
+        _place(pair, train, objective, values)
+    if isinstance(pair._modules["auto"], guides.AutoLaplace):
+        curvature.curve(pair, train, objective)
+    result = Fit(
+        losses=-np.array(course),
+        steps=len(course),
+        epochs=float(len(course)),
+        reason="expectation-maximisation has converged",
+        seconds=time.perf_counter() - began,
+        trace_seconds=0.0,
+        compile="off",
+        compile_reason="no gradients are taken",
+        objective=objective,
+        seed=seed,
+        batch_size=train.size,
+    )
+    _write_card(pair, train, result)
+    return result
 
 
 def _amortised(pair: ModelGuide) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import math
 import sys
@@ -221,3 +222,193 @@ class TestStrangers:
         assert "| digits, faint |" in capsys.readouterr().out
         with pytest.raises(SystemExit):
             strangers.main(["--only", "digits, feint"])
+
+
+class TestRegression:
+    @pytest.fixture
+    def regression(self):
+        pytest.importorskip("sklearn")
+        return _script("regression")
+
+    def test_scores_are_those_counted_by_hand(self, regression):
+        found = regression.gaussian(np.array([0.0, 1.0]), 2.0, np.array([0.0, 4.5]))
+        density = 1 / (2 * math.sqrt(2 * math.pi))
+        np.testing.assert_allclose(found["log"], [math.log(density), math.log(density) - 1.75**2 / 2])
+        assert found["error"].tolist() == [0, -3.5]
+        assert found["inside"].tolist() == [True, False]  # 1.75 deviations are more than 1.645
+        found = regression.categorical(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]))
+        np.testing.assert_allclose(found["log"], np.log([0.9, 0.4]))
+        assert found["error"].tolist() == [False, True]
+        runs = [{"rows": 2, "squares": 16.0, "log": [0.0, 2.0], "inside": 1, "seconds": 1.0}] * 2
+        total = regression.score(runs)
+        assert (total["rows"], total["error"], total["log"], total["inside"]) == (4, 8, 1, 0.5)
+        assert total["log_error"] == pytest.approx(math.sqrt(4 / 3) / 2)
+
+    def test_leaves_are_smoothed_by_one_row(self, regression):
+        from sklearn.tree import DecisionTreeClassifier
+
+        x, y = np.array([[0.0], [0.0], [0.0], [1.0]]), np.array([0, 0, 1, 1])
+        probs = regression.smoothed(DecisionTreeClassifier(max_depth=1).fit(x, y), np.array([[0.0], [1.0]]), 2)
+        np.testing.assert_allclose(probs, [[2.5 / 4, 1.5 / 4], [0.5 / 2, 1.5 / 2]])
+
+    def test_a_tiny_run_is_kept_and_not_repeated(self, regression, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(regression, "DRAWS", 50)
+        arguments = ["--quick", "--methods", "decision_tree,svc,svm", "--out", str(tmp_path / "kept.json")]
+        found = regression.main(arguments)
+        assert len(found) == 2 * (1 + 2)  # machines take classes only, trees all but iris
+        rows = {"diabetes decision_tree": 442, "iris svc": 150, "iris svm": 150}
+        for name, count in rows.items():
+            runs = [run for key, run in found.items() if key.startswith(f"{name} ")]
+            assert sum(run["rows"] for run in runs) == count == sum(len(run["log"]) for run in runs)
+        wrong = [run["squares"] / run["rows"] for key, run in found.items() if key.startswith("iris svm")]
+        assert max(wrong) < 0.2
+        monkeypatch.setattr(regression, "piece", None)
+        assert regression.main(arguments) == found
+        shown = capsys.readouterr().out
+        assert "| diabetes | decision_tree |" in shown
+        assert "| iris | svm |" in shown
+        with pytest.raises(SystemExit):
+            regression.main(["--only", "vine"])
+
+
+class TestQueries:
+    @pytest.fixture
+    def queries(self):
+        return _script("queries")
+
+    def test_a_tiny_run(self, queries, capsys):
+        assert queries.main(["asia", "nowhere", "--rounds", "1"]) < 1e-9
+        shown = capsys.readouterr().out
+        assert "| asia | 8 | 36 | 28 |" in shown
+        assert "| nowhere | not found" in shown
+
+    def test_questions_have_answers_and_are_the_same_each_time(self, queries):
+        asia = queries.BayesianNetwork.from_bif("asia")
+        asked = queries.questions(asia)
+        assert asked == queries.questions(asia)
+        assert sum(bool(evidence) for _, evidence in asked) == queries.CONDITIONALS
+        assert all(node not in evidence for node, evidence in asked)
+
+    @pytest.mark.parametrize("network", ["asia", "chain"])
+    def test_numpy_and_torch_answer_alike(self, queries, network, monkeypatch):
+        """Small questions are answered by NumPy, and large ones by torch."""
+        import inference
+        import zoo
+        from zoo.graphs import query
+
+        if network == "asia":
+            pair, posterior = queries.BayesianNetwork.from_bif("asia"), None
+        else:  # so long that products are rescaled on the way, with tables that are learned
+            names = [f"n{i}" for i in range(40)]
+            columns = [(name, "categorical", "abc") for name in names]
+            pair = zoo.create("bayesian_network", columns=columns, edges=list(itertools.pairwise(names)))
+            posterior = inference.prior(pair, 1, draws=7)
+        asked = queries.questions(pair)
+        found = {}
+        for most in (0, 1 << 12):
+            monkeypatch.setattr(query, "SMALL", most)
+            found[most] = [queries.query(pair, posterior, *question) for question in asked]
+        for slow, quick in zip(*found.values(), strict=True):
+            torch.testing.assert_close(quick.draws, slow.draws, rtol=1e-12, atol=1e-15)
+            torch.testing.assert_close(quick.log_evidence, slow.log_evidence, rtol=1e-9, atol=1e-12)
+
+
+class TestText:
+    @pytest.fixture
+    def script(self):
+        return _script("text")
+
+    def test_probabilities_of_the_ngram_sum_to_one(self, script):
+        letters, train, before = "abcd", "abracadabra", "cabra"
+
+        def bits(test):
+            return script.ngram(train.replace("r", "c"), test, letters) * len(test)
+
+        before = before.replace("r", "c")
+        total = sum(2 ** (bits(before) - bits(before + letter)) for letter in letters)
+        assert total == pytest.approx(1, abs=1e-12)
+
+    def test_the_ngram_by_hand(self, script):
+        # "aab": P(a) = (2 + 2 / 2) / (3 + 2) = 3 / 5; after a, one a and one b: (1 + 2 * 3 / 5) / (2 + 2) = 11 / 20
+        assert script.ngram("aab", "aa", "ab", order=2) == pytest.approx(-math.log2(3 / 5 * 11 / 20) / 2)
+
+    def test_a_tiny_run(self, script, monkeypatch, capsys):
+        monkeypatch.setattr(script.text, "python_topics", lambda: 10 * script.text.sonnets())
+        found = script.main(["--quick", "--hidden", "8"])
+        letters = len(script.text.alphabet(script.text.sonnets()))
+        assert 0 < found["5-gram"] < math.log2(letters)
+        assert 0 < found["recurrent"] < math.log2(letters) + 1
+        assert "bits per character" in capsys.readouterr().out
+
+
+class TestSequences:
+    @pytest.fixture
+    def sequences(self):
+        return _script("sequences")
+
+    def test_a_part_of_a_score_is_read(self, sequences):
+        from xml.etree import ElementTree
+
+        note = "<note><pitch><step>{}</step>{}<octave>4</octave></pitch><duration>{}</duration></note>"
+        score = "".join([
+            "<part><attributes><divisions>2</divisions></attributes>",
+            note.format("C", "", 2),
+            "<note><rest/><duration>1</duration></note>",
+            note.format("F", "<alter>1</alter>", 3),
+            note.format("A", "", 3).replace("<note>", "<note><chord/>"),
+            "<backup><duration>4</duration></backup>",
+            note.format("E", "", 2).replace("<note>", "<note><grace/>"),
+            note.format("E", "", 2),
+            "</part>",
+        ])  # fmt: skip
+        found = sequences.part_of(ElementTree.fromstring(score))
+        assert found == [(0.0, 1.0, 60), (1.5, 3.0, 66), (1.5, 3.0, 69), (1.0, 2.0, 64)]
+        roll = sequences.roll_of([found])
+        assert roll.shape == (3, 54)
+        sounds = [{int(pitch) + sequences.LOW for pitch in row.nonzero()[0]} for row in roll]
+        assert sounds == [{60}, {64}, {66, 69}]  # on the beat
+
+    def test_years_are_not_shared(self, sequences):
+        fit, validation, held_out = sequences.sunspots()
+        assert fit.shape[1:] == validation.shape[1:] == held_out.shape[1:] == (11, 1)
+        torch.testing.assert_close(fit[1, :-1], fit[0, 1:])
+        values = [set(part.flatten().tolist()) for part in (fit, validation, held_out)]
+        x = sequences.datasets.load("sunspots").x[0].float().sqrt()
+        x = (x - x[:154].mean()) / x[:154].std()
+        assert len(fit) + 10 == 154
+        assert validation.flatten().tolist() == x[154:198].tolist()
+        assert held_out.flatten().tolist() == x[198 : 198 + 110].tolist()
+        assert values[0] == set(x[:154].tolist())
+
+    def test_differences_are_paired(self, sequences):
+        def fit(**scores):
+            return {"scores": scores, "parameters": 3, "seconds": 1.0}
+
+        runs = {
+            "recurrent, small": [fit(exact=[-3.0, -5.0])],
+            "recurrent, large": [fit(exact=[-2.0, -4.0])],
+            "variational": [fit(ELBO=[-2.0, -1.0]), fit(ELBO=[-1.0, -2.0])],
+        }
+        shown = sequences.table(runs)
+        assert "| exact | -3.000 ± 2.000 |  |" in shown
+        assert "| ELBO | -1.500 ± 0.000 (-1.500, -1.500) | +1.500 ± 2.000 |" in shown
+
+    def test_a_tiny_run_is_kept_and_not_repeated(self, sequences, tmp_path, monkeypatch, capsys):
+        torch.manual_seed(0)
+        x = torch.randn(12, 3, 1)
+        data = {"chorales": lambda: None, "sunspots": lambda: (x[:6], x[6:9], x[9:])}
+        monkeypatch.setattr(sequences, "HIDDEN", 4)
+        arguments = ["--quick", "--only", "chorales,sunspots", "--out", str(tmp_path / "kept.json")]
+        found = sequences.main(arguments, data)
+        assert len(found) == 4
+        for run in found.values():
+            for values in run["scores"].values():
+                assert len(values) == 3
+                assert np.isfinite(values).all()
+        monkeypatch.setattr(sequences, "fitted", None)
+        assert sequences.main(arguments, data) == found
+        shown = capsys.readouterr().out
+        assert "chorales: music21 is not installed" in shown
+        assert "| variational, filter |" in shown
+        with pytest.raises(SystemExit):
+            sequences.main(["--only", "moonspots"])

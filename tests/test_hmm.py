@@ -23,12 +23,14 @@ import zoo
 from inference.data import as_batch
 from inference.diagnostics import khat
 from inference.posterior import Posterior, draw
-from inference.sequences import forecast, smooth, viterbi
+from inference.sequences import forecast, sample_paths, smooth, viterbi
 from inference.svi import fit
 from zoo import datasets
 from zoo.base import Batch, ModelGuide
+from zoo.sequences import baum_welch
 from zoo.sequences.chain import HiddenMarkovChain
-from zoo.sequences.hmm import HMM, stationary
+from zoo.sequences.hmm import HMM
+from zoo.sequences.transitions import stationary
 
 REFERENCE = Path(os.environ.get("ZOO_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
 KINDS = ("normal", "diag", "full", "poisson", "categorical")
@@ -228,7 +230,196 @@ def test_traced_gradient_equals_eager() -> None:
                 assert torch.isfinite(got).all()
 
 
+KINDS_OF_MOVES = ("free", "tied", "left_right")
+
+
+def moving(kind: str, states: int = 3, seed: int = 0, **config: Any) -> tuple[HMM, dict[str, Tensor]]:
+    """A pair with such transitions, in float64, and a draw of its global latents."""
+    pair = HMM(states=states, transitions=kind, emission="categorical", categories=3, **config).double()
+    torch.manual_seed(seed)
+    return pair, pair.simulate(1)[1]
+
+
+def matrix(kind: str, values: dict[str, Tensor], K: int) -> Tensor:
+    """A by its definition, entry by entry."""
+    if kind == "free":
+        return values["transition"]
+    A = torch.zeros(K, K, dtype=torch.float64)
+    for k in range(K):
+        left, sticks = 1.0, iter(values["sticks"][sum(K - 1 - i for i in range(k)) :] if kind == "left_right" else ())
+        for j in range(K):
+            if kind == "tied":
+                A[k, j] = values["stay"] * (k == j) + (1 - values["stay"]) * values["destination"][j]
+            elif j >= k:
+                A[k, j] = left * (next(sticks) if j < K - 1 else 1.0)
+                left = left - A[k, j]
+    return A
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_MOVES)
+@pytest.mark.parametrize("start", ["free", "stationary"])
+def test_every_kind_of_transitions_equals_enumeration(kind: str, start: str) -> None:
+    if kind == "left_right" and start == "stationary":
+        pytest.skip("it starts in state 1")
+    T, lengths = 6, torch.tensor([6, 3, 1])
+    pair, values = moving(kind, start=start)
+    A = matrix(kind, values, 3)
+    torch.testing.assert_close(pair.transition(values), A, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(A.sum(-1), torch.ones(3, dtype=torch.float64))
+    if kind == "left_right":
+        pi = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    elif start == "free":
+        pi = values["initial"]
+    else:
+        pi = values["destination"] if kind == "tied" else torch.linalg.matrix_power(A, 200)[0]
+    x = torch.randint(0, 3, (3, T), generator=torch.Generator().manual_seed(1)).double()
+    x[0, 2] = MISSING
+    chain = pair.chain(values, T, lengths)
+    for n, length in enumerate(lengths.tolist()):
+        paths = torch.tensor(list(itertools.product(range(3), repeat=length)))
+        joint = pi[paths[:, 0]]
+        for t in range(length):
+            joint = joint * (A[paths[:, t - 1], paths[:, t]] if t else 1)
+            joint = joint * (1 if x[n, t].isnan() else values["probs"][paths[:, t], x[n, t].long()])
+        torch.testing.assert_close(chain.log_prob(x)[n], joint.sum().log(), rtol=1e-9, atol=1e-9)
+        weight = joint / joint.sum()
+        moves = torch.zeros(3, 3, dtype=torch.float64)
+        for t, i, j in itertools.product(range(length - 1), range(3), range(3)):
+            moves[i, j] += weight[(paths[:, t] == i) & (paths[:, t + 1] == j)].sum()
+        alone = pair.chain(values, T, lengths[n : n + 1]).counts(x[n : n + 1])[1]
+        torch.testing.assert_close(alone, moves, rtol=1e-9, atol=1e-9)
+
+
+def test_left_right_equals_hmmlearn() -> None:
+    pair, values = moving("left_right", states=4)
+    T, lengths = 80, torch.tensor([80, 40, 1])
+    x = pair.chain(values, T, lengths).sample()
+    other: Any = hmmlearn.CategoricalHMM(4)
+    other.startprob_, other.transmat_ = np.eye(4)[0], matrix("left_right", values, 4).numpy()
+    other.n_features, other.emissionprob_ = 3, values["probs"].numpy()
+    rows = torch.cat([x[n, :length] for n, length in enumerate(lengths)]).reshape(-1, 1).long().numpy()
+    chain = pair.chain(values, T, lengths)
+    assert chain.log_prob(x).sum().item() == pytest.approx(other.score(rows, lengths.tolist()), rel=1e-8)
+    states = torch.cat([chain.smooth(x)[n, :length] for n, length in enumerate(lengths)]).numpy()
+    np.testing.assert_allclose(states, other.predict_proba(rows, lengths.tolist()), atol=1e-8)
+
+
+def test_left_right_sticks_are_the_dirichlet_prior() -> None:
+    """Mean and variance of every entry of A, of 20,000 draws, against those of a Dirichlet."""
+    pair = HMM(states=3, transitions="left_right", concentration=0.7, persistence=2.0).double()
+    torch.manual_seed(0)
+    A = pair.transition({"sticks": pair.prior()["sticks"].sample((20_000,))})
+    for k in range(3):
+        concentration = pair.moves[k, k:]
+        true = torch.distributions.Dirichlet(concentration) if len(concentration) > 1 else None
+        mean = true.mean if true else torch.ones(1, dtype=torch.float64)
+        assert (A[:, k, :k] == 0).all()
+        assert ((A[:, k, k:].mean(0) - mean).abs() <= 4 * A[:, k, k:].std(0) / 20_000**0.5 + 1e-12).all()
+        if true:
+            torch.testing.assert_close(A[:, k, k:].var(0), true.variance, rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_MOVES)
+def test_baum_welch_steps_never_lower_the_posterior(kind: str) -> None:
+    """The M-step maximises the likelihood times a prior whose modes are where its counts say."""
+    pair, _ = moving(kind)
+    torch.manual_seed(3)
+    x = pair.simulate(20)[0].x.double()
+    counts = pair.moves if kind != "left_right" else pair.moves.triu()
+    values = {n: v.unsqueeze(0).unsqueeze(0) for n, v in moving(kind, seed=5)[1].items()}
+    scores = []
+    for _ in range(15):
+        chain = pair.chain(values, 20, None)
+        states, moves = chain.counts(x)
+        A, alpha = pair.transition(values)[0, 0], pair.alpha
+        prior = torch.xlogy(counts, A).sum()
+        if kind == "tied":
+            stay, q = values["stay"], values["destination"]
+            prior = (pair.moves[0, 0] * stay.log() + alpha * (1 - stay).log() + alpha * q.log().sum()).sum()
+        first = torch.xlogy(alpha, values["initial"]).sum() if "initial" in pair.prior() else 0
+        scores.append(float(chain.log_prob(x).sum() + prior + first + (alpha * values["probs"].log()).sum()))
+        values = baum_welch.m_step(pair, x, torch.ones_like(x).bool(), states, moves.squeeze(1), values)
+    assert all(after > before - 1e-9 for before, after in itertools.pairwise(scores))
+    assert scores[-1] > scores[0] + 0.1
+
+
+def test_left_right_initial_values_find_the_stages() -> None:
+    """States whose means do not grow: their order in time is kept."""
+    torch.manual_seed(0)
+    lengths = torch.tensor([40, 40, 30, 36])
+    truth = (torch.arange(40) * 4 // lengths.unsqueeze(-1)).clamp(max=3)  # (4, 40)
+    x = torch.tensor([5.0, 0.0, 9.0, 2.0])[truth] + 0.3 * torch.randn(4, 40)
+    pair = HMM(states=4, transitions="left_right").double()
+    batch = as_batch(pair, Batch(4, 4, x=x.unsqueeze(-1), lengths=lengths))
+    path, _ = pair.chain(pair.initial(batch), 40, lengths).viterbi(batch.x)
+    assert (path == truth)[path >= 0].double().mean() > 0.98
+
+
+@pytest.mark.parametrize("kind", ["normal", "left_right"])
+def test_sampled_paths_have_the_posteriors_of_all_paths(kind: str) -> None:
+    """Chi-square of 40,000 whole paths, and of their posterior under several draws, by enumeration."""
+    T, lengths, count = 4, torch.tensor([4, 2]), 40_000
+    if kind == "left_right":
+        pair, values = moving("left_right")
+        chain = pair.chain(values, T, lengths)
+        x = torch.tensor([[0.0, 1.0, MISSING, 2.0], [1.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
+    else:
+        chain = HiddenMarkovChain(*make("normal"), T, lengths)
+        x = torch.tensor([[0.3, -1.0, MISSING, 2.0], [1.0, 0.5, 0.0, 0.0]], dtype=torch.float64)
+    torch.manual_seed(0)
+    found = chain.sample_states(x.expand(count, 2, T))
+    assert found.shape == (count, 2, T)
+    assert (found[:, 1, 2:] == -1).all()
+    for n, length in enumerate(lengths.tolist()):
+        paths, joint = enumerate_paths(chain, x[n], length)
+        expected = joint.softmax(0)
+        code = (found[:, n, :length] * 3 ** torch.arange(length - 1, -1, -1)).sum(-1)
+        seen = torch.bincount(code, minlength=len(paths)) / count
+        assert (seen[expected == 0] == 0).all()
+        enough = expected * count >= 5
+        chi_square = float(((seen - expected).square() / expected)[enough].sum() * count)
+        freedom = int(enough.sum()) - 1
+        assert chi_square < freedom + 4 * (2 * freedom) ** 0.5
+
+
+def test_sample_paths_average_to_the_smoothed_states() -> None:
+    """Over draws of the parameters too: shares of 400 paths a draw against `smooth`, z-scores; seeds; lengths."""
+    pair = HMM(emission="poisson", steps=8).double()
+    posterior = posterior_of(pair, 3)
+    batch = as_batch(pair, pair.simulate(2)[0]).but(lengths=torch.tensor([8, 3]))
+    states = smooth(pair, posterior, batch, mean=False)[0]  # (3, 2, 8, K)
+    paths = torch.stack([sample_paths(pair, posterior, batch, seed=seed)[0] for seed in range(400)])
+    assert paths.shape == (400, 3, 2, 8)
+    assert (paths[:, :, 1, 3:] == -1).all()
+    for t, n in ((0, 0), (7, 0), (4, 0), (2, 1)):
+        share, p = (paths[:, :, n, t] == 1).double().mean(0), states[:, n, t, 1]
+        assert ((share - p).abs() <= 4.5 * (p * (1 - p) / 400).sqrt() + 1e-12).all()
+    assert torch.equal(sample_paths(pair, posterior, batch, seed=1), paths[1][None])
+    assert sample_paths(pair, posterior, batch, 2).shape == (1, 2, 2, 8)
+    other = zoo.create("polynomial_regression")
+    with pytest.raises(ValueError, match="no hidden states"):
+        sample_paths(other, posterior_of(other, 2), other.simulate(3)[0])
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_MOVES)
+def test_forecast_of_every_kind(kind: str) -> None:
+    """The mean of the categories ahead, by matrix powers of the last filtered states; z-scores of 4,000 draws."""
+    pair, values = moving(kind)
+    batch = as_batch(pair, pair.simulate(2)[0]).but(lengths=torch.tensor([20, 5]))
+    many = Posterior({n: v.expand(1, 4000, *v.shape) for n, v in values.items()}, size=4000)
+    ahead = forecast(pair, many, batch, 3)[0].double()  # (4000, 2, 3)
+    codes = values["probs"] @ torch.arange(3.0, dtype=torch.float64)
+    for n, length in enumerate((20, 5)):
+        last = pair.chain(values, length, None).filter(batch.x[n, :length])[-1]
+        for h in range(3):
+            mean = last @ torch.linalg.matrix_power(pair.transition(values), h + 1) @ codes
+            assert abs(ahead[:, n, h].mean() - mean) < 4 * ahead[:, n, h].std() / 4000**0.5
+
+
 CONFIGS = [
+    {"emission": "categorical", "transitions": "tied"},
+    {"emission": "poisson", "transitions": "tied", "start": "stationary", "states": 3},
+    {"transitions": "left_right", "states": 4},
     {"features": 2},
     {"features": 2, "covariance": "full", "states": 3},
     {"emission": "poisson", "start": "stationary"},
@@ -308,6 +499,8 @@ def test_support_takes_missing_values() -> None:
         ({"emission": "categorical", "covariance": "full"}, "covariance"),
         ({"emission": "poisson", "features": 2}, "features"),
         ({"states": 0}, "at least 1"),
+        ({"states": 1, "transitions": "left_right"}, "at least 2 states, got states=1"),
+        ({"start": "stationary", "transitions": "left_right"}, "starts in the first"),
     ],
 )
 def test_refuses_arguments_that_do_not_fit(config: dict[str, Any], message: str) -> None:

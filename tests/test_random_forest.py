@@ -27,7 +27,7 @@ def friedman():
     torch.manual_seed(0)
     pair = zoo.create("random_forest", features=10, inducing=100)
     data, new = (Batch.of(x=x[rows], y=y[rows]) for rows in (slice(0, 200), slice(200, 400)))
-    fit = inference.fit(pair, data, steps=300, lr=0.04, average=0.2, progress=False)
+    fit = inference.fit(pair, data, steps=300, average=0.2, progress=False)
     return pair, inference.draw(pair, data, 300), data, new, fit
 
 
@@ -88,7 +88,7 @@ def test_classes_have_probabilities_and_importance():
     y = torch.bucketize(x[:, 1].contiguous(), torch.tensor([0.33, 0.66])).float()
     pair = zoo.create("random_forest", features=3, task="classification", classes=3, trees=8, inducing=40)
     batch = Batch.of(x=x, y=y)
-    inference.fit(pair, batch, steps=120, lr=0.04, compile="off", progress=False)
+    inference.fit(pair, batch, steps=120, compile="off", progress=False)
     posterior = inference.draw(pair, batch, 100)
     found = trees.importance(pair, posterior, batch)
     assert float(found.mean[1]) > 0.9

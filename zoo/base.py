@@ -55,6 +55,7 @@ class ModelGuide(PyroModule):
     from the right: a global of event shape E arrives as (*, E) outside and as (S, 1, E) when S draws run at once.
     """
 
+    step_size: ClassVar[float | None] = None  # of Adam in `inference.fit`, where its own default does not suit
     dims: ClassVar[dict[str, tuple[str, ...]]] = {}  # site name -> names of its event dims, for ArviZ
     schema: Schema | None = None  # the typed columns of `x`, of a pair that models tables
     target: Column | None = None  # the column that is `y`, of a pair that models tables with one
@@ -103,6 +104,19 @@ class ModelGuide(PyroModule):
     def initial(self, batch: Batch) -> dict[str, Tensor]:
         """Good starting values of global latents, from data; sites left out start near their prior median."""
         return {}
+
+    def maximise(self, batch: Batch) -> tuple[dict[str, Tensor], list[float]]:
+        """The global latents of highest log joint density by expectation-maximisation, and its course.
+
+        Returns:
+            values by site, and the log joint density per observation after each iteration.
+
+        Raises:
+            ValueError: the pair has no such algorithm.
+        """
+        raise ValueError(
+            f"{self.registry_name or type(self).__name__} has no expectation-maximisation: use method='svi'"
+        )
 
     @torch.no_grad()
     def simulate(self, n: int) -> tuple[Batch, dict[str, Tensor]]:

@@ -42,9 +42,9 @@ from zoo.datasets.schema import Schema
 from zoo.graphs import bif, learning, query
 from zoo.graphs.graph import Edges
 from zoo.graphs.network import Network
-from zoo.graphs.regression import Coefficients, LearnedCoefficients
 from zoo.graphs.row import NetworkRow, log_prob, width
 from zoo.graphs.tables import Tables
+from zoo.linear import Coefficients, LearnedCoefficients
 from zoo.mixtures.conjugate import Learned
 
 GARDEN = Schema.of(

@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from zoo.graphs import regression
 from zoo.graphs.gaussian import Block, Moments
 from zoo.graphs.network import Network
-from zoo.graphs.regression import Coefficients
 from zoo.graphs.row import log_density, pieces, terms
+from zoo.linear import Coefficients, of_products
 from zoo.mixtures import conjugate
 from zoo.mixtures.conjugate import Factor
 
@@ -82,7 +81,7 @@ def posterior(
     found: Posterior = {f"probs_{C}": conjugate.dirichlet(alpha + statistics[f"probs_{C}"]) for C in network.groups}
     for P in network.terms:
         given = statistics[f"products_{P}"], *network.scales(P), kappa, a, b
-        found[f"variance_{P}"], found[f"coefficients_{P}"] = regression.posterior(*given)
+        found[f"variance_{P}"], found[f"coefficients_{P}"] = of_products(*given)
     return found
 
 

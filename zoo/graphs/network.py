@@ -183,12 +183,9 @@ class Network(nn.Module):
             exact: take a known table as it was given, in double precision.
         """
         if table.first is None:
-            known = (
-                torch.from_numpy(self.known[table.column]).to(self.certain.device)
-                if exact
-                else self.certain_rows(table)
-            )
-            return Factor(known.reshape(table.shape), table.labels)
+            if exact:
+                return Factor(torch.from_numpy(self.known[table.column]).to(self.certain.device), table.labels)
+            return Factor(self.certain_rows(table).reshape(table.shape), table.labels)
         rows = values[f"probs_{table.shape[-1]}"][:, table.first : table.first + math.prod(table.shape[:-1])]
         # Draws of a Dirichlet underflow to zero, which no cell of the data may meet.
         rows = rows.clamp(min=torch.finfo(rows.dtype).tiny)

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from zoo.config import nearest
 from zoo.datasets.column import listed
-from zoo.graphs.factors import DRAW, Factor, contract, plan_of
+from zoo.graphs.factors import DRAW, Factor, contract, plan_of, quick
 from zoo.graphs.gaussian import moments
 from zoo.graphs.network import BUDGET, Network
 
 MOST_WIDTH = 1 << 26  # numbers in the largest factor of a question
+SMALL = 1 << 12  # numbers, at all draws, up to which NumPy is quicker than torch
 
 Given = Mapping[int, float]
 
@@ -203,13 +204,17 @@ def _normalised(
     if found.width > MOST_WIDTH:
         nodes = ", ".join(network.graph.names[i] for i in found.largest)
         raise ValueError(f"the question takes a factor over {nodes}: {found.width:,} numbers, at most {MOST_WIDTH:,}")
-    step = max(1, BUDGET // found.width)
-    parts = []
-    for begin in range(0, draws, step):
-        some = [Factor(v[begin : begin + step], names) if DRAW in names else Factor(v, names) for v, names in factors]
-        value, scale = contract(some, tuple(output))
-        total = value.flatten(1).sum(-1)  # (S or 1,)
-        probs = value[:, 0] / total.reshape(-1, *[1] * len(output))
-        parts.append((probs, total.log() + scale[:, 0]))
-    probs, log_total = torch.cat([probs for probs, _ in parts]), torch.cat([log for _, log in parts])
+    if draws * found.width <= SMALL and offset.device.type == "cpu":
+        probs, log_total = quick(factors, found.steps)
+    else:
+        step = max(1, BUDGET // found.width)
+        parts = []
+        for begin in range(0, draws, step):
+            some = [
+                Factor(v[begin : begin + step], names) if DRAW in names else Factor(v, names) for v, names in factors
+            ]
+            value, scale = contract(some, tuple(output))
+            mass = value.flatten(1).sum(-1)  # (S or 1,)
+            parts.append((value[:, 0] / mass.reshape(-1, *[1] * len(output)), mass.log() + scale[:, 0]))
+        probs, log_total = torch.cat([part for part, _ in parts]), torch.cat([log for _, log in parts])
     return probs.expand(draws, *probs.shape[1:]), log_total + offset

@@ -63,6 +63,7 @@ class RandomForest(ModelGuide):
         inducing: number of pseudo-observations J behind the leaves' posterior; from N on, nothing is gained.
     """
 
+    step_size = 0.04  # 1e-2 is too short for the 300 steps that do
     dims: ClassVar[dict[str, tuple[str, ...]]] = {
         "x": ("feature",), "relevance": ("feature",), "direction": ("tree", "node", "feature"),
         "threshold": ("tree", "node"), "sharpness": ("tree", "node"), "leaves": ("tree", "leaf", "output"),

@@ -38,10 +38,10 @@ import torch
 from torch import Tensor
 from torch.distributions import PowerTransform
 
+from zoo import linear
 from zoo.base import Batch, ModelGuide, register
 from zoo.guides import WIDTH
 from zoo.mixtures.conjugate import Factor, Learned
-from zoo.sequences import linear
 from zoo.sequences.series import AutoregressiveSeries, lagged, past_end
 
 
@@ -114,7 +114,8 @@ class Autoregressive(ModelGuide):
         usual = torch.tensor(noise_rate / noise_concentration if self.conjugate else noise_scale**2)
         self.noise = Learned(Factor("inverse_gamma", usual.log(), torch.tensor(10.0)))
         root = WIDTH * (widths if self.conjugate else widths / usual.sqrt())
-        self.line = linear.Coefficients(torch.zeros_like(widths), root.diag(), usual)
+        line = linear.Coefficients(torch.zeros_like(widths), root.diag())
+        self.line = linear.LearnedCoefficients(line, usual)
         self.dims = {  # type: ignore[misc]
             "coefficients": ("lag",), "seasonal": ("season",), "slopes": ("input",), self.field: ("step",),
         }  # fmt: skip
@@ -141,7 +142,7 @@ class Autoregressive(ModelGuide):
         variance = pyro.sample("variance", self.noise.density())
         values, before = {"variance": variance}, variance.unsqueeze(-1)[..., :0]
         for name, block in self.blocks.items():
-            fn = self.line.density(block, before, variance, scalar=name == "intercept")
+            fn = self.line.following(block, before, variance, scalar=name == "intercept")
             values[name] = pyro.sample(name, fn)
             latest = values[name].unsqueeze(-1) if name == "intercept" else values[name]
             before = torch.cat([before.expand(*latest.shape[:-1], -1), latest], -1)
@@ -226,14 +227,14 @@ class Autoregressive(ModelGuide):
             self.spread.copy_(linear.deviation(known - known.mean()))
             self.unit[1:] = self.spread
             self.unit[len(self.unit) - self.E :] = linear.deviation(u[~over] - u[~over].mean(0))
-        mean, root, noise = self.posterior(z - self.center, u - self.input_center, batch.total / batch.size)
+        noise, line = self.posterior(z - self.center, u - self.input_center, batch.total / batch.size)
         self.noise.place(noise)
-        self.line.place(mean, root, noise.point)
-        parts = {name: mean[block].to(self.dtype) for name, block in self.blocks.items()}
+        self.line.place(line, noise.point)
+        parts = {name: line.centre[block].to(self.dtype) for name, block in self.blocks.items()}
         return {"variance": noise.point.to(self.dtype), **parts, "intercept": parts["intercept"][0]}
 
-    def posterior(self, z: Tensor, u: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor, Factor]:
-        """m', a root of V' and q(v), given centred series (N, T), NaN where missing, and centred inputs (N, T, E).
+    def posterior(self, z: Tensor, u: Tensor, weight: float = 1.0) -> tuple[Factor, linear.Coefficients]:
+        """q(v) and q(c, w, b | v) given centred series (N, T), NaN where missing, and centred inputs (N, T, E).
 
         Each step counts `weight` times. Exact with the conjugate prior.
         """
@@ -241,10 +242,9 @@ class Autoregressive(ModelGuide):
         design = torch.cat([torch.ones_like(past[..., :1]), past, u[:, max(self.lags) :]], -1)  # (N, T - P, F)
         whole = ~latest.isnan() & ~design.isnan().any(-1)
         X, target = weight**0.5 * design[whole] / self.unit, weight**0.5 * latest[whole]
-        count, precision = weight * len(target), self.widths.to(X).pow(-2)
+        rows = X, target, weight * len(target), self.widths.to(X).pow(-2)
         if self.conjugate:
-            rate = self.b * self.spread.to(X).square()
-            mean, root, noise = linear.conjugate(X, target, count, precision, self.a.to(X), rate)
+            noise, line = linear.of_rows(*rows, self.a.to(X), self.b * self.spread.to(X).square())
         else:
-            mean, root, noise = linear.independent(X, target, count, precision)
-        return mean / self.unit, root / self.unit.unsqueeze(-1), noise
+            noise, line = linear.about(*rows)
+        return noise, linear.Coefficients(line.centre / self.unit, line.tril / self.unit.unsqueeze(-1))

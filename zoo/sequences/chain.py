@@ -17,9 +17,10 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor
-from torch.distributions import biject_to, constraints
+from torch.distributions import constraints
 
-from zoo.sequences import tree
+from zoo.sequences import emissions, tree
+from zoo.sequences.forward_backward import filtered, log_likelihood
 
 Size = torch.Size | list[int] | tuple[int, ...]
 
@@ -82,7 +83,7 @@ class HiddenMarkovChain(dist.TorchDistribution):
     @property
     def support(self) -> constraints.Constraint:
         """That of the emission, or NaN."""
-        return constraints.independent(_OrMissing(_elementwise(self.emission)), self.event_dim)
+        return constraints.independent(_OrMissing(emissions.elementwise(self.emission)), self.event_dim)
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> HiddenMarkovChain:
         """The same chain over more batch dimensions; tensors stay as they are and broadcast."""
@@ -98,26 +99,12 @@ class HiddenMarkovChain(dist.TorchDistribution):
         """Log density of each sequence: (..., T) or (..., T, D) -> (...)."""
         if self._validate_args:
             self._validate_sample(x)
-        value = tree.log_likelihood(self.initial_logits, self.transition_logits, self.emission_log_probs(x))
+        value = log_likelihood(self.initial_logits, self.transition_logits, self.emission_log_probs(x))
         return value.expand(self._shape(x))
 
     def emission_log_probs(self, x: Tensor) -> Tensor:
         """log p(x_t | z_t = k), (..., T, K); zero where x_t is missing or past the end."""
-        rank, event_dim = len(self.batch_shape), len(self.emission.event_shape)
-        x = x[(None,) * (rank + self.event_dim - x.ndim)]
-        x = x.movedim(-1 - event_dim, 0).unsqueeze(-1 - event_dim)  # (T, ..., 1) or (T, ..., 1, D)
-        seen = ~x.isnan()
-        if self.lengths is not None:
-            over = self._over().movedim(-1, 0)  # (T, *lengths.shape)
-            over = over.reshape(self.steps, *[1] * (x.ndim - 2 - event_dim - self.lengths.ndim), *over.shape[1:])
-            seen = seen & ~over[(..., *[None] * (1 + event_dim))]
-        filler = _valid(_elementwise(self.emission), x)
-        x = torch.where(seen, x, filler)  # a NaN must not even be looked at, or its gradient is NaN
-        if event_dim and isinstance(self.emission, torch.distributions.Independent):
-            log_probs = torch.where(seen, self.emission.base_dist.log_prob(x), 0).sum(-1)
-        else:
-            log_probs = torch.where(seen.all(-1) if event_dim else seen, self.emission.log_prob(x), 0)
-        return log_probs.movedim(0, -2)
+        return emissions.log_probs(self.emission, x, None if self.lengths is None else self._over())
 
     @torch.no_grad()
     def sample(self, sample_shape: Size = ()) -> Tensor:
@@ -125,7 +112,8 @@ class HiddenMarkovChain(dist.TorchDistribution):
         shape, K = (*sample_shape, *self.batch_shape), self.states
         start = dist.Categorical(logits=self.initial_logits.expand(*shape, K)).sample()
         # where each state would go at each step, drawn at once; walking is then one look-up a step
-        goes = dist.Categorical(logits=self.transition_logits.expand(*shape, K, K)).sample((self.steps - 1,))
+        transition = dist.Categorical(logits=self.transition_logits.expand(*shape, K, K))
+        goes = transition.sample((self.steps - 1,)) if self.steps > 1 else ()
         walk = [start.unsqueeze(-1)]
         for go in goes:
             walk.append(go.gather(-1, walk[-1]))
@@ -138,10 +126,22 @@ class HiddenMarkovChain(dist.TorchDistribution):
 
     def smooth(self, x: Tensor) -> Tensor:
         """p(z_t | x_{1:T}), (..., T, K). Past the end of a sequence: the probabilities predicted by all of it."""
-        return self._gradient(x, tree.log_sum)[1]
+        return self._posterior(x)[0]
+
+    def counts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`smooth(x)`, and the moves from state to state expected in it: the E-step of Baum-Welch.
+
+        Moves are summed over the steps and over the sequences that share a transition matrix, in the shape of
+        `transition_logits`.
+        """
+        states, moves = self._posterior(x)
+        if self.lengths is not None:  # those that are only predicted, past the end
+            idle = (states[..., :-1, :] * self._over()[..., 1:, None]).sum(-2)  # (..., K)
+            moves = moves - idle.sum_to_size(moves.shape[:-1]).unsqueeze(-1) * self.transition_logits.softmax(-1)
+        return states, moves
 
     def expectations(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`smooth(x)`, and p(z_t = i, z_{t+1} = j | x_{1:T}), (..., T - 1, K, K): the E-step of Baum-Welch."""
+        """`smooth(x)`, and p(z_t = i, z_{t+1} = j | x_{1:T}), (..., T - 1, K, K)."""
         return self._gradient(x, tree.log_sum)[1:]
 
     def viterbi(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,12 +153,28 @@ class HiddenMarkovChain(dist.TorchDistribution):
     @torch.no_grad()
     def filter(self, x: Tensor) -> Tensor:
         """p(z_t | x_{1:t}), (..., T, K): each step knows its past only."""
-        first, blocks = tree.factors(self.initial_logits, self.transition_logits, self.emission_log_probs(x))
-        first = first.expand(*self._shape(x), self.states)
-        found = [first.log_softmax(-1)]
-        for block in blocks.unbind(-3):
-            found.append((found[-1].unsqueeze(-1) + block).logsumexp(-2).log_softmax(-1))
-        return torch.stack(found, -2).exp()
+        emission = self.emission_log_probs(x)
+        logits = (self.initial_logits, self.transition_logits)
+        start, moves = (x.log_softmax(-1).to(emission.dtype) for x in logits)
+        states = filtered(start, moves, emission)
+        return states.expand(*self._shape(x), *states.shape[-2:])
+
+    @torch.no_grad()
+    def sample_states(self, x: Tensor) -> Tensor:
+        """Draw paths from p(z_{1:T} | x_{1:T}), (..., T), -1 past the end: filter ahead, draw backwards.
+
+        Frühwirth-Schnatter (1994); Scott (2002), section 2.2.
+        """
+        known = self.filter(x).log()  # (..., T, K)
+        # where each state came from at each step, drawn at once (Gumbel 1954); walking is then one look-up a step
+        came = known[..., :-1, None, :] + self.transition_logits.log_softmax(-1).mT.unsqueeze(-3)
+        came = (came - torch.empty_like(came).exponential_().log()).argmax(-1)  # (..., T - 1, K), by the later state
+        last = known[..., -1, :]
+        walk = [(last - torch.empty_like(last).exponential_().log()).argmax(-1, keepdim=True)]
+        for step in reversed(came.unbind(-2)):
+            walk.append(step.gather(-1, walk[-1]))
+        path = torch.cat(walk[::-1], -1)
+        return path if self.lengths is None else path.masked_fill(self._over(), -1)
 
     def forecast(self, x: Tensor, horizon: int) -> HiddenMarkovChain:
         """The distribution of the `horizon` steps that follow the last valid step of each sequence, given x."""
@@ -170,6 +186,16 @@ class HiddenMarkovChain(dist.TorchDistribution):
             last = states.gather(-2, index).squeeze(-2)
         ahead = (last.unsqueeze(-2) @ self.transition_logits.softmax(-1)).squeeze(-2)
         return HiddenMarkovChain(ahead.log(), self.transition_logits, self.emission, horizon)
+
+    def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the log density by log p(x_t | z_t), (..., T, K), and by the log of A, (..., K, K)."""
+        with torch.enable_grad():
+            emission = self.emission_log_probs(x).detach()
+            emission = emission.expand(*self._shape(x), *emission.shape[-2:]).requires_grad_()
+            moves = self.transition_logits.detach().log_softmax(-1).requires_grad_()
+            value = log_likelihood(self.initial_logits.detach(), moves, emission, normalise=False)
+            states, counts = torch.autograd.grad(value.sum(), (emission, moves))
+        return states, counts
 
     def _gradient(self, x: Tensor, combine: tree.Combine) -> tuple[Tensor, Tensor, Tensor]:
         """The value, (...), and its gradients by log p(x_t | z_t), (..., T, K), and log M, (..., T - 1, K, K)."""
@@ -208,18 +234,3 @@ class _OrMissing(constraints.Constraint):
 
     def __repr__(self) -> str:
         return f"{self.base} or NaN"
-
-
-def _elementwise(emission: dist.TorchDistribution) -> constraints.Constraint:
-    support: Any = emission.support
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    constraint: constraints.Constraint = support
-    return constraint
-
-
-def _valid(support: constraints.Constraint, x: Tensor) -> Tensor:
-    """Some value inside the support."""
-    zero = x.new_zeros(())
-    value: Tensor = zero + getattr(support, "lower_bound", 0) if support.is_discrete else biject_to(support)(zero)
-    return value

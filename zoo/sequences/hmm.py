@@ -4,6 +4,7 @@ For states k = 1..K, features d = 1..D, sequences n = 1..N and their steps t = 1
 
     initial            pi ~ Dirichlet(alpha, ..., alpha)          or the stationary distribution of A, pi = pi A
     transition     A(k,.) ~ Dirichlet(alpha + persistence at k, alpha elsewhere)
+                            or, by `transitions`, tied or left to right: see `zoo.sequences.transitions`
     state      z_n1 ~ pi,   z_nt given z_n,t-1 = k ~ A(k,.)       summed out, all K^T paths
     x          x_nt given z_nt = k ~ F_k,                         a NaN adds no factor
 
@@ -14,9 +15,9 @@ and F_k, by `emission`, is
     poisson      Poisson(r_k),      r_k ~ LogNormal(log rate, 2)
     categorical  Categorical(p_k),  p_k ~ Dirichlet(alpha, ..., alpha)
 
-All latents are global: `initial`, `transition`, and `locs` m, `scales` s, `correlations` C, `rates` r or `probs` p. The
-priors of m and s suit data in raw units and keep the likelihood times the prior bounded; `scale` should lie below the
-deviations of the data.
+All latents are global: `initial`; `transition`, `stay` and `destination`, or `sticks`; and `locs` m, `scales` s,
+`correlations` C, `rates` r or `probs` p. The priors of m and s suit data in raw units and keep the likelihood times the
+prior bounded; `scale` should lie below the deviations of the data.
 
 References: Rabiner (1989), "A tutorial on hidden Markov models"; Zucchini, MacDonald & Langrock (2016), "Hidden Markov
 models for time series"; Scott (2002), "Bayesian methods for hidden Markov models".
@@ -29,12 +30,12 @@ from typing import Literal
 import pyro
 import pyro.distributions as dist
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
-from zoo.mixtures import em
+from zoo.sequences import baum_welch
+from zoo.sequences import transitions as moving
 from zoo.sequences.chain import HiddenMarkovChain
 
 FLOOR = 1e-3  # least conditional deviation of a feature given the others, in its own scale
@@ -54,7 +55,9 @@ class HMM(ModelGuide):
         emission: `gaussian`, `poisson` (counts) or `categorical` (codes from 0).
         covariance: of a Gaussian emission, `diag` or `full`. A step with one NaN is missing as a whole when `full`.
         categories: the number of categories of a categorical emission.
-        start: `free` (its own Dirichlet prior) or `stationary`.
+        start: `free` (its own Dirichlet prior) or `stationary`; from left to right it is state 1.
+        transitions: `free`; `tied`: one probability p of keeping the state, whichever it is, and one distribution q of
+            the next state when it is not kept (q may draw the same one); `left_right` (Bakis): to later states only.
         steps: the number of steps T of simulated sequences.
         concentration: alpha, of the Dirichlet priors.
         persistence: what the prior adds to alpha for staying in a state.
@@ -73,6 +76,7 @@ class HMM(ModelGuide):
         covariance: Literal["diag", "full"] = "diag",
         categories: int = 4,
         start: Literal["free", "stationary"] = "free",
+        transitions: moving.Transitions = "free",
         steps: int = 20,
         concentration: float = 1.0,
         persistence: float = 1.0,
@@ -85,8 +89,13 @@ class HMM(ModelGuide):
         super().__init__(guide)
         if emission != "gaussian" and (features > 1 or covariance == "full"):
             raise ValueError(f"hmm: 'features' and 'covariance' go with emission='gaussian', not '{emission}'")
+        if transitions == "left_right" and (states < 2 or start == "stationary"):
+            raise ValueError(
+                "hmm: transitions='left_right' starts in the first of at least 2 states, "
+                f"got states={states}, start='{start}'"
+            )
         self.states, self.features, self.categories, self.steps = states, features, categories, steps
-        self.emission, self.start = emission, start
+        self.emission, self.start, self.transitions = emission, start, transitions
         self.correlated = covariance == "full" and features > 1
         self.register_buffer("alpha", torch.tensor(concentration))
         self.register_buffer("moves", concentration + persistence * torch.eye(states))
@@ -97,6 +106,8 @@ class HMM(ModelGuide):
         self.dims = {  # type: ignore[misc]
             "initial": ("state",),
             "transition": ("state", "next_state"),
+            "destination": ("next_state",),
+            "sticks": ("stick",),
             "locs": ("state", "feature"),
             "scales": ("state", "feature"),
             "correlations": ("state", "feature", "feature_given"),
@@ -108,8 +119,9 @@ class HMM(ModelGuide):
     def prior(self) -> dict[str, dist.TorchDistribution]:
         """The prior of each global latent, by site."""
         K, D = self.states, self.features
-        priors = {"initial": dist.Dirichlet(self.alpha.expand(K))} if self.start == "free" else {}
-        priors["transition"] = dist.Dirichlet(self.moves).to_event(1)
+        free_start = self.start == "free" and self.transitions != "left_right"
+        priors = {"initial": dist.Dirichlet(self.alpha.expand(K))} if free_start else {}
+        priors |= moving.prior(self.transitions, self.moves, self.alpha)
         if self.emission == "poisson":
             priors["rates"] = dist.LogNormal(self.log_rate, 2).expand((K,)).to_event(1)
         elif self.emission == "categorical":
@@ -140,9 +152,12 @@ class HMM(ModelGuide):
             emission = dist.MultivariateNormal(values["locs"], scale_tril=tril)
         else:
             emission = dist.Normal(values["locs"], values["scales"]).to_event(1)
-        transition = values["transition"]
-        initial = values["initial"] if self.start == "free" else stationary(transition)
-        return HiddenMarkovChain(_log(initial), _log(transition), emission, steps, lengths)
+        moves = moving.log_matrix(values, self.states)
+        return HiddenMarkovChain(moving.log_start(values, moves), moves, emission, steps, lengths)
+
+    def transition(self, values: dict[str, Tensor]) -> Tensor:
+        """The transition matrix, (..., K, K), that global latents make."""
+        return moving.log_matrix(values, self.states).exp()
 
     def _length(self, batch: Batch) -> int:
         if batch.x is not None:
@@ -155,93 +170,5 @@ class HMM(ModelGuide):
 
     @torch.no_grad()
     def initial(self, batch: Batch, starts: int = 10, iterations: int = 50) -> dict[str, Tensor]:
-        """The best, by log joint density, of several Baum-Welch runs from k-means; states in order of their means."""
-        if batch.x is None:
-            raise ValueError("hmm: starting values need the observations, got a batch without 'x'")
-        x, K = batch.x.double(), self.states
-        limit = max(1000, 5_000_000 // (starts * K**3))  # steps; bounds the memory
-        x = x[torch.randperm(len(x), device=x.device)[: max(1, limit // x.shape[1])], :limit]
-        T = x.shape[1]
-        lengths = torch.full((len(x),), T, device=x.device) if batch.lengths is None else batch.lengths.clamp(max=T)
-        over = torch.arange(T, device=x.device) >= lengths.unsqueeze(-1)  # (B, T)
-        seen = ~x.isnan() & ~(over if x.ndim == 2 else over.unsqueeze(-1))
-        points = self._points(x, seen)  # (B, T, P)
-        some = seen if x.ndim == 2 else seen.any(-1)
-        states = x.new_zeros(starts, len(x), T, K)
-        states[:, some] = em.kmeans(points[some], K, starts)
-        pairs = states[:, :, :-1, :, None] * states[:, :, 1:, None, :]
-        for _ in range(iterations):
-            values = self._m_step(x, seen, states, pairs)
-            chain = self.chain(values, T, lengths)
-            states, pairs = chain.expectations(x)
-            pairs = pairs * ~over[:, 1:, None, None]
-        log_prior = [fn.log_prob(values[name]).squeeze(-1) for name, fn in self.prior().items()]
-        score = chain.log_prob(x).sum(-1) + sum(log_prior)
-        best = {name: value[score.argmax(), 0] for name, value in values.items()}
-        order = self._means(best).argsort()
-        best = {name: value[order] for name, value in best.items()}
-        best["transition"] = best["transition"][:, order]
-        return {name: best[name].to(batch.x.dtype) for name in self.prior()}
-
-    def _points(self, x: Tensor, seen: Tensor) -> Tensor:
-        """What k-means looks at, (B, T, P), features in equal units and missing ones at their mean."""
-        if self.emission == "categorical":  # which categories are common around each step
-            codes = torch.where(seen, x, 0).long()
-            marks = F.one_hot(codes, self.categories).to(x.dtype) * seen.unsqueeze(-1)
-            return F.avg_pool1d(marks.mT, 9, stride=1, padding=4).mT
-        x = x if x.ndim == 3 else x.unsqueeze(-1).sqrt()
-        flat = torch.where(seen if seen.ndim == 3 else seen.unsqueeze(-1), x, torch.nan).flatten(0, 1)
-        centred = x - flat.nanmean(0).nan_to_num()
-        sd = (flat - flat.nanmean(0)).square().nanmean(0).sqrt()
-        return torch.where(flat.view_as(x).isnan(), 0, centred / torch.where(sd > 0, sd, 1))
-
-    def _m_step(self, x: Tensor, seen: Tensor, states: Tensor, pairs: Tensor) -> dict[str, Tensor]:
-        """Global latents, each (R, 1, ...), given states (R, B, T, K) and pairs of states (R, B, T - 1, K, K)."""
-        values = {
-            "initial": F.normalize(states[:, :, 0].sum(1) + self.alpha, 1, -1),
-            "transition": F.normalize(pairs.sum((1, 2)) + self.moves, 1, -1),
-        }
-        weights, seen = states.flatten(1, 2), seen.flatten(0, 1)  # (R, n, K), (n) or (n, D)
-        x = torch.where(seen, x.flatten(0, 1), 0)
-        if self.emission == "gaussian":
-            middle = x.sum(0) / seen.sum(0).clamp(min=1)  # squares of centred values do not cancel
-            x = torch.where(seen, x - middle, 0)
-            if self.correlated:
-                weights = weights * seen.all(-1, keepdim=True)
-                count, locs, scatter = em.moments(x, weights)
-                squares = scatter.diagonal(dim1=-2, dim2=-1)
-                values["correlations"] = em.correlation_tril(count, scatter, float(self.features))
-                count = count.unsqueeze(-1)
-            else:
-                count = weights.mT @ seen.to(x.dtype)  # (R, K, D)
-                locs = weights.mT @ x / count.clamp(min=1e-9)
-                squares = (weights.mT @ x.square() - count * locs.square()).clamp(min=0)
-            values["locs"] = locs + middle
-            values["scales"] = em.scale_mode(count, squares, self.scale.double())
-        elif self.emission == "poisson":
-            values["rates"] = (weights.mT @ x + 0.1) / (weights.mT @ seen.to(x.dtype) + 0.1)
-        else:
-            marks = F.one_hot(x.long(), self.categories).to(x.dtype) * seen.unsqueeze(-1)
-            values["probs"] = F.normalize(weights.mT @ marks + self.alpha, 1, -1)
-        return {name: value.unsqueeze(1) for name, value in values.items()}
-
-    def _means(self, values: dict[str, Tensor]) -> Tensor:
-        """The mean of each state's (first) feature, (K,): the order in which states are numbered."""
-        if "locs" in values:
-            return values["locs"][..., 0]
-        if "rates" in values:
-            return values["rates"]
-        codes = torch.arange(values["probs"].shape[-1], device=values["probs"].device)
-        return (values["probs"] * codes).sum(-1)
-
-
-def stationary(transition: Tensor) -> Tensor:
-    """The distribution pi with pi = pi A, (..., K): solves pi (I - A + 1) = 1 (Zucchini et al. 2016, section 1.3.2)."""
-    system = torch.eye(transition.shape[-1], dtype=transition.dtype, device=transition.device) - transition + 1
-    probs: Tensor = torch.linalg.solve_ex(system.mT, torch.ones_like(transition[..., :1]))[0].squeeze(-1)
-    return probs
-
-
-def _log(probs: Tensor) -> Tensor:
-    # a probability that has underflowed keeps a finite gradient
-    return probs.clamp(min=torch.finfo(probs.dtype).tiny).log()
+        """The best, by log joint density, of several Baum-Welch runs; states in order of their means, or of time."""
+        return baum_welch.best(self, batch, starts, iterations)

@@ -23,21 +23,21 @@ from torch import Tensor
 Combine = Callable[[Tensor, int], Tensor]  # adds a tensor of logs over one dim
 
 
-def log_likelihood(initial_logits: Tensor, transition_logits: Tensor, emission_log_probs: Tensor) -> Tensor:
-    """Log-probability of each sequence, the states summed out.
+def sum_of_paths(initial: Tensor, transition: Tensor, emission: Tensor) -> Tensor:
+    """Log-probability of each sequence, the states summed out, of logs of one type that are taken as they are.
 
     Every dimension left of the shown ones broadcasts. A step that says nothing (missing, or past the end) has
-    emission log-probabilities zero. Logits may be -inf: gradients stay finite.
+    emission log-probabilities zero. Logs may be -inf: gradients stay finite.
 
     Args:
-        initial_logits: of the first state, (..., K), not necessarily normalised.
-        transition_logits: row i is the next state given state i, (..., K, K), rows not necessarily normalised.
-        emission_log_probs: log p(x_t | z_t = k), (..., T, K).
+        initial: of the first state, (..., K).
+        transition: row i is the next state given state i, (..., K, K).
+        emission: log p(x_t | z_t = k), (..., T, K).
 
     Returns:
         (...), -inf where no path is possible.
     """
-    return product(*factors(initial_logits, transition_logits, emission_log_probs), log_sum)
+    return product(*blocks_of(initial, transition, emission), log_sum)
 
 
 def log_sum(x: Tensor, dim: int) -> Tensor:
@@ -59,7 +59,12 @@ def factors(initial_logits: Tensor, transition_logits: Tensor, emission_log_prob
     """log v, (..., K), and log M_t for t = 2..T, (..., T - 1, K, K)."""
     given = (initial_logits.log_softmax(-1), transition_logits.log_softmax(-1), emission_log_probs)
     dtype = functools.reduce(torch.promote_types, (x.dtype for x in given))
-    initial, transition, emission = (x.to(dtype).clamp(min=lowest(dtype)) for x in given)
+    return blocks_of(*(x.to(dtype) for x in given))
+
+
+def blocks_of(initial: Tensor, transition: Tensor, emission: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of logs that are taken as they are, of one type."""
+    initial, transition, emission = (x.clamp(min=lowest(x.dtype)) for x in (initial, transition, emission))
     return initial + emission[..., 0, :], transition.unsqueeze(-3) + emission[..., 1:, :].unsqueeze(-2)
 
 
