@@ -140,8 +140,11 @@ def _raw(data: Any, first: str) -> tuple[Batch, list[str] | None]:
     else:
         raise ValueError(f"data of type {type(data).__name__} is not accepted; give {ACCEPTED}")
     for name, value in fields.items():
-        if value.ndim == 0 or value.numel() == 0:
-            raise ValueError(f"field '{name}' is empty: shape {tuple(value.shape)}; at least one row is needed")
+        if value.ndim == 0:
+            raise ValueError(f"field '{name}': expected rows, got the single number {value.item()}")
+        if value.numel() == 0:
+            needed = "row" if len(value) == 0 else "step or column"
+            raise ValueError(f"field '{name}' is empty: shape {tuple(value.shape)}; at least one {needed} is needed")
     size = len(next(iter(fields.values())))
     return Batch(size, size, **fields), columns
 
@@ -214,6 +217,9 @@ def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str]
     if value.is_complex():
         raise ValueError(f"field '{field}': expected real numbers, got dtype {value.dtype}")
     if field == "lengths":
+        if value.is_floating_point() and (bad := value != value.round()).any():  # NaN is unequal to itself
+            row = int(bad.nonzero()[0, 0])
+            raise ValueError(f"field 'lengths', row {row}: expected a whole number of steps, got {value[row].item():g}")
         return value.detach().to(device=pair.device, dtype=torch.long)
     value = value.detach()
     _check_magnitude(field, value, pair.dtype, columns)

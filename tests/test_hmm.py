@@ -637,3 +637,23 @@ def test_posteriordb_hmm_example() -> None:
     elbo, error = weight.mean().item(), weight.std().item() / weight.numel() ** 0.5
     assert evidence - 0.2 < elbo < evidence + 4 * (error + reference["log_evidence"]["standard_error"])
     assert khat(pair, data).globals < 0.7
+
+
+@pytest.mark.parametrize(
+    ("x", "lengths", "message"),
+    [
+        (
+            torch.zeros(2, 5, 1),
+            torch.tensor([2.5, 3.0]),
+            r"'lengths', row 0: expected a whole number of steps, got 2\.5",
+        ),
+        (torch.zeros(2, 5, 1), torch.tensor([5.0, torch.nan]), "row 1: expected a whole number of steps, got nan"),
+        (torch.zeros(2, 5, 1), torch.tensor([5, 6]), "row 1: expected 1 to 5, got 6"),
+        (torch.zeros(2, 5, 1), torch.tensor([5, 0]), "row 1: expected 1 to 5, got 0"),
+        (torch.zeros(2, 0, 1), None, "at least one step or column"),
+        (torch.zeros(()), None, "expected rows, got the single number 0"),
+    ],
+)
+def test_lengths_and_shapes_that_make_no_sequences_are_refused(x: Tensor, lengths: Tensor | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        as_batch(zoo.create("hmm"), x if lengths is None else Batch.of(x, lengths=lengths))
