@@ -17,6 +17,8 @@ from inference.compiled import CompileError, Mode, Traced, TraceError
 from inference.objective import Objective, UnsupportedGuide
 from zoo.base import Batch, ModelGuide
 
+_FUSED_FROM = 16_384  # numbers among the parameters from which torch's own fused Adam beats a compiled one
+
 
 class BoundCall(nn.Module):
     """The loss per observation as a module call, so that `functional_call` can swap the parameters."""
@@ -70,13 +72,13 @@ class Stepper:
         self.parameters = {name: p for name, p in pair.named_parameters() if p.requires_grad}
         self.buffers = dict(pair.named_buffers())
         self.adam = Adam.of(list(self.parameters.values()), pair.device)
-        self._traced: dict[Any, Traced] = {}
+        self._traced: list[Traced] = []
         self._bound: dict[Any, Callable[..., Any]] = {}
 
     @property
     def trace_seconds(self) -> float:
         """Spent on recording and compiling so far."""
-        return sum(traced.seconds for traced in self._traced.values())
+        return sum(traced.seconds for traced in self._traced)
 
     def __call__(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Loss per observation, a scalar, and its gradients in the order of `parameters`."""
@@ -92,8 +94,7 @@ class Stepper:
         while self.mode != "off":
             key = what, batch.total, self.mode
             if key not in self._bound:
-                self._traced[key] = Traced(self._function(what, batch.total), self.mode)
-                self._bound[key] = self._traced[key].bind(*self._state(what))
+                self._bound[key] = self._make(what, batch.total)
             try:
                 return self._bound[key](batch.fields(), kl_weight, *scalars)
             except (CompileError, TraceError, UnsupportedGuide) as error:
@@ -110,31 +111,38 @@ class Stepper:
             rate, clip = scalars
             return update(list(self.parameters.values()), gradients, self.adam, loss, rate, clip)
 
-    def _state(self, what: str) -> tuple[Any, ...]:
+    def _make(self, what: str, total: int) -> Callable[..., Any]:
+        """What `_run` calls, with everything bound that stays."""
+        gradients, state = bound_and_gradients(self.pair, self.objective, total), self.adam.tensors()
         # The parameters themselves: somebody may give them new storage, as Pyro does when one is assigned to.
-        state = (self.parameters, self.buffers)
-        return (*state, self.adam.tensors()) if what == "step" else state
+        bound = (self.parameters, self.buffers)
+        large = sum(p.numel() for p in self.parameters.values()) >= _FUSED_FROM
+        fused = self.mode == "graph" or large
 
-    def _function(self, what: str, total: int) -> Callable[..., Any]:
-        gradients = bound_and_gradients(self.pair, self.objective, total)
-        if what == "gradients":
-            return gradients
-        fused = self.mode == "graph"
-
-        def step(
+        def apply(
             parameters: dict[str, Tensor],
-            buffers: dict[str, Tensor],
             state: dict[str, list[Tensor]],
-            fields: dict[str, Tensor],
-            kl_weight: Tensor,
+            loss: Tensor,
+            found: list[Tensor],
             rate: Tensor,
             clip: Tensor,
         ) -> Tensor:
-            loss, found = gradients(parameters, buffers, fields, kl_weight)
             with torch.no_grad():
                 return update(list(parameters.values()), found, Adam.holding(state), loss, rate, clip, fused)
 
-        return step
+        def step(parameters: Any, buffers: Any, state: Any, fields: Any, weight: Tensor, *scalars: Tensor) -> Tensor:
+            return apply(parameters, state, *gradients(parameters, buffers, fields, weight), *scalars)
+
+        def recorded(function: Callable[..., Any], mode: Mode, *arguments: Any) -> Callable[..., Any]:
+            self._traced.append(Traced(function, mode))
+            return self._traced[-1].bind(*arguments)
+
+        if what == "gradients":
+            return recorded(gradients, self.mode, *bound)
+        if self.mode == "graph" or not large:
+            return recorded(step, self.mode, *bound, state)
+        first, second = recorded(gradients, self.mode, *bound), recorded(apply, "graph", self.parameters, state)
+        return lambda fields, weight, *scalars: second(*first(fields, weight), *scalars)
 
     def plain(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The same without a graph: by Pyro's own estimator where it has this objective."""
