@@ -34,7 +34,7 @@ class Adam:
     def of(cls, parameters: Sequence[Tensor], device: torch.device | str = "cpu") -> Adam:
         """That of a start at these parameters."""
         zero = torch.zeros((), device=device)
-        means, squares = ([p.detach().new_zeros(p.shape) for p in parameters] for _ in range(2))
+        means, squares = ([torch.zeros_like(p.detach()) for p in parameters] for _ in range(2))
         return cls(means, squares, zero, zero.clone())
 
     @torch.no_grad()
@@ -82,8 +82,7 @@ def update(
     if fused:
         torch._fused_adam_(
             list(parameters),
-            # The kernel reads memory in order: a transposed or expanded gradient would meet the wrong entries.
-            [gradient.contiguous() for gradient in gradients],
+            [_laid_out_as(p, gradient) for p, gradient in zip(parameters, gradients, strict=True)],
             state.means,
             state.squares,
             [],
@@ -110,3 +109,9 @@ def update(
             mean.copy_(torch.where(bad, mean, m))
             square.copy_(torch.where(bad, square, v))
     return torch.where(bad, torch.nan, loss)
+
+
+def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The kernel reads memory in order: a gradient transposed against its parameter would meet the wrong entries."""
+    same = gradient.stride() == parameter.stride()
+    return gradient if same else torch.empty_like(parameter).copy_(gradient)

@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 _SAME = ("detach", "alias", "expand", "view", "_unsafe_view", "_reshape_alias", "lift_fresh")  # may return the argument
+_INDEXED = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
 _LARGEST_CONSTANT = 1 << 20  # elements
 _SKIPPED = tuple(str(Path(module.__file__).parent) for module in (torch, pyro) if module.__file__)
 
@@ -67,6 +68,7 @@ class _Recorder(TorchDispatchMode):
         leaves = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         if any(x in self.nodes and self._varies(x) for x in _read(func, leaves)):
             raise TraceError(f"cannot be traced as one graph: it reads the value of a tensor ({func}){_where()}")
+        args = self._without_masks(func, args)
         result = func(*args, **kwargs)
         if isinstance(result, Tensor) and func._overloadpacket.__name__ in _SAME and _same(result, args[0]):
             self.nodes[result] = self._node(args[0])
@@ -85,6 +87,16 @@ class _Recorder(TorchDispatchMode):
                 if isinstance(value, Tensor):
                     self._remember(value, self.graph.call_function(operator.getitem, (node, i)))
         return result
+
+    def _without_masks(self, func: Any, args: Any) -> Any:
+        """Whole numbers in place of a constant mask as index: how many they are is known to a compiler too."""
+        if func._overloadpacket.__name__ not in _INDEXED:
+            return args
+        indices: list[Tensor | None] = []
+        for index in args[1]:
+            mask = index is not None and index.dtype in (torch.bool, torch.uint8) and not self._varies(index)
+            indices += index.nonzero().unbind(-1) if mask else [index]
+        return (args[0], indices, *args[2:])
 
     def _remember(self, tensor: Tensor, node: fx.Node) -> None:
         node.meta["storage"], node.meta["size"] = _storage(tensor), tensor.numel()

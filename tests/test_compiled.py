@@ -139,13 +139,21 @@ def test_other_shapes_are_recorded_once_and_bound_tensors_may_get_new_storage():
 @pytest.mark.parametrize("fused", [True, False])
 def test_adam_is_that_of_torch_whatever_the_layout_of_the_gradient(dtype, fused):
     torch.manual_seed(0)
-    start = [torch.randn(3, 4, dtype=dtype), torch.randn(5, dtype=dtype), torch.randn((), dtype=dtype)]
-    ours, theirs = [p.clone() for p in start], [nn.Parameter(p.clone()) for p in start]
+    start = [torch.randn(3, 4), torch.randn(2, 5).T, torch.randn(5, 2), torch.randn(5), torch.randn(())]
+    start = [p.to(dtype) for p in start]
+    ours = [p.clone() for p in start]  # the second lies in memory column by column
+    theirs = [nn.Parameter(p.clone(memory_format=torch.contiguous_format)) for p in start]
     optimiser, state, usual = torch.optim.Adam(theirs, lr=1e-2), Adam.of(ours), 0.0
     rate, clip = torch.tensor(1e-2, dtype=torch.float64), torch.tensor(4.0)
     for step in range(30):
         size = 30 if step % 5 == 0 else 1  # some are clipped
-        gradients = [torch.randn(4, 3).T, torch.randn(1).expand(5), torch.randn(())]
+        gradients = [
+            torch.randn(4, 3).T,
+            torch.randn(5, 2),
+            torch.randn(2, 5).T,
+            torch.randn(1).expand(5),
+            torch.randn(()),
+        ]
         gradients = [size * g.to(dtype) for g in gradients]
         for p, g in zip(theirs, gradients, strict=True):
             p.grad = g.clone(memory_format=torch.contiguous_format)
