@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inference.estimator import Estimator
     from inference.export import to_arviz
     from inference.likelihood import assignments, log_likelihood
+    from inference.mcmc import Sampled, SamplingError, sample
     from inference.posterior import Posterior, draw, generate, predict, prior
     from inference.queries import Answer, marginals, query
     from inference.semi_amortised import refine
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "svi": ("fit", "Fit"),
+    "mcmc": ("sample", "Sampled", "SamplingError"),
     "posterior": ("draw", "predict", "prior", "generate", "Posterior"),
     "likelihood": ("log_likelihood", "assignments"),
     "amortised": ("encode", "decode", "reconstruct", "impute", "active_units", "code_kl", "collapsed"),
@@ -47,6 +49,8 @@ __all__ = [
     "Estimator",
     "Fit",
     "Posterior",
+    "Sampled",
+    "SamplingError",
     "active_units",
     "assignments",
     "code_kl",
@@ -71,6 +75,7 @@ __all__ = [
     "query",
     "reconstruct",
     "refine",
+    "sample",
     "sample_paths",
     "smooth",
     "to_arviz",

@@ -16,13 +16,14 @@ ROOT = Path(__file__).parent.parent
 
 # Floors of inference/, lowest first; a file imports from floors below its own, never above.
 FLOORS = [
-    {"recording", "adam", "arviz_shim", "schedule", "memory", "parser"},
-    {"data", "objective", "compiled"},
-    {"step", "marginal"},
+    {"recording", "adam", "hamiltonian", "mixing", "arviz_shim", "schedule", "memory", "parser"},
+    {"data", "objective", "compiled", "adaptation"},
+    {"step", "marginal", "potential"},
     {"curvature", "posterior"},
     {"likelihood", "plots", "sequences", "codes", "queries", "trees"},
     {
         "svi",
+        "mcmc",
         "diagnostics",
         "strangers",
         "export",

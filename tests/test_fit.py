@@ -418,3 +418,25 @@ def test_pieces_of_bounded_size_give_the_same_numbers(monkeypatch):
     assert max(piece.stop - piece.start for piece in slices) == 6
     assert slices[-1].stop == 100
     assert isinstance(choose(pair, as_batch(pair, x)), Objective)
+
+
+def test_em_places_the_guide_at_the_mode_with_the_widths_of_the_curvature():
+    data = zoo.datasets.load("faithful")
+    pair = zoo.create("gmm", components=2, guide="multivariate").double()
+    fit = inference.fit(pair, data, method="em", **QUICK)
+    assert fit.losses[-1] <= fit.losses[0]
+    assert (np.diff(fit.losses) < 1e-9).all(), "EM never falls"
+    em = inference.draw(pair, data, 500)
+    longer = zoo.create("gmm", components=2, guide="multivariate").double()
+    inference.fit(longer, data, steps=1500, **QUICK)
+    svi = inference.draw(longer, data, 500)
+    for name in ("weights", "locs", "scales"):
+        one, other = (draws[name].sort(-1).values if name == "weights" else draws[name] for draws in (em, svi))
+        assert (one.mean((0, 1)) - other.mean((0, 1))).abs().max() < 1.5 * other.std((0, 1)).max()
+
+
+def test_em_is_refused_by_name_where_a_pair_has_none():
+    with pytest.raises(ValueError, match="has no expectation-maximisation"):
+        inference.fit(Normal(), data(), method="em", **QUICK)
+    with pytest.raises(ValueError, match="needs an automatic guide"):
+        inference.fit(Coded(), torch.randn(20, 4), method="em", **QUICK)

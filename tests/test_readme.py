@@ -54,7 +54,7 @@ def test_a_snippet_runs(number, tmp_path, monkeypatch, capsys):
 
 
 def test_there_is_a_snippet_for_each_use_and_one_for_a_pair_of_your_own():
-    assert len(SNIPPETS) == 12
+    assert len(SNIPPETS) == 13
     assert sum("@register" in snippet for snippet in SNIPPETS) == 1
 
 

@@ -40,6 +40,7 @@ from zoo import guides
 from zoo.base import Batch, ModelGuide, register
 from zoo.mixtures import em
 
+SAMPLE = 10_000  # rows, at most, among which starting means are sought
 FLOOR = 1e-3  # least conditional deviation of a feature given the others, in its own scale
 
 
@@ -115,62 +116,105 @@ class GMM(ModelGuide):
 
     def emission(self, values: dict[str, Tensor], component: Tensor) -> dist.TorchDistribution:
         """The density of x given the global latents and its component: batch shape as `component`, event (D)."""
-        loc = Vindex(values["locs"])[..., component, :]
-        scales = values["scales"]
+        loc, factor = Vindex(values["locs"])[..., component, :], self.factors(values)
         density: dist.TorchDistribution
         if self.correlated:
-            eye = torch.eye(self.features, dtype=scales.dtype, device=scales.device)
-            tril = scales.unsqueeze(-1) * (values["correlations"] + FLOOR * eye)
             # factors are picked, not rows: enumerated `component` is (K, 1), so no (B, K, D, D) is ever made
-            tril = tril if self.covariance == "tied" else Vindex(tril)[..., component, :, :]
+            tril = factor if self.covariance == "tied" else Vindex(factor)[..., component, :, :]
             density = dist.MultivariateNormal(loc, scale_tril=tril)
         else:
-            if self.covariance == "spherical":
-                scale = Vindex(scales)[..., component].unsqueeze(-1)
-            else:
-                scale = scales if self.covariance == "tied" else Vindex(scales)[..., component, :]
+            scale = factor if self.covariance == "tied" else Vindex(factor)[..., component, :]
             density = dist.Normal(loc, scale).to_event(1)
         return density
 
-    @torch.no_grad()
+    def factors(self, values: dict[str, Tensor]) -> Tensor:
+        """S_k, (..., K, D, D), or its diagonal where it is diagonal, (..., K, D); no K where they share it."""
+        scales = values["scales"]
+        if self.covariance == "spherical":
+            return scales.unsqueeze(-1).expand(*scales.shape, self.features)
+        if not self.correlated:
+            return scales
+        eye = torch.eye(self.features, dtype=scales.dtype, device=scales.device)
+        return scales.unsqueeze(-1) * (values["correlations"] + FLOOR * eye)
+
     def initial(self, batch: Batch, starts: int = 20, iterations: int = 100) -> dict[str, Tensor]:
-        """The best, by log joint density, of several runs of EM from k-means++ seeds; the largest component first."""
-        if batch.x is None:
-            raise ValueError("gmm: starting values need the observations, got a batch without 'x'")
-        x = batch.x.double()
-        limit = max(1000, 20_000_000 // (starts * self.components * self.features))  # bounds the memory
-        x = x[torch.randperm(len(x), device=x.device)[:limit]]
-        sd = x.std(0, correction=0)
-        ks = torch.arange(self.components, device=x.device)[:, None, None]  # (K, 1, 1), left of starts and rows
+        """What `maximise` finds, from all rows, or from as many at random as take some ten seconds."""
+        limit = max(1000, 12_000_000_000 // (starts * self.components * (self.features + 8) ** 2))
+        if batch.size > limit:
+            batch = batch.select(torch.randperm(batch.size)[:limit])
+        return self.maximise(batch, starts, iterations)[0]
 
-        def log_density(values: dict[str, Tensor]) -> Tensor:
-            density = self.emission(values, ks).log_prob(x)  # (K, R, N)
-            return density.movedim(0, -1) + values["weights"].log()
+    @torch.no_grad()
+    def maximise(
+        self,
+        batch: Batch,
+        starts: int = 20,
+        iterations: int = 200,
+        tolerance: float = 1e-5,
+        start: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], list[float]]:
+        """Global latents near the mode of the log joint density, by EM; the largest component first.
 
-        hard = em.kmeans((x - x.mean(0)) / torch.where(sd > 0, sd, 1), self.components, starts)
-        values = em.run(hard, lambda responsibility: self.m_step(x, responsibility), log_density, iterations)
-        score = log_density(values).logsumexp(-1).sum(-1)  # (R,)
-        score = score + sum(fn.log_prob(values[name]).squeeze(-1) for name, fn in self.prior().items())
-        best = {name: value[score.argmax(), 0] for name, value in values.items()}
-        order = best["weights"].argsort(descending=True)
+        Args:
+            batch: the observations; all of its rows are used.
+            starts: R, from k-means, its seeds and random rows, half with features in equal units; `iterations` each.
+            tolerance: a run ends once its log joint density per row changes by less.
+            start: means (R, K, D) or responsibilities (R, N, K) to start from instead.
+
+        Returns:
+            values by site, of the run with the highest log joint density; and the course of that, per row.
+
+        Raises:
+            ValueError: no rows, rows not (D) wide or not finite, no starts or iterations, a `start` of another shape.
+        """
+        x, K, D = batch.x, self.components, self.features
+        if x is None or x.shape[1:] != (D,) or not len(x):
+            raise ValueError(f"gmm: maximise needs x, (N, {D}), got {None if x is None else tuple(x.shape)}")
+        if not x.isfinite().all():
+            raise ValueError(f"gmm: row {int((~x.isfinite()).any(-1).nonzero()[0])} of x is not finite")
+        if min(starts, iterations) < 1:
+            raise ValueError(f"gmm: starts and iterations must be positive, got {starts} and {iterations}")
+        rows = em.Rows(x, self.correlated)
+        if start is None:
+            some = x[torch.randperm(len(x), device=x.device)[:SAMPLE]] - rows.centre
+            equal = em.means(some / rows.unit, K, starts - starts // 2) * rows.unit
+            start = torch.cat([equal, em.means(some, K, starts // 2)]) + rows.centre
+        if start.ndim != 3 or start.shape[1:] not in ((K, D), (len(x), K)):
+            raise ValueError(f"gmm: start must be (R, {K}, {D}) or (R, {len(x)}, {K}), got {tuple(start.shape)}")
+
+        def e_step(values: dict[str, Tensor]) -> tuple[Tensor, em.Moments]:
+            S = self.factors(values)
+            S = S.expand(-1, K, *S.shape[2:]) if self.covariance == "tied" else S.squeeze(1)
+            likelihood, moments = rows.step(values["weights"].squeeze(1).log(), values["locs"].squeeze(1), S)
+            prior = sum(fn.log_prob(values[name]).squeeze(-1) for name, fn in self.prior().items())
+            return (likelihood + prior) / len(x), moments
+
+        moments = rows.assigned(start.double(), hard=start.shape[1:] == (K, D))
+        best, trace = em.climb(moments, self.m_step, e_step, iterations, tolerance)
+        order = best["weights"].squeeze(0).argsort(descending=True)
         shared = ("scales", "correlations") if self.covariance == "tied" else ()
-        return {name: (value if name in shared else value[order]).to(batch.x.dtype) for name, value in best.items()}
+        found = {name: value[0] if name in shared else value[0, order] for name, value in best.items()}
+        return {name: value.to(x.dtype) for name, value in found.items()}, trace
 
-    def m_step(self, x: Tensor, responsibility: Tensor) -> dict[str, Tensor]:
-        """Global latents that maximise the expected log joint density, each (R, 1, ...), given (R, N, K)."""
-        count, loc, scatter = em.moments(x, responsibility)
-        alpha = self.alpha.double()
-        prior = alpha / self.components if self.weights == "stick_breaking" else alpha
-        values = {"weights": (count + prior) / (count + prior).sum(-1, keepdim=True), "locs": loc}
+    def m_step(self, count: Tensor, locs: Tensor, scatter: Tensor) -> dict[str, Tensor]:
+        """Global latents of nearly the highest expected log joint density, each (R, 1, ...), given `em.Moments`.
+
+        Correlations are shrunk as by D (D / (n + D))^4 uncorrelated rows: D for no rows, and soon next to none.
+        """
+        weights = count + self.alpha.double() / (self.components if self.weights == "stick_breaking" else 1)
+        values = {"weights": functional.normalize(weights, 1, -1), "locs": locs}
         if self.covariance == "tied":
             count, scatter = count.sum(-1), scatter.sum(1)
-        squares = scatter.diagonal(dim1=-2, dim2=-1)  # (R, K, D), or (R, D) when tied
+        squares = scatter.diagonal(dim1=-2, dim2=-1) if self.correlated else scatter  # (R, K, D), or (R, D) when tied
         if self.covariance == "spherical":
             values["scales"] = em.scale_mode(count * self.features, squares.sum(-1), self.scale.double())
         else:
             values["scales"] = em.scale_mode(count.unsqueeze(-1), squares, self.scale.double())
         if self.correlated:
-            values["correlations"] = em.correlation_tril(count, scatter, float(self.features))
+            shrink = self.features * (self.features / (count + self.features)) ** 4
+            tril = em.correlation_tril(count, scatter, shrink)
+            tril.diagonal(dim1=-2, dim2=-1).sub_(FLOOR).clamp_(min=FLOOR / 10)  # the density adds the floor again
+            values["correlations"] = functional.normalize(tril, dim=-1)
         return {name: value.unsqueeze(1) for name, value in values.items()}
 
 
