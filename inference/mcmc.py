@@ -374,11 +374,11 @@ class _Run:
             steps = min(SHORT, math.ceil(QUARTER / float(size.size.median())))
             move = self.move(size.size.unsqueeze(-1), steps)
             size.update(move.acceptance)
-            if 2 * i >= count:
+            if 2 * i + 1 >= count:
                 moments.add(self.state)
             bar.update()
         points, lost = self.metric.out(self.state.z), moments.lost()
-        if bool(lost.any()):  # these chains start again where others stand
+        if bool(lost.any()) and not bool(lost.all()):  # these chains start again where others stand
             others = (~lost).nonzero().squeeze(-1)
             picked = torch.randint(len(others), (int(lost.sum()),), device=self.device, generator=self.generator)
             points[lost] = points[others[picked]]
@@ -399,7 +399,7 @@ class _Run:
             move = self.move(self.sizes(used), steps)
             size.update(harmonic(move.acceptance))
             clock.update(move, used * steps, float(size.size) / 2, min(LONGEST, float(size.size) * STEPS))
-            if 2 * i >= count:
+            if 2 * i + 1 >= count:
                 moments.add(self.state)
                 history.append(self.metric.out(self.state.z)[:, self.watched])
                 diverging += move.diverging

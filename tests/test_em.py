@@ -126,7 +126,7 @@ def race(scores, iterations=100, tolerance=1e-3):
 
 def test_the_race_ends_by_tolerance_and_leaves_out_those_behind():
     n = 60
-    behind = [-3 - 1e-2 * 0.9**i for i in range(n)]  # twenty steps like the sixth gain 0.01
+    behind = [-0.1 - 5e-3 * 0.9**i for i in range(n)]  # twenty steps like the sixth gain 0.006
     ahead = [-(0.5**i) for i in range(n)]  # gains less than 1e-3 from step 11 on
     late = [-9 + 0.5 * i if i < 40 else 11 - 0.5 ** (i - 38) for i in range(n)]  # behind for long, but steep
     scores = [list(each) for each in zip(behind, ahead, late, strict=True)]

@@ -42,7 +42,7 @@ def for_real_matrices(name):
 
 
 MATRIX = [name for name in zoo.names() if takes_a_matrix(name)]
-FAST = {"gaussian_autoencoder"}
+FAST = {"linear_autoencoder"}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,7 @@ def test_a_linear_code_in_a_pipeline_does_as_well_as_pca():
     np.testing.assert_allclose(pipeline[1].decode(codes), pipeline[1].predict(scaled), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_grid_search_finds_the_number_of_components():
     x = load_iris().data
     folds = KFold(3, shuffle=True, random_state=0)  # the rows come species by species

@@ -211,10 +211,10 @@ class GMM(ModelGuide):
         else:
             values["scales"] = em.scale_mode(count.unsqueeze(-1), squares, self.scale.double())
         if self.correlated:
-            shrink = self.features * (self.features / (count + self.features)) ** 4
-            tril = em.correlation_tril(count, scatter, shrink)
+            tril = em.correlation_tril(count, scatter, self.features * (self.features / (count + self.features)) ** 4)
             tril.diagonal(dim1=-2, dim2=-1).sub_(FLOOR).clamp_(min=FLOOR / 10)  # the density adds the floor again
-            values["correlations"] = functional.normalize(tril, dim=-1)
+            norm = tril.norm(dim=-1)
+            values["scales"], values["correlations"] = values["scales"] * norm, tril / norm.unsqueeze(-1)
         return {name: value.unsqueeze(1) for name, value in values.items()}
 
 
