@@ -140,7 +140,7 @@ def encode(
     mean: dict[str, Tensor] = {}
     sd: dict[str, Tensor] = {}
     drawn: dict[str, Tensor] = {}
-    with quietly(seed):
+    with quietly(seed, pair):
         globals_ = codes.global_draws(batch, posterior)
         for rows, part in codes.rows(batch):
             for name, (first, second) in _moments(codes, part, globals_).items():
@@ -178,7 +178,7 @@ def decode(pair: ModelGuide, codes: Any, *, posterior: Posterior | None = None, 
     known = Codes.of(pair)
     found: dict[str, Tensor] = {}
     fns: dict[str, Any] = {}
-    with quietly(seed):
+    with quietly(seed, pair):
         values = _check_codes(known, codes)
         count = len(next(iter(values.values())))
         batch = pair.inputs(count).to(pair.device, pair.dtype)
@@ -214,7 +214,7 @@ def reconstruct(
     codes = Codes.of(pair, batch)
     site = next(name for name in FIELDS if name in codes.observed)
     found: dict[str, Tensor] = {}
-    with quietly(seed):
+    with quietly(seed, pair):
         globals_ = codes.global_draws(batch, posterior)
         number = max(draws, len(globals_))
         for rows, part in codes.rows(batch):
@@ -269,7 +269,7 @@ def impute(
     kinds = None if pair.schema is None else tuple(column.kind for column in pair.schema.used)
     if not len(holed):
         return Imputation(table, rows, columns, values[None], ess, kinds)
-    with quietly(seed):
+    with quietly(seed, pair):
         globals_ = codes.global_draws(batch, posterior)
         ess[holed] = 0.0
         # All proposals of a row are held at once, without what the decoder makes of them.
@@ -330,7 +330,7 @@ def code_kl(
     codes = Codes.of(pair, batch)
     codes.check_continuous("code_kl")
     total: dict[str, Tensor] = {}
-    with quietly(seed):
+    with quietly(seed, pair):
         globals_ = codes.global_draws(batch, posterior)
         for _, part in codes.rows(batch):
             factorised = {n for n, kl in run(pair, part, 1, globals_[0], analytic=True).local_kl.items() if kl.ndim > 2}

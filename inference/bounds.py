@@ -111,7 +111,7 @@ def log_marginal(
     elif proposal != "encoder":
         raise ValueError(f"proposal: expected 'encoder' or what `refine` returns, got {proposal!r}")
     source: Proposal = proposal if isinstance(proposal, Refined) else Encoder()
-    with quietly(seed):
+    with quietly(seed, pair):
         return _importance(codes, batch, [source], codes.global_draws(batch, posterior), particles)[0]
 
 
@@ -155,13 +155,13 @@ def gap(
     batch = as_batch(pair, data)
     codes = Codes.of(pair, batch)
     codes.check_continuous("gap")
-    with quietly(seed):
+    with quietly(seed, pair):
         globals_ = codes.global_draws(batch, posterior, GAP_GLOBALS)
     drawn = {name: torch.cat([values[name] for values in globals_])[None] for name in codes.globals}
     same = Posterior(drawn, chains=1, size=len(globals_)) if drawn else None
     options: dict[str, Any] = {"steps": steps, "covariance": covariance, "posterior": same}
     refined = refine(pair, batch, samples=min(particles, 1000), seed=seed, **options)
-    with quietly(seed + 1):
+    with quietly(seed + 1, pair):
         proposals: list[Proposal] = [refined] if codes.auxiliary else [Encoder(), refined]
         found = [
             _importance(codes, batch, proposals, [fixed], particles)

@@ -66,7 +66,7 @@ class Codes:
             ValueError: no local latent, more than one enumerated, or one that nobody infers.
         """
         name = name_of(pair)
-        with quietly(0):
+        with quietly(0, pair):
             few = check_sites(pair) if batch is None else batch
             few = repeated(few, 2)
             sites = pair.sites(few)

@@ -16,7 +16,7 @@ from inference.data import check_sites
 from inference.likelihood import has_continuous_locals, local_log_weights
 from inference.objective import is_delta
 from inference.posterior import draw
-from zoo.base import ModelGuide, is_local, sample_sites
+from zoo.base import ModelGuide, evaluating, is_local, sample_sites
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
 
 def point_codes(pair: ModelGuide) -> bool:
     """Whether the guide puts every local latent at a point, as deterministic autoencoders do: it has no density."""
-    with torch.no_grad(), torch.random.fork_rng(), poutine.block():
+    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), evaluating(pair):
         trace = poutine.trace(pair.guide).get_trace(check_sites(pair))
     local = [site for site in sample_sites(trace).values() if is_local(site)]
     return bool(local) and all(is_delta(site["fn"]) for site in local)

@@ -329,7 +329,7 @@ class _Explains(_Estimator):
         batch = self._batch(X).to(self.pair_.device, self.pair_.dtype)
         values, draws = self.posterior_.flat(), self.posterior_.size
         kept = []
-        with quietly(self._seed()):
+        with quietly(self._seed(), self.pair_):
             per_row = width(self.pair_, batch)
             for _, part in chunks(batch, rows_at_once(batch, per_row)):
                 total: torch.Tensor | float = 0.0

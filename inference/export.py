@@ -170,7 +170,7 @@ class _Export:
         """Log prior density of each global latent, given those above it, at each draw."""
         values = posterior.flat(posterior.globals & self.sites.keys())
         found: dict[str, list[Tensor]] = {}
-        with quietly(0):
+        with quietly(0, self.pair):
             for piece in pieces(posterior.chains * posterior.size, 4096) if values else ():
                 here = {name: value[piece] for name, value in values.items()}
                 count = piece.stop - piece.start

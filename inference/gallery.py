@@ -321,7 +321,7 @@ def _expected_images(pair: ModelGuide, number: int, posterior: Posterior | None,
     """E[x | codes], (M, D): codes from the prior, each under a draw of the globals of its own."""
     codes = Codes.of(pair)
     kept = []
-    with quietly(seed):
+    with quietly(seed, pair):
         batch = pair.inputs(number).to(pair.device, pair.dtype)
         globals_ = codes.global_draws(check_sites(pair), posterior, draws=min(number, 30))
         for s, where in share(number, len(globals_)):
@@ -343,7 +343,7 @@ def _draw(pair: ModelGuide, path: _Path, seed: int) -> dict[str, Tensor]:
     values = path.flat()
     count = len(next(iter(values.values())))
     kept: dict[str, list[Tensor]] = {name: [] for name in codes.observed}
-    with quietly(seed):
+    with quietly(seed, pair):
         batch = pair.inputs(count).to(pair.device, pair.dtype)
         globals_ = codes.global_draws(check_sites(pair), None)
         for s, where in share(DRAWS, len(globals_)):

@@ -41,7 +41,7 @@ def log_likelihood(pair: ModelGuide, posterior: Posterior, data: Any, *, particl
     lead = (posterior.chains, posterior.size)
     total = posterior.chains * posterior.size if fixed else 1
     kept = torch.empty(total, batch.size, dtype=pair.dtype, device=pair.device)
-    with quietly(seed):
+    with quietly(seed, pair):
         for rows, part in pointwise(pair, batch, fixed, total, particles if fixed else 10 * particles, seed):
             kept[:, rows] = part
     return kept.unflatten(0, lead) if fixed else kept.expand(*lead, batch.size)
@@ -51,7 +51,7 @@ def local_log_weights(pair: ModelGuide, data: Any, particles: int = 500, *, seed
     """log p(x_n, z | t) - log q(z | x_n) at draws of all latents from the guide, (particles, N)."""
     batch = as_batch(pair, data)
     kept = torch.empty(particles, batch.size, dtype=pair.dtype, device=pair.device)
-    with quietly(seed):
+    with quietly(seed, pair):
         per_row = width(pair, batch)
         for rows, part in chunks(batch, rows_at_once(batch, per_row)):
             for piece in pieces(particles, part.size * per_row):
@@ -85,7 +85,7 @@ def assignments(pair: ModelGuide, posterior: Posterior, data: Any, *, new: bool 
     values = posterior.flat(posterior.globals)
     total = posterior.chains * posterior.size
     kept = []
-    with quietly(0):
+    with quietly(0, pair):
         per_row = width(pair, batch)
         for _, part in chunks(batch, rows_at_once(batch, per_row)):
             parts = []

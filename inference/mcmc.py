@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, get_args
@@ -121,7 +120,7 @@ def sample(
     _check_options(locals())
     batch = as_batch(pair, data)
     pair.check(batch)
-    with _evaluating(pair), quietly(seed):
+    with quietly(seed, pair):
         values = {} if pair.card else pair.initial(batch)
         potential = Potential(pair, batch)
         chosen = ("guide" if pair.card else "jitter") if start == "auto" else start
@@ -145,16 +144,6 @@ def _check_options(given: dict[str, Any]) -> None:
     for name, options in (("method", Method), ("start", Start), ("compile", Compile)):
         if given[name] not in get_args(options):
             raise ValueError(f"{name}: expected one of {', '.join(get_args(options))}, got {given[name]!r}")
-
-
-@contextmanager
-def _evaluating(pair: ModelGuide) -> Iterator[None]:
-    training = pair.training
-    pair.eval()
-    try:
-        yield
-    finally:
-        pair.train(training)
 
 
 # --- where chains start -----------------------------------------------------------------------------------------------

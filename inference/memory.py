@@ -7,7 +7,7 @@ takes the growth of the largest tensor. Outputs of a decoder, mostly: 256 number
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pyro
@@ -18,16 +18,17 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from zoo.base import FIELDS, Batch, ModelGuide
+from zoo.base import FIELDS, Batch, ModelGuide, evaluating
 
 BUDGET = 2**22  # numbers held by one piece of work
 _AT_ONCE = 16  # draws for which a piece of rows leaves room
 
 
 @contextmanager
-def quietly(seed: int) -> Iterator[None]:
-    """Own random state, no gradients, no validation: the caller's are put back."""
-    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
+def quietly(seed: int, pair: ModelGuide | None = None) -> Iterator[None]:
+    """Own random state, no gradients, no validation, the pair in evaluation mode: all are put back."""
+    mode = nullcontext() if pair is None else evaluating(pair)
+    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False), mode:
         torch.manual_seed(seed)
         yield
 
@@ -56,7 +57,7 @@ def width(pair: ModelGuide, batch: Batch) -> int:
     """
     recorded = []
     for rows in (2, 3):
-        with quietly(0), Sizes() as recorder:
+        with quietly(0, pair), Sizes() as recorder:
             few = _complete(pair, repeated(batch, rows))
             guide = poutine.trace(pair.guide).get_trace(few)
             with EnumMessenger(first_available_dim=-2):

@@ -31,7 +31,7 @@ from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from zoo.base import Batch, ModelGuide, is_local, sample_sites
+from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
 
 Bound = Literal["elbo", "iwae"]
 Estimator = Literal["mean_field", "trace", "enumerate"]
@@ -284,7 +284,7 @@ def choose(
         raise ValueError(f"objective: expected 'elbo' or 'iwae', got {bound!r}")
     if particles < 1 or (bound == "iwae" and particles < 2):
         raise ValueError(f"particles: {bound} needs at least {2 if bound == 'iwae' else 1}, got {particles}")
-    with torch.no_grad(), torch.random.fork_rng(), poutine.block():
+    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), evaluating(pair):
         trace = poutine.trace(pair.guide).get_trace(batch)
         guide = sample_sites(trace)
         model = sample_sites(poutine.trace(poutine.replay(pair.model, trace=trace)).get_trace(batch))

@@ -115,7 +115,7 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
     batch = as_batch(pair, data)
     found: dict[str, list[Tensor]] = {}
     log_q: list[Tensor] = []
-    with quietly(seed):
+    with quietly(seed, pair):
         local = _guide_sites(pair, check_sites(pair))
         first = batch.select(slice(0, min(2, batch.size)))
         for piece in pieces(draws, 4096):
@@ -180,7 +180,7 @@ def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) 
     batch = _rows(pair, data)
     sites = {name: site for name, site in pair.sites(check_sites(pair)).items() if not site.observed}
     kept: dict[str, list[Tensor]] = {}
-    with quietly(seed):
+    with quietly(seed, pair):
         for piece in pieces(draws, batch.size * width(pair, batch)):
             count = piece.stop - piece.start
             trace = vectorised(_Redraw()(pair.model), batch, count, {}, frozenset())
@@ -224,7 +224,7 @@ def predict(
     total = posterior.chains * posterior.size
     kept: dict[str, Tensor] = {}
     model = _Redraw()(pair.model)
-    with quietly(seed):
+    with quietly(seed, pair):
         per_row = width(pair, batch)
         for rows, part in chunks(batch, rows_at_once(batch, per_row)):
             for piece in pieces(total, part.size * per_row):

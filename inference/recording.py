@@ -27,6 +27,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 _SAME = ("detach", "alias", "expand", "view", "_unsafe_view", "_reshape_alias", "lift_fresh")  # may return the argument
 _INDEXED = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
+_BATCH_NORMS = ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm")
 _LARGEST_CONSTANT = 1 << 20  # elements
 _SKIPPED = tuple(str(Path(module.__file__).parent) for module in (torch, pyro) if module.__file__)
 
@@ -75,11 +76,9 @@ class _Recorder(TorchDispatchMode):
             return result
         nodes, named = pytree.tree_map_only(Tensor, self._node, (args, kwargs))
         node = self.graph.call_function(func, nodes, named)
-        if func._schema.is_mutable:
-            for argument, value in zip(func._schema.arguments, args, strict=False):
-                if argument.alias_info is not None and argument.alias_info.is_write:
-                    for tensor in pytree.tree_leaves(value):
-                        self.written.setdefault(_storage(tensor), len(self.graph.nodes) - 1)
+        for tensor in _written(func, args):
+            node.meta["writes"] = True
+            self.written.setdefault(_storage(tensor), len(self.graph.nodes) - 1)
         if isinstance(result, Tensor):
             self._remember(result, node)
         else:
@@ -124,7 +123,7 @@ class _Recorder(TorchDispatchMode):
         """Close the graph over these outputs."""
         self.graph.output([self._node(x) if isinstance(x, Tensor) else x for x in outputs])
         _tidy(self.graph, self.root, self.written)
-        self.graph.eliminate_dead_code()
+        self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or _impure(node))
         return fx.GraphModule(self.root, self.graph)
 
 
@@ -190,12 +189,21 @@ def _read(func: Any, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     return tensors if any(tag in func.tags for tag in tags) else ()
 
 
+def _written(func: Any, args: Any) -> list[Tensor]:
+    """The tensors that an operation writes into."""
+    if func._overloadpacket.__name__ in _BATCH_NORMS and args[5]:  # their schemas do not say it
+        return [tensor for tensor in args[3:5] if tensor is not None]
+    marked = [a.alias_info is not None and a.alias_info.is_write for a in func._schema.arguments]
+    values = [value for value, is_written in zip(args, marked, strict=False) if is_written]
+    return [value for value in pytree.tree_leaves(values) if isinstance(value, Tensor)]
+
+
 def _random(node: fx.Node) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
 def _impure(node: fx.Node) -> bool:
-    return _random(node) or (isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable)
+    return _random(node) or "writes" in node.meta
 
 
 def _same(one: Tensor, other: Any) -> bool:

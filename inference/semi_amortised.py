@@ -166,7 +166,7 @@ def refine(
     codes.check_continuous("refine")
     space = Space(codes)
     parts: list[tuple[Tensor, Tensor, Tensor | None]] = []
-    with quietly(seed):
+    with quietly(seed, pair):
         globals_ = codes.global_draws(batch, posterior)
         climb = _Climb(codes, space, globals_, steps, lr)
         # Gradients hold on to some four tensors for each sample; the start, to all of its draws.

@@ -146,7 +146,7 @@ def _collect(
     batch = as_batch(pair, data)
     total = posterior.chains * posterior.size
     result = torch.empty(0)
-    with quietly(seed):
+    with quietly(seed, pair):
         for rows, piece, fn, x in _sites(pair, posterior, batch, total, horizon):
             value = function(fn, x, rows)  # (S, B, ...)
             value = value.expand(piece.stop - piece.start, rows.stop - rows.start, *value.shape[2:])

@@ -72,10 +72,8 @@ def fit_by_simulation(
     codes.check_continuous("fit_by_simulation")
     own = _own_parameters(codes)
     losses = np.full(steps, np.nan)
-    training = pair.training
-    pair.train()
     try:
-        with quietly(seed):
+        with quietly(seed, pair):  # in evaluation mode: training would count the model's batch statistics too
             simulations = _Simulations(codes, batch, posterior)
             step_of = traced(_loss_and_gradients(codes, batch_size), steps)
             optimiser = torch.optim.Adam(list(own.values()), lr=lr)
@@ -93,7 +91,6 @@ def fit_by_simulation(
                     averaging.add()
             averaging.apply()
     finally:
-        pair.train(training)
         pair.zero_grad(set_to_none=True)
     return losses
 
@@ -106,7 +103,7 @@ def _own_parameters(codes: Codes) -> dict[str, nn.Parameter]:
     """
     pair = codes.pair
     parameters = {name: p for name, p in pair.named_parameters() if p.requires_grad}
-    with quietly(0), torch.enable_grad():
+    with quietly(0, pair), torch.enable_grad():
         batch = check_sites(pair)
         fixed = codes.global_draws(batch, None, draws=1)[0]
         fixed = {name: value.detach() for name, value in fixed.items()}

@@ -26,7 +26,7 @@ from inference.objective import Bound, Objective, choose, run
 from inference.schedule import Averaging, Convergence, EarlyStopping, learning_rate
 from inference.step import Stepper
 from zoo import guides
-from zoo.base import Batch, ModelGuide, is_local, sample_sites
+from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -147,14 +147,16 @@ def fit(
     particles = particles if particles is not None else (10 if objective == "iwae" else 1)
     _check_options(locals())
     began = time.perf_counter()
-    with _one_fit_at_a_time, _seeded(seed), _training(pair):
+    with _one_fit_at_a_time, _seeded(seed):
         pair.to(_device(device))
         train, held_out = _split(pair, data, validation, seed)
-        pair.check(train)
+        with evaluating(pair):
+            pair.check(train)
         size = min(batch_size or (train.size if train.size <= _FULL_BATCH else _MINIBATCH), train.size)
         chosen = choose(pair, train.select(slice(0, min(2, train.size))), objective, particles, free_bits)
         if objective == "iwae" and chosen.has_globals and size < train.size:
             raise ValueError("iwae with global latents weighs whole data sets: pass batch_size=len(data)")
+        pair.eval()  # but while steps are taken
         if method == "em":
             return _maximise(pair, train, chosen, seed, began)
         placed = _start(pair, train, chosen, initialise)
@@ -219,15 +221,6 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _training(pair: ModelGuide) -> Iterator[None]:
-    pair.train()
-    try:
-        yield
-    finally:
-        pair.eval()
 
 
 def _device(device: torch.device | str) -> torch.device:
@@ -361,6 +354,7 @@ class _Loop:
         rows = data_module.minibatches(self.train.size, self.size, generator)
         reason = "all steps done" if self.known else f"not converged after max_steps={self.limit}"
         bar = tqdm(total=self.limit if self.known else None, disable=None if self.progress else True, unit="step")
+        self.pair.train()
         try:
             for step in range(self.limit):
                 stop = self._advance(step, self._batch(rows), parameters)
@@ -371,6 +365,7 @@ class _Loop:
         except KeyboardInterrupt:
             reason = "interrupted"
         finally:
+            self.pair.eval()
             bar.close()
         if self.held_out is not None and self.stopping.best is not None:
             self.stopping.restore(parameters)
@@ -443,12 +438,10 @@ class _Loop:
 @torch.no_grad()
 def _held_out_loss(pair: ModelGuide, batch: Batch, particles: int = 8) -> float:
     """Minus the mean held-out bound per observation, at fixed noise so that evaluations compare."""
-    pair.eval()
     total = 0.0
-    with _seeded(0), pyro.validation_enabled(False):
+    with _seeded(0), pyro.validation_enabled(False), evaluating(pair):
         for _, piece in data_module.chunks(batch, 1024):
             total += float(run(pair, piece, particles).log_weight.mean(0).sum())
-    pair.train()
     return -total / batch.size
 
 

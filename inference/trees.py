@@ -160,7 +160,7 @@ def importance(
         raise ValueError(f"names: expected {D}, one a covariate, got {len(names)}")
     posterior = posterior if draws is None else posterior.thin(draws)
     generator = torch.Generator().manual_seed(seed)
-    with quietly(seed):
+    with quietly(seed, pair):
         f = _means(pair, posterior, batch)  # (S, N, K)
         variance = f.var(1, correction=0).sum(-1)  # (S)
         effects = []

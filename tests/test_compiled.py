@@ -8,12 +8,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from test_fit import Normal
 from torch import nn
 
 import inference
 from inference import compiled
 from inference.adam import Adam, update
 from inference.compiled import CompileError, Traced, TraceError, choose_mode
+from inference.data import as_batch
+from inference.objective import choose
 from inference.recording import record
 from zoo.base import ModelGuide
 
@@ -184,19 +187,6 @@ def test_adam_does_nothing_where_something_is_not_finite(fused, where):
 # --- modes ------------------------------------------------------------------------------------------------------------
 
 
-class Line(ModelGuide):
-    """x_n ~ Normal(loc, 1), loc ~ Normal(0, 2)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("zero", torch.zeros(()))
-
-    def model(self, batch):
-        loc = pyro.sample("loc", dist.Normal(self.zero, 2.0))
-        with batch.plate():
-            return pyro.sample("x", dist.Normal(loc, 1.0), obs=batch.x)
-
-
 def test_auto_compiles_only_what_repays_it(monkeypatch):
     assert choose_mode("auto", 10)[0] == "off"
     assert choose_mode("auto", 1000)[0] == "graph"
@@ -222,11 +212,11 @@ def test_without_a_working_compiler_the_graph_runs_and_says_so(monkeypatch, brok
         monkeypatch.setattr(torch._inductor, "compile", fail)
     data = 1.5 + sample(0).flatten()
     with pytest.raises(CompileError, match="compiler" if broken == "missing" else "PermissionError.*cache"):
-        inference.fit(Line(), data, steps=60, compile="inductor", progress=False, device="cpu")
+        inference.fit(Normal(), data, steps=60, compile="inductor", progress=False, device="cpu")
     monkeypatch.setattr("inference.svi.choose_mode", lambda *_: ("inductor", "for the test"))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit = inference.fit(Line(), data, steps=60, progress=False, device="cpu")
+        fit = inference.fit(Normal(), data, steps=60, progress=False, device="cpu")
     assert (fit.compile, fit.compile_reason) == ("graph", "inductor failed")
     assert sum("not compiled instead" in str(w.message) for w in caught) == 1
 
@@ -237,9 +227,90 @@ def test_inductor_ends_where_the_graph_ends():
     ends = {}
     for mode in ("graph", "inductor"):
         torch.manual_seed(0)
-        pair = Line()
+        pair = Normal()
         fit = inference.fit(pair, data, steps=200, compile=mode, progress=False, device="cpu")
         assert fit.compile == mode
         ends[mode] = torch.cat([p.detach().flatten() for p in pair.parameters()]), torch.from_numpy(fit.losses)
     for one, other in zip(*ends.values(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+# --- batch statistics -------------------------------------------------------------------------------------------------
+
+
+class Normed(ModelGuide):
+    """z_n ~ N(0, I), x_n ~ Normal(W z_n, 1); the encoder standardises by running means and deviations."""
+
+    def __init__(self, latent: int = 2, features: int = 4, hidden: int = 8) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(latent))
+        self.decoder = nn.Linear(latent, features)
+        self.encoder = nn.Sequential(nn.BatchNorm1d(features), nn.Linear(features, hidden), nn.Dropout(0.2))
+        self.head = nn.Linear(hidden, 2 * latent)
+
+    def model(self, batch):
+        with batch.plate():
+            z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=batch.x)
+
+    def guide(self, batch):
+        with batch.plate():
+            loc, scale = self.head(self.encoder(batch.x).tanh()).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+
+MODES = ["off", "graph", pytest.param("inductor", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("hidden", [8, 4000], ids=["small", "large"])  # Adam inside the graph, and beside it
+@pytest.mark.parametrize("mode", MODES)
+def test_batch_statistics_are_those_of_the_steps_and_of_nothing_else(mode, hidden):
+    torch.manual_seed(0)
+    x = 3 + 2 * torch.randn(30, 4)
+    pair = Normed(hidden=hidden)
+    wanted = nn.BatchNorm1d(4)
+    rows = torch.Generator().manual_seed(3)
+    for batch in [x[torch.randperm(30, generator=rows)].split(15) for _ in range(30)]:
+        for part in batch:
+            wanted(part)
+    fit = inference.fit(pair, x, steps=60, batch_size=15, compile=mode, seed=3, progress=False, device="cpu")
+    assert fit.compile == mode
+    norm = pair.encoder[0]
+    assert int(norm.num_batches_tracked) == 60
+    torch.testing.assert_close(norm.running_mean, wanted.running_mean)
+    torch.testing.assert_close(norm.running_var, wanted.running_var)
+    assert not any(module.training for module in pair.modules())
+
+
+def test_equal_batch_norms_are_both_counted():
+    norm = nn.BatchNorm1d(4)
+    graph, _ = record(
+        lambda x, mean, var: (
+            nn.functional.batch_norm(x, mean, var, training=True)
+            + nn.functional.batch_norm(x, mean, var, training=True)
+            + mean
+        ),
+        [sample(0), norm.running_mean, norm.running_var],
+    )
+    found = graph(sample(0), norm.running_mean, norm.running_var)[0]
+    other = nn.BatchNorm1d(4)
+    wanted = other(sample(0)) + other(sample(0))
+    torch.testing.assert_close(found, (wanted + other.running_mean).detach())
+    torch.testing.assert_close(norm.running_mean, other.running_mean)
+
+
+def test_a_pair_left_in_training_mode_is_read_in_evaluation_mode():
+    torch.manual_seed(0)
+    pair, x = Normed(), torch.randn(20, 4)
+    pair.encoder[2].eval()  # as somebody may want it
+    before = {name: value.clone() for name, value in pair.state_dict().items()}
+    one = inference.draw(pair, x, 5)
+    choose(pair, as_batch(pair, x))
+    inference.log_likelihood(pair, one, x)
+    inference.encode(pair, x)
+    inference.sample(pair, x, 2, 4, max_warmup=20, progress=False)
+    assert pair.training
+    assert pair.encoder[0].training
+    assert not pair.encoder[2].training
+    assert all(torch.equal(value, before[name]) for name, value in pair.state_dict().items())
+    assert torch.equal(inference.draw(pair.eval(), x, 5)["z"], one["z"])

@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +28,10 @@ from zoo.config import check_config
 from zoo.datasets.schema import Column, Schema
 from zoo.registry import register, registered, registry
 
-__all__ = ["FIELDS", "Batch", "ModelGuide", "Site", "is_local", "register", "registered", "registry", "sample_sites"]
+__all__ = [
+    "FIELDS", "Batch", "ModelGuide", "Site", "evaluating", "is_local", "register", "registered", "registry",
+    "sample_sites",
+]  # fmt: skip
 
 pyro.settings.set(module_local_params=True)  # a pair's state is its state_dict; the global param store stays empty
 
@@ -44,6 +48,19 @@ class Site:
     event_shape: torch.Size
     fn: Any  # the Pyro distribution of that run
     value: Tensor
+
+
+@contextmanager
+def evaluating(pair: nn.Module) -> Iterator[None]:
+    """Evaluation mode: no dropout, no run counted among batch statistics. Each module's own mode is put back."""
+    modes = [(module, module.training) for module in pair.modules()]
+    for module, _ in modes:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 class ModelGuide(PyroModule):
@@ -122,7 +139,8 @@ class ModelGuide(PyroModule):
     def simulate(self, n: int) -> tuple[Batch, dict[str, Tensor]]:
         """Draw n observations from the prior predictive. Returns the batch and the latents behind it, by site."""
         batch = self.inputs(n)
-        trace = poutine.trace(self.model).get_trace(batch)
+        with evaluating(self):
+            trace = poutine.trace(self.model).get_trace(batch)
         values = {name: site["value"] for name, site in sample_sites(trace).items() if not site["is_observed"]}
         made = {name: values.pop(name) for name in FIELDS if name in values}
         return batch.but(**made), values
@@ -133,7 +151,7 @@ class ModelGuide(PyroModule):
 
         The caller's random state is left as it was.
         """
-        with torch.random.fork_rng(), poutine.block():
+        with torch.random.fork_rng(), poutine.block(), evaluating(self):
             batch = self.simulate(2)[0] if batch is None else batch
             with poutine.trace() as recorder:
                 self.model(batch)
@@ -190,10 +208,12 @@ class ModelGuide(PyroModule):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies are rebuilt: copying an AutoGuide would break the original's link to its model.
-        return _rebuild, (type(self), self.config, self.state_dict(), self.card)
+        return _rebuild, (type(self), self.config, self.state_dict(), self.card, self.training)
 
 
-def _rebuild(cls: type[ModelGuide], config: dict[str, Any], state: dict[str, Tensor], card: Any) -> ModelGuide:
+def _rebuild(
+    cls: type[ModelGuide], config: dict[str, Any], state: dict[str, Tensor], card: Any, training: bool
+) -> ModelGuide:
     with torch.random.fork_rng(devices=[]):
         pair = cls(**config)
     tensor = next(iter(state.values()), torch.empty(0))
@@ -201,7 +221,7 @@ def _rebuild(cls: type[ModelGuide], config: dict[str, Any], state: dict[str, Ten
     pair.to(device=tensor.device, dtype=floating if floating.is_floating_point else None)
     pair.load_state_dict(state)
     pair.card = copy.deepcopy(card)
-    return pair
+    return pair.train(training)
 
 
 def _configured(cls: type[ModelGuide], init: Callable[..., None]) -> Callable[..., None]:
@@ -215,7 +235,7 @@ def _configured(cls: type[ModelGuide], init: Callable[..., None]) -> Callable[..
         init(self, **config)
         self.config = config
         # Automatic guides make their parameters lazily: run once, so that optimisers and load_state_dict find them.
-        with torch.no_grad(), poutine.block():
+        with torch.no_grad(), poutine.block(), evaluating(self):
             self.guide(self.simulate(2)[0])
         self._announce()
 

@@ -1,21 +1,29 @@
 """CPU time of one step of `inference.fit`, beside Pyro's SVI, a PyTorch loop written by hand and NumPyro, interleaved.
 
-    python examples/benchmarks/speed.py [--only NAME] [--rounds R] [--quick]
+    python examples/benchmarks/speed.py [--only NAME] [--rounds R] [--quick] [--memory]
 
 A step is all that a fit does for it: take the minibatch, loss, gradients, Adam. One thread, medians over rounds; in
 every round each contender runs in turn. What is spent before the first step (recording, compiling, jit) is shown by
 itself. Missing peers are reported as missing. Images are Fashion-MNIST where it is found, else random bits.
+
+With `--memory`: the most that a process holds while it takes some steps, each contender in a process of its own.
+A whole run (neither `--only` nor `--quick`) writes its table into examples/benchmarks/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import math
 import os
 import platform
+import resource
 import statistics
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
@@ -35,6 +43,7 @@ from zoo.base import Batch, ModelGuide
 
 WARM = 20  # steps before the clock starts
 MODES = ("inductor", "graph")
+README = Path(__file__).parent / "README.md"
 
 
 class LogisticRegression(ModelGuide):
@@ -182,8 +191,10 @@ def numpyro_vae(features, hidden, latent):
 # ---------------------------------------------------------------- the work
 
 
-def images(rows):
+def images(rows, real):
     try:
+        if not real:
+            raise FileNotFoundError
         x = (datasets.load("fashion_mnist").x[:rows].flatten(1) > 127).float()
         return Batch.of(x), "Fashion-MNIST"
     except (FileNotFoundError, ValueError, OSError):
@@ -196,8 +207,8 @@ def vae(features, hidden, latent):
     )
 
 
-def works(quick):
-    """name: (data, batch size, steps a round, {contender: run})."""
+def works(quick, real=True):
+    """name: (steps a round, {contender: run}); `real` images, or few of random bits, which take no room."""
     torch.manual_seed(0)
     found = {}
     regression = LogisticRegression().simulate(200)[0]
@@ -209,7 +220,7 @@ def works(quick):
         runs = {f"zoo, {mode}": ours(make, data, data.size, mode) for mode in MODES}
         runs["Pyro SVI"] = stepwise(plain_pyro(make, data), data, data.size)
         found[name] = 10 if quick else 400, runs
-    pictures, source = images(400 if quick else 20_000)
+    pictures, source = images(400 if quick else 20_000 if real else 2048, real)
     for size in (128,) if quick else (128, 1024):
         make = vae(784, 400, 20)
         runs = {f"zoo, {mode}": ours(make, pictures, size, mode) for mode in MODES}
@@ -235,6 +246,7 @@ def versions():
 
 
 def compare(name, steps, runs, rounds, modes):
+    """Rows of the table of times."""
     runs = {who: run for who, run in runs.items() if not who.startswith("zoo") or who.split(", ")[1] in modes}
     times = {who: [] for who, run in runs.items() if run}
     for _ in range(rounds):
@@ -242,33 +254,89 @@ def compare(name, steps, runs, rounds, modes):
             found.append(runs[who](steps))
     for who in runs:
         if who not in times:
-            print(f"| {name} | {who} | missing | | |")
+            yield name, who, "missing", "", ""
             continue
         each = statistics.median(t for t, _ in times[who])
-        before = times[who][0][1]
         ratios = {
             ours: statistics.median(a[0] / b[0] for a, b in zip(times[ours], times[who], strict=True))
             for ours in times
             if ours.startswith("zoo") and ours != who and not who.startswith("zoo")
         }
-        told = ", ".join(f"{ours.split(', ')[1]} {ratio:.2f}" for ours, ratio in ratios.items())
-        print(f"| {name} | {who} | {1e6 * each:,.0f} | {told} | {before:.1f} |", flush=True)
+        told = ", ".join(f"{ours.split(', ')[1]} {ratio:.3f}" for ours, ratio in ratios.items())
+        yield name, who, f"{1e6 * each:,.0f}", told, f"{times[who][0][1]:.1f}"
 
 
-def main():
+def footprint(name, runs, modes, quick):
+    """Rows of the table of memory: the peak of a process that takes a few steps, and what they added to it."""
+    peaks = {}
+    for who, run in runs.items():
+        if run and (not who.startswith("zoo") or who.split(", ")[1] in modes):
+            command = [sys.executable, __file__, "--alone", f"{name}|{who}", *["--quick"] * quick]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            peaks[who] = [float(number) for number in done.stdout.split()[-2:]]
+    for who, (whole, added) in peaks.items():
+        ratios = [
+            f"{ours.split(', ')[1]} {peaks[ours][0] / whole:.2f}"
+            for ours in peaks
+            if ours.startswith("zoo") and not who.startswith("zoo")
+        ]
+        yield name, who, f"{whole:,.0f}", f"{added:,.0f}", ", ".join(ratios)
+
+
+def alone(name, who, quick):
+    """What `footprint` runs in a process of its own; prints MiB."""
+
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    run, before = works(quick, real=False)[name][1][who], peak()
+    run(3)
+    print(peak(), peak() - before)
+
+
+def table(heads, rows):
+    """Prints each row as it comes, and gives all of them."""
+    lines = []
+    for row in itertools.chain((heads, ["---"] * len(heads)), rows):
+        lines.append(f"| {' | '.join(row)} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def write(mark, text, file=README):
+    """Put a table between the marks `<!-- mark -->` and `<!-- /mark -->`."""
+    old = file.read_text()
+    begin, end = (old.index(f"<!-- {slash}{mark} -->") for slash in ("", "/"))
+    file.write_text(f"{old[:begin]}<!-- {mark} -->\n{text}\n{old[end:]}")
+
+
+TIME = ["work", "who", "CPU µs a step", "zoo's time in that of this one", "before the first step, CPU s"]
+MEMORY = ["work", "who", "peak, MiB", "of which steps", "zoo's peak in that of this one"]
+
+
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="work whose name contains this")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a few steps, without the compiler")
-    arguments = parser.parse_args()
+    parser.add_argument("--memory", action="store_true", help="memory in place of time")
+    parser.add_argument("--alone", default="", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    if arguments.alone:
+        return alone(*arguments.alone.split("|"), arguments.quick)
+    modes = MODES[1:] if arguments.quick else MODES
+    rounds = 1 if arguments.quick else arguments.rounds
+    found = works(arguments.quick, real=not arguments.memory)
+    chosen = {name: work for name, work in found.items() if arguments.only in name}
     print(versions())
-    print("| work | who | CPU µs a step | zoo's time in that of this one | before the first step, CPU s |")
-    print("| --- | --- | --- | --- | --- |")
-    for name, (steps, runs) in works(arguments.quick).items():
-        if arguments.only in name:
-            modes = MODES[1:] if arguments.quick else MODES
-            compare(name, steps, runs, 1 if arguments.quick else arguments.rounds, modes)
+    if arguments.memory:
+        heads, rows = MEMORY, (footprint(name, runs, modes, arguments.quick) for name, (_, runs) in chosen.items())
+    else:
+        heads, rows = TIME, (compare(name, *work, rounds, modes) for name, work in chosen.items())
+    text = table(heads, itertools.chain.from_iterable(rows))
+    if not arguments.only and not arguments.quick:
+        write("memory" if arguments.memory else "steps", f"{versions()}\n\n{text}")
 
 
 if __name__ == "__main__":
