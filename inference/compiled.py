@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from inference.recording import TraceError, record
+from inference.recording import TraceError, record, unready
 
 __all__ = ["WORTH_COMPILING", "WORTH_TRACING", "CompileError", "Mode", "TraceError", "Traced", "choose_mode"]
 
@@ -99,7 +99,7 @@ def choose_mode(asked: str, runs: int | None) -> tuple[Mode, str]:
         return "off", f"recording pays from {WORTH_TRACING} runs on"
     if runs is None or runs < WORTH_COMPILING:
         return "graph", f"compiling pays from some {WORTH_COMPILING} runs on"
-    if not torch.cuda.is_available() and compiler() is None:
+    if not torch.cuda.is_available() and not unready() and compiler() is None:
         return "graph", "no C++ compiler found"
     return "inductor", f"{runs} runs repay compiling"
 

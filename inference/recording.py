@@ -10,6 +10,8 @@ arguments are done once, and operations whose result is their argument are left 
 
 from __future__ import annotations
 
+import functools
+import importlib
 import math
 import operator
 import traceback
@@ -43,13 +45,26 @@ def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.G
         The graph, which takes as many tensors and returns a flat list, and the spec to unflatten that list with.
 
     Raises:
-        TraceError: the function reads a value that depends on the inputs or on a random draw.
+        TraceError: the function reads a value that depends on the inputs or on a random draw; or torch cannot load what
+            recording needs.
     """
+    if unready():
+        raise TraceError(f"nothing can be traced here: {unready()}")
     copies = [tensor.detach().clone() for tensor in inputs]
     recorder = _Recorder(copies)
     with _quiet(copies), recorder:
         outputs, spec = pytree.tree_flatten(function(*copies))
     return recorder.finish(outputs), spec
+
+
+@functools.cache
+def unready() -> str:
+    """Why torch cannot load its tracer (it makes a cache folder), or nothing. A second try would not say why."""
+    try:
+        importlib.import_module("torch._dynamo")
+    except Exception as error:
+        return f"torch._dynamo cannot be loaded ({type(error).__name__}: {error}); see TORCHINDUCTOR_CACHE_DIR"
+    return ""
 
 
 class _Recorder(TorchDispatchMode):

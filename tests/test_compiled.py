@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
@@ -219,6 +223,38 @@ def test_without_a_working_compiler_the_graph_runs_and_says_so(monkeypatch, brok
         fit = inference.fit(Normal(), data, steps=60, progress=False, device="cpu")
     assert (fit.compile, fit.compile_reason) == ("graph", "inductor failed")
     assert sum("not compiled instead" in str(w.message) for w in caught) == 1
+
+
+def test_where_torch_can_make_no_cache_folder_plain_pyro_runs_and_says_so(tmp_path):
+    (tmp_path / "file").touch()
+    code = (
+        "import warnings, inference, torch, test_fit\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    fit = inference.fit(test_fit.Normal(), torch.zeros(9), steps=60, progress=False, device='cpu')\n"
+        "print(fit.compile, [str(w.message) for w in caught if 'plain Pyro' in str(w.message)])"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "file" / "cache"), "PYTHONPATH": paths}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.startswith("off [")
+    assert done.stdout.count("nothing can be traced here: torch._dynamo cannot be loaded") == 1
+    assert done.stdout.count("see TORCHINDUCTOR_CACHE_DIR; fitting with plain Pyro instead") == 1
+
+
+@pytest.mark.parametrize("when", ["recording", "compiling"])
+def test_an_interrupt_before_the_first_step_leaves_the_pair_whole(monkeypatch, when):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compiled, "_compiled" if when == "compiling" else "record", interrupt)
+    pair, data = Normal(), 1.5 + sample(0).flatten()
+    fit = inference.fit(pair, data, steps=60, compile="inductor", initialise=False, progress=False, device="cpu")
+    assert (fit.steps, fit.reason) == (0, "interrupted")
+    monkeypatch.undo()
+    assert inference.fit(pair, data, steps=60, compile="graph", progress=False, device="cpu").steps == 60
 
 
 @pytest.mark.skipif(compiled.compiler() is None, reason="needs a C++ compiler")
