@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inference.estimator import Estimator
     from inference.export import to_arviz
     from inference.likelihood import assignments, log_likelihood
+    from inference.loop import NonFiniteError
     from inference.mcmc import Sampled, SamplingError, sample
     from inference.posterior import Posterior, draw, generate, predict, prior
     from inference.queries import Answer, marginals, query
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "svi": ("fit", "Fit"),
+    "loop": ("NonFiniteError",),
     "mcmc": ("sample", "Sampled", "SamplingError"),
     "posterior": ("draw", "predict", "prior", "generate", "Posterior"),
     "likelihood": ("log_likelihood", "assignments"),
@@ -48,6 +50,7 @@ __all__ = [
     "Answer",
     "Estimator",
     "Fit",
+    "NonFiniteError",
     "Posterior",
     "Sampled",
     "SamplingError",

@@ -6,41 +6,32 @@ import math
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyro
 import torch
-from pyro import poutine
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import Tensor
 
 import zoo
 from inference import curvature
 from inference import data as data_module
 from inference.compiled import choose_mode
-from inference.objective import Bound, Objective, choose, run
-from inference.schedule import Averaging, Convergence, EarlyStopping, learning_rate
+from inference.loop import Callback, Loop, seeded
+from inference.objective import Bound, Objective, choose
+from inference.schedule import Convergence, EarlyStopping
 from inference.step import Stepper
 from zoo import guides
-from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
+from zoo.base import Batch, ModelGuide, evaluating
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Callback = Callable[[int, float, ModelGuide], bool | None]
-
 _FULL_BATCH = 512  # data sets up to this size are not cut into minibatches by default
 _MINIBATCH = 128
-_BAD_STEPS = 10  # consecutive non-finite steps before giving up
 _one_fit_at_a_time = threading.RLock()  # Pyro's handler stack is one per process: other threads queue
-
-
-class NonFiniteError(ValueError):
-    """Loss or gradient stayed NaN or infinite; no such step was applied. The message names the site."""
 
 
 @dataclass
@@ -147,7 +138,7 @@ def fit(
     particles = particles if particles is not None else (10 if objective == "iwae" else 1)
     _check_options(locals())
     began = time.perf_counter()
-    with _one_fit_at_a_time, _seeded(seed):
+    with _one_fit_at_a_time, seeded(seed):
         pair.to(_device(device))
         train, held_out = _split(pair, data, validation, seed)
         with evaluating(pair):
@@ -162,16 +153,25 @@ def fit(
         placed = _start(pair, train, chosen, initialise)
         if steps is None and epochs is not None:
             steps = max(1, math.ceil(epochs * train.size / size))
-        loop = _Loop(pair, train, held_out, chosen, size, steps or max_steps, known=steps is not None)
-        loop.lr = lr or pair.step_size or (1e-2 if _amortised(pair) else 2e-2)
-        loop.schedule = schedule if schedule != "auto" else ("cosine" if steps is not None else "plateau")
-        loop.clip, loop.anneal, loop.average = clip, anneal, average
-        loop.stopping = EarlyStopping(patience, tolerance)
-        loop.convergence = Convergence(tolerance, stages=3 if placed else 4)
-        loop.placed = placed
-        loop.callbacks, loop.progress = callbacks, progress
         mode, why = choose_mode(compile, steps)
-        loop.stepper = Stepper(pair, chosen, mode, fallback=compile == "auto")
+        loop = Loop(
+            Stepper(pair, chosen, mode, fallback=compile == "auto"),
+            train,
+            held_out,
+            size,
+            limit=steps or max_steps,
+            known=steps is not None,
+            lr=lr or pair.step_size or (1e-2 if _amortised(pair) else 2e-2),
+            schedule=schedule if schedule != "auto" else ("cosine" if steps is not None else "plateau"),
+            clip=clip,
+            anneal=anneal,
+            average=average,
+            stopping=EarlyStopping(patience, tolerance),
+            convergence=Convergence(tolerance, stages=3 if placed else 4),
+            callbacks=callbacks,
+            progress=progress,
+            placed=placed,
+        )
         reason = loop.run(torch.Generator().manual_seed(seed))
         if isinstance(pair._modules.get("auto"), guides.AutoLaplace):
             curvature.curve(pair, train, chosen)
@@ -214,13 +214,6 @@ def _check_options(given: dict[str, Any]) -> None:
             raise ValueError(f"{name}: expected at least 0, got {given[name]!r}")
     if given["average"] > 1:
         raise ValueError(f"average: expected a fraction from 0 to 1, got {given['average']!r}")
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 def _device(device: torch.device | str) -> torch.device:
@@ -299,169 +292,6 @@ def _maximise(pair: ModelGuide, train: Batch, objective: Objective, seed: int, b
 
 def _amortised(pair: ModelGuide) -> bool:
     return any(not name.startswith("auto.") for name, _ in pair.named_parameters())
-
-
-class _Loop:
-    """The steps of one fit."""
-
-    stepper: Stepper
-    scalars: list[Tensor]  # weight of the KL terms, step size, limit on the gradient
-    lr: float
-    schedule: str
-    clip: float | None
-    anneal: int
-    average: float
-    stopping: EarlyStopping
-    convergence: Convergence
-    callbacks: Sequence[Callback]
-    progress: bool
-    averaging: Averaging
-    average_from: int
-    placed: bool
-
-    def __init__(
-        self,
-        pair: ModelGuide,
-        train: Batch,
-        held_out: Batch | None,
-        objective: Objective,
-        size: int,
-        limit: int,
-        known: bool,
-    ) -> None:
-        self.pair, self.train, self.held_out, self.objective = pair, train, held_out, objective
-        self.size, self.limit, self.known = size, limit, known
-        self.losses: list[float] = []
-        self.rates: list[float] = []
-        self.validation: list[tuple[int, float]] = []
-        self.skipped, self.bad, self.decay = 0, 0, 1.0
-
-    def run(self, generator: torch.Generator) -> str:
-        """Step until done; returns why it stopped."""
-        parameters = list(self.stepper.parameters.values())
-        if not parameters:
-            return "nothing to fit"
-        self.scalars = [
-            torch.full((), value, dtype=dtype, device=self.pair.device)
-            for value, dtype in (
-                (1.0, self.pair.dtype),
-                (self.lr, torch.float64),
-                (self.clip or math.inf, torch.float32),
-            )
-        ]
-        self.averaging = Averaging(parameters)
-        self.average_from = self.limit - round(self.average * self.limit) if self.known else self.limit
-        rows = data_module.minibatches(self.train.size, self.size, generator)
-        reason = "all steps done" if self.known else f"not converged after max_steps={self.limit}"
-        bar = tqdm(total=self.limit if self.known else None, disable=None if self.progress else True, unit="step")
-        self.pair.train()
-        try:
-            for step in range(self.limit):
-                stop = self._advance(step, self._batch(rows), parameters)
-                self._show(bar, step)
-                if stop:
-                    reason = stop
-                    break
-        except KeyboardInterrupt:
-            reason = "interrupted"
-        finally:
-            self.pair.eval()
-            bar.close()
-        if self.held_out is not None and self.stopping.best is not None:
-            self.stopping.restore(parameters)
-        else:
-            self.averaging.apply()
-        return reason
-
-    def _advance(self, step: int, batch: Batch, parameters: Sequence[nn.Parameter]) -> str | None:
-        """One step and what follows from it; a reason to stop, or None."""
-        rate = self.lr * self.decay * learning_rate(self.schedule, step, self.limit)
-        self.scalars[1].fill_(rate)
-        if self.anneal:
-            self.scalars[0].fill_(min(1.0, (step + 1) / self.anneal))
-        loss = float(self.stepper.step(batch, *self.scalars))
-        self.skipped += not math.isfinite(loss)
-        self.losses.append(loss)
-        self.rates.append(rate)
-        self.bad = 0 if math.isfinite(loss) else self.bad + 1
-        if self.bad == _BAD_STEPS:
-            raise NonFiniteError(
-                f"loss or gradient not finite in {self.bad} steps in a row (step {step}): "
-                f"{_offender(self.stepper, batch)}; the parameters are those of the last good step"
-            )
-        if step >= self.average_from and not self.bad and self.average:
-            self.averaging.add()
-        if any([callback(step, loss, self.pair) for callback in self.callbacks]):  # noqa: C419 - call every one
-            return "stopped by a callback"
-        if self.known and not self.placed and step == self.limit // 3:
-            self._standardise()
-        return self._validate(step, parameters) or self._converged(step, loss)
-
-    def _validate(self, step: int, parameters: Sequence[nn.Parameter]) -> str | None:
-        every = max(1, self.train.size // self.size) if self.size < self.train.size else 100
-        if self.held_out is None or (step + 1) % every:
-            return None
-        score = _held_out_loss(self.pair, self.held_out)
-        self.validation.append((step + 1, score))
-        stop = self.stopping.update(score, parameters)
-        return f"validation has not improved in {self.stopping.patience} evaluations" if stop else None
-
-    def _converged(self, step: int, loss: float) -> str | None:
-        if self.schedule != "plateau" or step < self.anneal:
-            return None
-        if self.convergence.update(loss):
-            # The first loss that stands still may only say that steps are too long for a narrow posterior.
-            self.decay *= 0.3 if self.placed else 1.0
-            self._standardise()
-            self.average_from = step if self.convergence.last else self.limit
-        return "the ELBO has converged" if self.convergence.done else None
-
-    def _standardise(self) -> None:
-        """Let the guide's own widths set the length of steps from here on; the guide stays what it is."""
-        self.placed = True
-        auto = self.pair._modules.get("auto")
-        if isinstance(auto, guides.Standardised):
-            auto.standardise()
-            self.stepper.adam.restart()
-
-    def _batch(self, rows: Iterator[Tensor]) -> Batch:
-        if self.size == self.train.size:
-            return self.train
-        return self.train.select(next(rows).to(self.pair.device))
-
-    def _show(self, bar: Any, step: int) -> None:
-        bar.update()
-        if step % 20 == 0 and not bar.disable:
-            bar.set_postfix_str(f"loss {np.nanmean(self.losses[-20:]):.4f} per observation")
-
-
-@torch.no_grad()
-def _held_out_loss(pair: ModelGuide, batch: Batch, particles: int = 8) -> float:
-    """Minus the mean held-out bound per observation, at fixed noise so that evaluations compare."""
-    total = 0.0
-    with _seeded(0), pyro.validation_enabled(False), evaluating(pair):
-        for _, piece in data_module.chunks(batch, 1024):
-            total += float(run(pair, piece, particles).log_weight.mean(0).sum())
-    return -total / batch.size
-
-
-@torch.no_grad()
-def _offender(stepper: Stepper, batch: Batch) -> str:
-    """The first site whose value or log density is not finite, in words."""
-    pair = stepper.pair
-    with pyro.validation_enabled(False):
-        guide_trace = poutine.trace(pair.guide).get_trace(batch)
-        model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(batch)
-        for where, trace in (("guide", guide_trace), ("model", model_trace)):
-            for name, site in sample_sites(trace).items():
-                for what, tensor in (("value", site["value"]), ("log density", site["fn"].log_prob(site["value"]))):
-                    if not torch.isfinite(tensor).all() and not (site["is_observed"] and what == "value"):
-                        rows = (~torch.isfinite(tensor)).nonzero()
-                        row = f" at row {int(rows[0][0])} of the batch" if is_local(site) and len(rows) else ""
-                        return f"{what} of {where} site '{name}'{row} is not finite"
-        gradients = stepper.plain(batch, torch.ones((), dtype=pair.dtype, device=pair.device))[1]
-    names = [n for n, g in zip(stepper.parameters, gradients, strict=True) if not torch.isfinite(g).all()]
-    return f"the gradient of {', '.join(names) or 'the loss'} is not finite though every site's log density is"
 
 
 def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:

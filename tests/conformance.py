@@ -249,6 +249,21 @@ def test_compiled_steps_equal_plain_ones(name, device):
     compare_steps(name, "inductor", torch.float64, device, 1e-4)
 
 
+def test_a_fit_by_the_graph_ends_where_a_plain_one_does(name, device):
+    """By minibatches, annealed and averaged: whatever changes from step to step reaches the graph."""
+    ends = {}
+    for mode in ("graph", "off"):
+        pair, batch = make(name, dtype=torch.float64, device=device)
+        options = {"steps": 40, "batch_size": 10, "anneal": 20, "average": 0.2, "progress": False, "device": device}
+        fit = inference.fit(pair, batch, compile=mode, **options)
+        assert fit.compile == mode
+        ends[mode] = fit.losses, pair.state_dict()
+    (losses, state), (wanted, wanted_state) = ends.values()
+    np.testing.assert_allclose(losses, wanted, rtol=1e-6)
+    for key, value in state.items():
+        torch.testing.assert_close(value, wanted_state[key], rtol=1e-5, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
+
+
 def test_own_estimator_with_one_particle_equals_renyi(name):
     """Our importance-weighted bound, one observation at a time, against Pyro's."""
     pair, batch = make(name, dtype=torch.float64)

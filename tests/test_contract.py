@@ -20,7 +20,7 @@ FLOORS = [
     {"data", "objective", "compiled", "adaptation"},
     {"step", "marginal", "potential"},
     {"curvature", "posterior"},
-    {"likelihood", "plots", "sequences", "codes", "queries", "trees"},
+    {"loop", "likelihood", "plots", "sequences", "codes", "queries", "trees"},
     {
         "svi",
         "mcmc",

@@ -17,9 +17,9 @@ from torch.utils.data import Dataset, TensorDataset
 import inference
 import zoo
 from inference.data import as_batch, minibatches
+from inference.loop import NonFiniteError
 from inference.objective import Objective, UnsupportedGuide, choose, run
 from inference.schedule import Averaging, Convergence, EarlyStopping, learning_rate
-from inference.svi import NonFiniteError
 from zoo.base import Batch, ModelGuide
 
 QUICK = {"progress": False, "device": "cpu"}
