@@ -7,9 +7,12 @@ to 100 s and pays from some ten thousand runs on.
 
 from __future__ import annotations
 
+import copy
+import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -116,15 +119,33 @@ def _compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., 
     if inputs and inputs[0].device.type == "cpu" and compiler() is None:
         raise CompileError("Inductor needs a C++ compiler (g++ or clang++), and none was found")
     options: dict[str, Any] = {"fallback_random": True}  # the same seed, the same draws as without it
-    if any(tensor.device.type == "cuda" for tensor in inputs):
-        options["triton.cudagraphs"] = True
-    try:
-        import torch._inductor
+    on_gpu = any(tensor.device.type == "cuda" for tensor in inputs)
+    # What runs around the kernels in C++ too: a third less time where they are small (measured: 0.60 to 0.93).
+    tries = [{"triton.cudagraphs": True}] if on_gpu else [{"cpp_wrapper": True}, {}]
+    failed: Exception
+    for further in tries:
+        try:
+            import torch._inductor
 
-        run: Callable[..., Any] = torch._inductor.compile(
-            graph, [tensor.detach() for tensor in inputs], options=options
-        )
-    except Exception as error:  # whatever a compiler, its cache folder or its loader may do
-        told = next(iter(str(error).strip().splitlines()), "")
-        raise CompileError(f"Inductor failed: {type(error).__name__}: {told}") from error
-    return run
+            with _no_remarks():
+                run: Callable[..., Any] = torch._inductor.compile(
+                    copy.deepcopy(graph), [tensor.detach() for tensor in inputs], options=options | further
+                )
+        except Exception as error:  # whatever a compiler, its cache folder or its loader may do
+            failed = error
+        else:
+            return run
+    told = next(iter(str(failed).strip().splitlines()), "")
+    raise CompileError(f"Inductor failed: {type(failed).__name__}: {told}") from failed
+
+
+@contextmanager
+def _no_remarks() -> Iterator[None]:
+    """Inductor remarks on each operation that C++ has to call by way of Python."""
+    logger = logging.getLogger("torch._inductor.ir")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
