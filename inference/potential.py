@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
@@ -196,6 +197,33 @@ class Unconstrained(Messenger):
         self.left.discard(name)
         if self.stops and not self.left:
             raise SeenAll
+
+
+class Last(Messenger):
+    """Remembers the site that was met last, so that an error can name it."""
+
+    name = ""
+
+    def _pyro_sample(self, message: Any) -> None:
+        self.name = message["name"]
+
+
+@contextmanager
+def proper() -> Iterator[None]:
+    """Names the site whose distribution cannot be drawn from, where a model runs within.
+
+    Raises:
+        ValueError: there is such a site.
+    """
+    last = Last()
+    try:
+        with last:
+            yield
+    except NotImplementedError as error:
+        told = next(iter(str(error).splitlines()), "")
+        raise ValueError(
+            f"site '{last.name}' cannot be drawn from ({told}): give it a proper prior, however wide"
+        ) from error
 
 
 class SeenAll(Exception):

@@ -16,11 +16,11 @@ ROOT = Path(__file__).parent.parent
 
 # Floors of inference/, lowest first; a file imports from floors below its own, never above.
 FLOORS = [
-    {"recording", "adam", "hamiltonian", "mixing", "arviz_shim", "schedule", "memory", "parser"},
+    {"recording", "adam", "hamiltonian", "mixing", "labels", "store", "arviz_shim", "schedule", "memory", "parser"},
     {"data", "objective", "compiled", "adaptation"},
     {"step", "marginal", "potential"},
-    {"curvature", "posterior"},
-    {"loop", "likelihood", "plots", "sequences", "codes", "queries", "trees"},
+    {"curvature", "posterior", "chains", "draws"},
+    {"loop", "likelihood", "starts", "warmup", "nuts", "plots", "sequences", "codes", "queries", "trees"},
     {
         "svi",
         "mcmc",

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from zoo.sequences import emissions, kernels, native, tree
+from zoo.sequences import emissions, gaussian, kernels, native, tree
 from zoo.sequences.chain import HiddenMarkovChain
-from zoo.sequences.forward_backward import _forward, filtered, log_likelihood
+from zoo.sequences.forward_backward import _flat, _forward, _forward_only, filtered, log_likelihood, relative
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="needs numba")
 
@@ -44,6 +44,13 @@ def gradients(function: Any, given: list[Tensor]) -> list[Tensor]:
     value = function(*leaves)
     weight = torch.linspace(0.5, 2, value.numel(), dtype=value.dtype).view(value.shape)
     return [value.detach(), *torch.autograd.grad((weight * value).sum(), leaves)]
+
+
+def lost(initial: Tensor, transition: Tensor, emission: Tensor) -> np.ndarray[Any, Any]:
+    """Which sequences the loops that are not in logs lose a state of."""
+    _, rows, (start, moves, logs) = _flat(initial.log_softmax(-1), transition.log_softmax(-1), emission)
+    known = np.empty((len(rows), *logs.shape[1:]))
+    return _forward_only(start, moves, *relative(logs), np.full(len(logs), logs.shape[1]), rows, known)[1]
 
 
 def by_tree(initial: Tensor, transition: Tensor, emission: Tensor) -> Tensor:
@@ -95,8 +102,7 @@ def test_equals_the_tree_whatever_is_shared(lead: Any, dtype: torch.dtype) -> No
 @pytest.mark.parametrize("spread", [3.0, 1e3])  # with the latter shares of 1e-500 are nothing rare
 def test_lost_states_that_come_back_are_not_missed(K: int, spread: float) -> None:
     given = left_to_right(inputs(T=60, K=K, spread=spread))
-    logs = [given[0].log_softmax(-1), given[1].log_softmax(-1), given[2]]
-    assert spread == 3.0 or _forward(*logs, False)[3].any()
+    assert spread == 3.0 or lost(*given).any()
     for got, want in zip(gradients(log_likelihood, given), gradients(by_tree, given), strict=True):
         assert got.isfinite().all()
         assert (got - want).norm() <= 1e-9 * (1 + want.norm())
@@ -104,7 +110,7 @@ def test_lost_states_that_come_back_are_not_missed(K: int, spread: float) -> Non
 
 def test_shares_that_vanish_do_no_harm_where_all_moves_are_possible() -> None:
     given = inputs(T=60, K=4, spread=1e4)
-    assert not _forward(given[0].log_softmax(-1), given[1].log_softmax(-1), given[2], False)[3].any()
+    assert not lost(*given).any()
     for got, want in zip(gradients(log_likelihood, given), gradients(by_tree, given), strict=True):
         assert (got - want).norm() <= 1e-9 * want.norm()
 
@@ -167,7 +173,7 @@ def test_traced_graph_works_for_other_data() -> None:
         return gradients(log_likelihood, list(given))
 
     graph = make_fx(function)(*inputs(((2, 1), (2, 1), (4,))))
-    assert "hidden_markov_gradient" in graph.code  # natively, and not through a loop or a tree
+    assert graph.code.count("torch.ops.zoo.hidden_markov.default") == 1  # natively, and not through a loop or a tree
     assert "logsumexp" not in graph.code
     other = inputs(((2, 1), (2, 1), (4,)), seed=1)
     other[2][0] *= 1e4
@@ -179,8 +185,8 @@ def test_traced_graph_works_for_other_data() -> None:
 def test_no_grad_keeps_nothing() -> None:
     given = inputs()
     logs = [given[0].log_softmax(-1), given[1].log_softmax(-1), given[2]]
-    _, scaled, states, _ = _forward(*logs, False)
-    assert scaled.numel() == states.numel() == 0
+    _, states, moves = _forward(*logs, False)
+    assert states.numel() == moves.numel() == 0
     with torch.no_grad():
         value = log_likelihood(*[x.requires_grad_() for x in given])
     torch.testing.assert_close(value, by_tree(*given).detach())
@@ -227,11 +233,12 @@ def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(numba, "njit", njit)
     monkeypatch.setattr(native, "_compiled", {})
-    scaled, peaks = np.zeros((1, 2, 2)), np.zeros(1)
-    native.run(kernels.differences, np.array([[[-1.0, -3.0], [-2.0, -2.0]]]), scaled, peaks)
+    scaled, peaks = np.zeros((1, 2, 4)), np.zeros(1)
+    native.run(kernels.differences, np.array([[[-1.0, -3.0], [-2.0, -2000.0]]]), scaled, peaks)
     assert asked == [True, False]
     assert peaks.tolist() == [-3.0]
-    assert scaled.tolist() == [[[0.0, -2.0], [0.0, 0.0]]]
+    none = [-np.inf, -np.inf]
+    assert scaled.tolist() == [[[0.0, -2.0, *none], [0.0, kernels.LOWEST, *none]]]
 
 
 @pytest.mark.parametrize("scalar", [False, True])
@@ -270,8 +277,76 @@ def test_gaussian_densities_are_an_operator_with_second_derivatives() -> None:
     loc, x = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((2, 1, 3, 2), (4, 70, 2)))
     scale = torch.rand(3, 2, generator=generator, dtype=torch.float64) + 0.5
     x[0, 3, 1], x[2, 69] = torch.nan, torch.nan
-    torch.library.opcheck(emissions._gaussian, (loc, scale, x))
+    torch.library.opcheck(gaussian._gaussian, (loc, scale, x))
     leaves = (loc[..., :2, :].requires_grad_(), scale[:2].requires_grad_())
     few = x[:, 64:]
-    assert torch.autograd.gradcheck(lambda *given: emissions._gaussian(*given, few), leaves)
-    assert torch.autograd.gradgradcheck(lambda *given: emissions._gaussian(*given, few), leaves)
+    assert torch.autograd.gradcheck(lambda *given: gaussian._gaussian(*given, few), leaves)
+    assert torch.autograd.gradgradcheck(lambda *given: gaussian._gaussian(*given, few), leaves)
+
+
+GAUSSIAN: list[Any] = [  # batch shapes of logits, parameters, observations and lengths
+    ((), (), (), ()),
+    ((), (), (4,), (4,)),
+    ((5, 1), (5, 1), (4,), (4,)),
+    ((5, 1), (), (4,), None),
+    ((), (4,), (), (4,)),
+]
+
+
+def gaussian_inputs(lead: Any, T: int = 70, K: int = 3, D: int = 2, seed: int = 0) -> tuple[list[Tensor], Any]:
+    """Logits, loc and scale; and observations, a fifth of them missing, with lengths."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    x = 3 * normal(*lead[2], T, D)
+    x[torch.rand(x.shape, generator=generator) < 0.2] = torch.nan
+    lengths = None if lead[3] is None else torch.randint(1, T + 1, lead[3], generator=generator)
+    shape = (*lead[1], K, D)
+    return [normal(*lead[0], K), normal(*lead[0], K, K), 2 * normal(*shape), normal(*shape).exp()], (x, lengths)
+
+
+def by_steps(initial: Tensor, transition: Tensor, loc: Tensor, scale: Tensor, x: Tensor, lengths: Any) -> Tensor:
+    """The same by torch's own density and the tree."""
+    T = x.shape[-2]
+    seen = ~x.isnan()
+    if lengths is not None:
+        seen = seen & (torch.arange(T) < lengths.unsqueeze(-1)).unsqueeze(-1)
+    terms = dist.Normal(loc.unsqueeze(-3), scale.unsqueeze(-3)).log_prob(x.nan_to_num().unsqueeze(-2))
+    return by_tree(initial, transition, torch.where(seen.unsqueeze(-2), terms, 0).sum(-1))
+
+
+@pytest.mark.parametrize("lead", GAUSSIAN, ids=str)
+@pytest.mark.parametrize("kind", ["dense", "left to right", "outliers"])
+def test_gaussian_chains_equal_the_tree(lead: Any, kind: str) -> None:
+    given, (x, lengths) = gaussian_inputs(lead)
+    if kind != "dense":
+        given[:2] = left_to_right([*given[:2], x])[:2]
+    if kind == "outliers":  # states are lost, and come back
+        x[..., 10::20, :] += 200.0
+    found = gradients(lambda *leaves: gaussian.log_likelihood(*leaves, x, lengths), given)
+    true = gradients(lambda *leaves: by_steps(*leaves, x, lengths), given)
+    for got, want in zip(found, true, strict=True):
+        assert got.shape == want.shape
+        assert (got - want).norm() <= 1e-9 * (1 + want.norm())
+
+
+def test_steps_past_the_end_are_not_looked_at() -> None:
+    given, (x, _) = gaussian_inputs(((), (), (2,), None), T=9)
+    lengths = torch.tensor([4, 9])
+    found = gradients(lambda *leaves: gaussian.log_likelihood(*leaves, x, lengths), given)
+    x[0, 4:] = torch.inf
+    for got, want in zip(gradients(lambda *v: gaussian.log_likelihood(*v, x, lengths), given), found, strict=True):
+        assert torch.equal(got, want)
+
+
+def test_gaussian_chain_is_an_operator_with_second_derivatives() -> None:
+    given, (x, lengths) = gaussian_inputs(((2, 1), (), (3,), (3,)), T=5)
+    logs = [given[0].log_softmax(-1), given[1].log_softmax(-1), *given[2:]]
+    torch.library.opcheck(gaussian._chain, (*logs, x, lengths, False))
+    leaves = [v.requires_grad_() for v in logs]
+    torch.library.opcheck(gaussian._chain, (*leaves, x, lengths, True))
+    leaves = [v.detach().requires_grad_() for v in given]
+    assert torch.autograd.gradcheck(lambda *v: gaussian.log_likelihood(*v, x, lengths), leaves)
+    assert torch.autograd.gradgradcheck(lambda *v: gaussian.log_likelihood(*v, x, lengths), leaves)

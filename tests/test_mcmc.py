@@ -22,7 +22,8 @@ from pyro.poutine import condition, trace
 
 import inference
 import zoo
-from inference import adaptation, hamiltonian, mixing
+from inference import adaptation, hamiltonian, labels, mixing
+from inference.compiled import CompileError, TraceError
 from inference.data import as_batch
 from inference.mcmc import SamplingError, sample
 from inference.potential import Potential, SeenAll, Unconstrained
@@ -293,6 +294,52 @@ def told(draws, dims, density):
     return mixing.disagreement(draws, dims, density, mixing.worst(draws))
 
 
+def test_a_number_that_only_rounding_moves_has_mixed():
+    ones = torch.ones(4, 50).double() + 1e-16 * torch.arange(4)[:, None] + torch.tensor([0.0, 2.0**-52]).repeat(25)
+    assert mixing.worst({"one": ones}) == {"one": 1.0}
+
+
+def test_nine_labels_are_put_into_one_order():
+    torch.manual_seed(0)
+    locs, moves = torch.randn(9), torch.rand(9, 9)
+    orders = torch.stack([torch.randperm(9) for _ in range(6)])
+    noise = 0.01 * torch.randn(6, 40, 9, 10)
+    draws = {
+        "locs": locs[orders].unsqueeze(1) + noise[..., 0],
+        "moves": moves[orders.unsqueeze(2), orders.unsqueeze(1)].unsqueeze(1) + noise[..., 1:],
+    }
+    for kept in (["locs", "moves"], ["moves"]):
+        found = labels.relabelled({n: draws[n] for n in kept}, {"locs": ("k",), "moves": ("k", "next_k")}, "k", 2)
+        assert max(mixing.worst(found).values()) < 1.1
+        torch.testing.assert_close(found["moves"][2], draws["moves"][2])
+    assert "labels switch along 'k'" in told(draws, {"locs": ("k",), "moves": ("k", "next_k")}, noise[..., 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("switched", "labels switch along 'k'"),
+        ("modes", "groups far apart"),
+        ("mixed", ""),
+        ("slow", ""),
+        ("stuck", ""),
+    ],
+)
+def test_chains_that_stay_apart_for_good_are_told_from_slow_ones(kind, wanted):
+    torch.manual_seed(0)
+    locs, density = 0.1 * torch.randn(16, 50, 3) + torch.tensor([-3.0, 0.0, 3.0]), torch.randn(16, 50)
+    if kind == "switched":
+        locs[9:] = locs[9:, :, [2, 0, 1]]
+    elif kind == "modes":
+        locs[9:] += 5
+    elif kind == "slow":  # each is somewhere in one wide mode, and goes a little way
+        locs = 10 * torch.randn(16, 1, 3) + (0.3 * torch.randn(16, 50, 3)).cumsum(1)
+    elif kind == "stuck":
+        locs[0] = 4.0
+    found = mixing.standstill({"locs": locs}, {"locs": ("k",)}, density)
+    assert (wanted in found) if wanted else (found == "")
+
+
 # --- closed forms -----------------------------------------------------------------------------------------------------
 
 
@@ -410,7 +457,7 @@ def test_divergences_are_reported(monkeypatch):
         state, move = hamiltonian.transition(*arguments)
         return state, replace(move, diverging=torch.arange(len(state.z)) == 1)
 
-    monkeypatch.setattr("inference.mcmc.transition", diverging)
+    monkeypatch.setattr("inference.chains.transition", diverging)
     with pytest.warns(UserWarning, match="30 of 120 transitions diverged"):
         found = sample(Normals().double(), torch.linspace(0, 1, 5), 30, 4, max_warmup=40, **QUICK)
     assert (found.stats["diverging"].sum(1) == torch.tensor([0, 30, 0, 0])).all()
@@ -446,7 +493,7 @@ def test_a_planted_fault_fails_against_the_truth(fault, monkeypatch):
     if fault == "jacobian":
         monkeypatch.setattr("torch.distributions.transforms.ExpTransform.log_abs_det_jacobian", lambda t, x, y: 0 * x)
     else:
-        monkeypatch.setattr("inference.mcmc.transition", slow)
+        monkeypatch.setattr("inference.chains.transition", slow)
     torch.manual_seed(0)
     pair = zoo.create("polynomial_regression", degree=1, noise_concentration=3.0, noise_rate=1.0).double()
     batch = data_of(pair, 10)
@@ -486,6 +533,61 @@ def test_seeds_reproduce_and_the_random_state_of_the_caller_stays():
     assert one["loc"].dtype == torch.float32
 
 
+def kept_in(folder, draws=40, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return sample(
+            sampling.EightSchools().double(), EIGHT, draws, 4, max_warmup=40, store=folder, **{**QUICK, **options}
+        )
+
+
+EIGHT = Batch.of(x=torch.full((8, 1), 10.0), y=torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]))
+
+
+@pytest.mark.parametrize("stop", [None, 17])
+def test_draws_written_out_are_those_in_memory(stop, tmp_path, monkeypatch):
+    whole = kept_in(None)
+    monkeypatch.setattr("inference.draws.BUDGET", 200)  # five draws a piece
+    if stop:
+        interrupted_after(stop, monkeypatch)
+    found = kept_in(tmp_path / "kept")
+    assert found.size == (stop or 40)
+    for folder, values, wanted in (("draws", found.draws, whole.draws), ("stats", found.stats, whole.stats)):
+        assert values.keys() == wanted.keys()
+        for name, value in values.items():
+            torch.testing.assert_close(value, wanted[name][:, : found.size])
+            np.testing.assert_array_equal(np.load(tmp_path / "kept" / folder / f"{name}.npy"), value)
+    assert inference.to_arviz(sampling.EightSchools().double(), found, EIGHT).posterior["raw"].shape == (
+        4,
+        found.size,
+        8,
+    )
+    with pytest.raises(ValueError, match="holds draws already"):
+        kept_in(tmp_path / "kept")
+
+
+def interrupted_after(draws, monkeypatch):
+    """Ctrl-C when so many draws are there; none of them while warming up if 0."""
+    real, count = inference.mcmc._drawn, [0]
+
+    def drawn(*arguments):
+        count[0] += 1
+        if count[0] > draws:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr("inference.mcmc._drawn", drawn)
+
+
+def test_a_folder_that_draws_cannot_go_into_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"store: cannot write into .*file"):
+        kept_in(tmp_path / "file" / "below")
+    with pytest.raises(ValueError, match=r"store: the draws take .* GB, and .* has .* GB left"):
+        kept_in(tmp_path / "new", draws=10**12)
+    assert not list((tmp_path / "new").iterdir())
+
+
 @pytest.mark.parametrize("start", ["prior", "jitter", "guide"])
 def test_every_start_ends_in_the_same_posterior(start):
     pair, data = Normals().double(), torch.linspace(-3, 5, 20).double()
@@ -520,19 +622,28 @@ def test_thinned_draws_are_every_so_many():
 
 
 def test_an_interrupt_keeps_what_is_done(monkeypatch):
-    real, count = hamiltonian.transition, [0]
-
-    def interrupted(*arguments):
-        count[0] += 1
-        if count[0] > 250:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr("inference.mcmc.transition", interrupted)
-    with pytest.warns(UserWarning, match="interrupted: .* of 2000 draws"):
+    interrupted_after(50, monkeypatch)
+    with pytest.warns(UserWarning, match="interrupted: 50 of 2000 draws"):
         found = sample(Normals().double(), torch.linspace(0, 1, 5), 2000, max_warmup=40, **QUICK)
-    assert 0 < found.size < 250
+    assert found["loc"].shape == (64, 50)
     assert found["loc"].isfinite().all()
+
+
+@pytest.mark.parametrize("where", ["inference.compiled.record", "inference.warmup.harmonic", "inference.mcmc._drawn"])
+def test_an_interrupt_before_the_first_draw_leaves_nothing(where, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    pair = zoo.create("polynomial_regression", degree=1).double().train()
+    batch = data_of(pair, 10).but(x=5 + 7 * torch.rand(10, 1).double())
+    before, state = {name: value.clone() for name, value in pair.state_dict().items()}, torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        sample(pair, batch, 20, 4, max_warmup=40, store=tmp_path, **QUICK)
+    assert torch.equal(state, torch.get_rng_state())
+    assert pair.training
+    assert all(torch.equal(value, before[name]) for name, value in pair.state_dict().items())
+    assert not list(tmp_path.iterdir())
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -563,6 +674,8 @@ class Awkward(ModelGuide):
         loc = pyro.sample("loc", dist.Normal(one, one)) if self.kind != "empty" else one
         if self.kind == "infinite":
             pyro.sample("wall", Wall(one, one))
+        if self.kind == "improper":
+            pyro.sample("flat", dist.ImproperUniform(dist.constraints.real, (), ()))
         if self.kind == "branch" and loc.sum() > 1e9:
             loc = loc + 1
         with batch.plate():
@@ -581,6 +694,7 @@ def awkward(kind):
         ("discrete", "discrete site 'switch' has no gradient"),
         ("empty", "no latents"),
         ("infinite", "not finite at site 'wall'"),
+        ("improper", r"site 'flat' cannot be drawn from .*ImproperUniform"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused_by_name(kind, message):
@@ -607,6 +721,31 @@ def test_a_model_that_branches_on_a_value_runs_as_plain_pyro():
     assert found.compile == "off"
 
 
+def test_a_graph_that_was_asked_for_is_not_given_up_in_silence():
+    with pytest.raises(TraceError, match=r"test_mcmc\.py:\d+: if self\.kind == .branch. and loc\.sum\(\)"):
+        sample(awkward("branch"), torch.zeros(3), 10, 4, compile="graph", max_warmup=20, **QUICK)
+
+
+@pytest.mark.parametrize("asked", ["auto", "inductor"])
+def test_inductor_that_fails(asked, monkeypatch):
+    def fail(*arguments, **options):
+        raise PermissionError("cache folder is not writable")
+
+    monkeypatch.setattr("torch._inductor.compile", fail)
+    monkeypatch.setattr("inference.compiled.WORTH_COMPILING", 1)
+    options = {"draws": 40, "chains": 8, "max_warmup": 200, "compile": asked, **QUICK}
+    if asked == "inductor":
+        with pytest.raises(CompileError, match="cache folder is not writable"):
+            sample(Normals().double(), torch.zeros(3), **options)
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = sample(Normals().double(), torch.zeros(3), **options)
+    (told,) = [one for one in caught if "sampling with a plain graph instead" in str(one.message)]
+    assert told.filename == __file__
+    assert found.compile == "graph"
+
+
 def test_chains_that_cannot_move_end_in_words(monkeypatch):
     pair = Normals().double()
     real = Potential.value_and_gradient
@@ -618,9 +757,31 @@ def test_chains_that_cannot_move_end_in_words(monkeypatch):
 def test_separate_modes_are_not_averaged_in_silence():
     torch.manual_seed(0)
     x = torch.cat([torch.randn(4) - 4, torch.randn(4) + 4]).double()
-    with pytest.warns(UserWarning, match="labels switch along 'component'"):
-        found = sample(Two().double(), x, 40, 8, start="prior", max_warmup=60, **QUICK)
-    assert any("labels switch" in note for note in found.notes)
+    with pytest.warns(UserWarning, match="chains disagree .* labels switch along 'component'"):
+        found = sample(Two().double(), x, 40, 16, start="prior", max_warmup=4000, **QUICK)
+    assert found.warmup < 1000  # more of it would be in vain, and a note says so
+    assert "more would not bring the chains together, for labels switch" in found.notes[0]
+
+
+class Bent(ModelGuide):
+    """A long narrow ridge: one mode, and slow to walk along."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("one", torch.ones(()))
+
+    def model(self, batch):
+        along = pyro.sample("along", dist.Normal(0 * self.one, 10 * self.one))
+        pyro.sample("across", dist.Normal(along**2 / 4, self.one / 4))
+        with batch.plate():
+            return pyro.sample("x", dist.Normal(0 * self.one, self.one), obs=batch.x)
+
+
+def test_a_slow_posterior_of_one_mode_warms_up_to_the_end():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = sample(Bent().double(), torch.zeros(2), 20, 8, max_warmup=150, **QUICK)
+    assert "warm-up stopped at max_warmup=" in found.notes[0]
 
 
 # --- calibration ------------------------------------------------------------------------------------------------------

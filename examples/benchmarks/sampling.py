@@ -1,7 +1,7 @@
 """How fast do chains tell what they know? `inference.sample` beside NumPyro's and nutpie's NUTS.
 
     python examples/benchmarks/sampling.py [--quick] [--out FILE.json] [--only CASE,CASE] [--methods METHOD,METHOD]
-                                           [--seeds S]
+                                           [--seeds S] [--first S] [--limit SECONDS] [--write]
 
 Score: the smallest bulk effective sample size of any parameter, by ArviZ, for each second of CPU time, warm-up
 included; compiling is left out and told apart. A run counts where R-hat is below 1.01 and every mean lies within 4
@@ -10,7 +10,9 @@ standard errors of the reference: posteriordb's draws (the folder that ZOO_REFER
 Ours is the default configuration of `sample`, 64 chains of 500 draws, compiled by Inductor (`ours`) or traced only
 (`ours_graph`). NumPyro runs 64 vectorised chains, 500 draws after 500 of warm-up, in double precision too; nutpie its
 own default of tuning, 4 chains of 1,000 draws. All on one core, seed by seed in turn. The models of `breast_cancer` and
-`sblrc` were looked at for the first time when `sample` was done. Peers that are not installed are named.
+`sblrc` were looked at for the first time when `sample` was done. Peers that are not installed are named. With --limit
+each run has a process of its own, which is stopped, and reported so, after so much CPU time (compiling included, and
+NumPyro's run to compile). --write puts the table into README.md beside this file, between its two markers.
 """
 
 from __future__ import annotations
@@ -21,6 +23,12 @@ import json
 import math
 import os
 import platform
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -621,6 +629,9 @@ def main(arguments=None):
     parser.add_argument("--only", default=",".join(CASES), help=f"of: {', '.join(CASES)}")
     parser.add_argument("--methods", default=",".join(METHODS), help=f"of: {', '.join(METHODS)}")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--limit", type=int, help="CPU seconds of one run, compiling included")
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity") and not options.quick:
@@ -638,63 +649,135 @@ def main(arguments=None):
         if CASES[name].reference_name and not CASES[name].folder.exists():
             print(f"{name}: no reference posteriors at {REFERENCE} (set ZOO_REFERENCE): left out")
             continue
-        for seed in range(options.seeds):
+        for seed in range(options.first, options.first + options.seeds):
             for method in filter(installed, methods):
                 key = f"{name}/{method}/{seed}"
                 if key in results:
                     continue
-                try:
-                    run = getattr(running, method)(name, seed)
-                except Exception as error:  # a peer's failure is a result too
-                    results[key] = {"failed": f"{type(error).__name__}: {error}"[:200]}
-                else:
-                    ess = worst_ess(run.draws)
-                    results[key] = {
-                        "ess": ess, "cpu": run.cpu, "compile": run.compile, "rhat": worst_rhat(run.draws),
-                        "divergences": run.divergences, "rate": ess / run.cpu, "summary": summary(run.draws),
-                    }  # fmt: skip
+                results[key] = limited(key, options) if options.limit else outcome(running, name, method, seed)
                 shown = {k: v for k, v in results[key].items() if k != "summary"}
                 print(key, shown, flush=True)
                 path.write_text(json.dumps(results))
     print(table(results, names, methods))
+    print()
+    print(brief(results, names, methods))
+    if options.write:
+        write(brief(results, list(CASES), METHODS))
     print(", ".join(f"{name} {version}" for name, version in versions().items()))
     return results
 
 
+def outcome(running, name, method, seed):
+    """What one run gives: its scores, or why it failed."""
+    try:
+        run = getattr(running, method)(name, seed)
+    except Exception as error:  # a peer's failure is a result too
+        return {"failed": f"{type(error).__name__}: {error}"[:200]}
+    ess = worst_ess(run.draws)
+    return {
+        "ess": ess, "cpu": run.cpu, "compile": run.compile, "rhat": worst_rhat(run.draws),
+        "divergences": run.divergences, "rate": ess / run.cpu, "summary": summary(run.draws),
+    }  # fmt: skip
+
+
+def limited(key, options):
+    """The same in a process of its own, for so much CPU time."""
+    name, method, seed = key.split("/")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "result.json"
+        command = [sys.executable, __file__, "--only", name, "--methods", method, "--first", seed, "--seeds", "1"]
+        command += ["--out", str(out)] + ["--quick"] * options.quick
+        limits = (options.limit, options.limit + 5)
+        done = subprocess.run(  # XLA and nutpie cannot be interrupted from within
+            command, check=False, capture_output=True, text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, limits),
+        )  # fmt: skip
+        if out.exists():
+            return json.loads(out.read_text())[key]
+    if -done.returncode in (signal.SIGXCPU, signal.SIGKILL):
+        return {"failed": f"over {options.limit} s of CPU"}
+    return {"failed": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1][:200]}
+
+
+def scored(results, name, methods):
+    """Runs of one case by method, each with how many errors its furthest mean lies from the reference."""
+    runs = {method: [r for key, r in results.items() if key.startswith(f"{name}/{method}/")] for method in methods}
+    everyone = [r for found in runs.values() for r in found if "rate" in r]
+    reference = CASES[name].reference() if CASES[name].folder.exists() else None
+    reference = reference or (pooled(everyone) if everyone else {})
+    for r in everyone:
+        r["away"] = max(
+            abs(r["summary"][p][0] - truth["mean"]) / math.hypot(r["summary"][p][2], truth["mcse_mean"])
+            for p, truth in reference.items()
+            if p in r["summary"]
+        )
+    return runs
+
+
+def holds(run):
+    """Whether a run counts."""
+    return run["rhat"] < 1.01 and run["away"] < 4
+
+
+def spread(values, digits=0):
+    """Median, and the range where there are several."""
+    middle = f"{statistics.median(values):,.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
+
+
+def brief(results, names, methods):
+    """One line a case: effective samples a CPU second by method, and what did not hold."""
+    lines = [f"| posterior | {' | '.join(f'`{method}`' for method in methods)} |", "| --- " * (len(methods) + 1) + "|"]
+    for name in names:
+        cells = []
+        for runs in scored(results, name, methods).values():
+            whole = [r for r in runs if "rate" in r]
+            failed = next((r["failed"] for r in runs if "failed" in r), "")
+            good = sum(map(holds, whole))
+            cell = spread([r["rate"] for r in whole]) if whole else ""
+            cell += f"; {good} of {len(whole)} hold" if good < len(whole) else ""
+            cells.append("; ".join(filter(None, [cell, failed])) or "not run")
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def write(text):
+    """Put the table between the markers of README.md."""
+    path = Path(__file__).with_name("README.md")
+    begin, end = "<!-- sampling: begin -->", "<!-- sampling: end -->"
+    before, found, rest = path.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"{path}: no place for the table; put {begin} and {end} where it should stand")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
 def table(results, names, methods):
-    """One line a case and method, in Markdown; medians over seeds."""
+    """One line a case and method, in Markdown; medians over seeds, smallest and largest."""
     heads = (
         "posterior", "method", "effective samples a CPU second", "ours / it", "effective samples", "CPU s", "compile s",
-        "R-hat", "divergences", "furthest mean, errors", "seeds",
+        "largest R-hat", "divergences", "furthest mean, errors", "R-hat < 1.01, means within 4 errors",
     )  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for name in names:
-        runs = {method: [r for key, r in results.items() if key.startswith(f"{name}/{method}/")] for method in methods}
-        whole = {method: [r for r in found if "rate" in r] for method, found in runs.items()}
-        everyone = [r for found in whole.values() for r in found]
-        if not everyone:
-            continue
-        reference = CASES[name].reference() or pooled(everyone)
-        for method, found in whole.items():
-            if not found:
-                failed = next((r["failed"] for r in runs[method]), None)
-                lines += [f"| {name} | {method} | failed: {failed} | | | | | | | | |"] if failed else []
+        runs = scored(results, name, methods)
+        ours = [r["rate"] for r in runs.get("ours", []) if "rate" in r]
+        for method, found in runs.items():
+            whole = [r for r in found if "rate" in r]
+            failed = sorted({r["failed"] for r in found if "failed" in r})
+            lines += [f"| {name} | {method} | failed: {why} |{' |' * (len(heads) - 3)}" for why in failed]
+            if not whole:
                 continue
-            middle = {key: float(np.median([r[key] for r in found])) for key in ("rate", "ess", "cpu", "compile")}
-            ours = [r["rate"] for r in whole.get("ours", [])]
-            ratio = f"{np.median(ours) / middle['rate']:.2f}" if ours else "-"
-            away = max(
-                abs(r["summary"][p][0] - truth["mean"]) / math.hypot(r["summary"][p][2], truth["mcse_mean"])
-                for r in found
-                for p, truth in reference.items()
-                if p in r["summary"]
-            )
-            lines.append(
-                f"| {name} | {method} | {middle['rate']:,.0f} | {ratio} | {middle['ess']:,.0f} | {middle['cpu']:.2f} "
-                f"| {middle['compile']:.1f} | {max(r['rhat'] for r in found):.4f} "
-                f"| {sum(r['divergences'] for r in found)} | {away:.1f} | {len(found)} |"
-            )
+            ratio = f"{statistics.median(ours) / statistics.median(r['rate'] for r in whole):.2f}" if ours else "-"
+            shown = [spread([r[key] for r in whole], digits) for key, digits in _SHOWN.items()]
+            good = sum(map(holds, whole))
+            cells = [name, method, shown[0], ratio, *shown[1:], f"{max(r['rhat'] for r in whole):.4f}"]
+            cells += [str(sum(r["divergences"] for r in whole)), f"{max(r['away'] for r in whole):.1f}"]
+            lines.append(f"| {' | '.join(cells)} | {'all' if good == len(whole) else good} of {len(whole)} |")
     return "\n".join(lines)
+
+
+_SHOWN = {"rate": 0, "ess": 0, "cpu": 2, "compile": 1}  # and with how many digits
 
 
 def versions():

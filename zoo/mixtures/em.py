@@ -14,43 +14,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from zoo.mixtures.starts import kmeans, means, seed
+
+__all__ = ["Moments", "Rows", "climb", "correlation_tril", "kmeans", "means", "moments", "run", "scale_mode", "seed"]
+
 Moments = tuple[Tensor, Tensor, Tensor]
 """Counts (R, K), means (R, K, D) and scatter about them: (R, K, D, D), or its diagonal (R, K, D)."""
 
 FAR = 1e2  # distance from the origin, in deviations, from which on differences of squares lose digits that matter
-
-
-def seed(x: Tensor, components: int, starts: int) -> Tensor:
-    """Centres chosen by k-means++ (Arthur & Vassilvitskii 2007): each far from those before it. (R, K, D) of (N, D)."""
-    centres = x[torch.randint(len(x), (starts, 1), device=x.device)]  # (R, 1, D)
-    distance = torch.cdist(centres, x).squeeze(1).square()  # (R, N), to the nearest centre so far
-    for _ in range(components - 1):
-        # rows that all coincide with a centre are equally likely
-        chosen = torch.multinomial(distance + torch.finfo(x.dtype).tiny, 1)  # (R, 1)
-        centres = torch.cat([centres, x[chosen]], 1)
-        distance = distance.minimum(torch.cdist(x[chosen], x).squeeze(1).square())
-    return centres
-
-
-def kmeans(x: Tensor, components: int, starts: int, iterations: int = 10) -> Tensor:
-    """Hard responsibilities, (R, N, K), after Lloyd's iterations from k-means++ seeds; features in equal units."""
-    centres = seed(x, components, starts)
-    for i in range(iterations + 1):
-        nearest = torch.cdist(centres, x).argmin(1)  # (R, N)
-        hard = functional.one_hot(nearest, components).to(x.dtype)  # (R, N, K)
-        if i < iterations:
-            count = hard.sum(1).unsqueeze(-1)  # (R, K, 1)
-            centres = torch.where(count > 0, hard.mT @ x / count.clamp(min=1), centres)
-    return hard
-
-
-def means(x: Tensor, components: int, starts: int) -> Tensor:
-    """Means to start from, (R, K, D): half by k-means, a quarter its k-means++ seeds alone, a quarter random rows."""
-    seeded, random = starts // 2 - starts // 4, starts // 4
-    hard = kmeans(x, components, starts - seeded - random)
-    lloyd = hard.mT @ x / hard.sum(1).clamp(min=1).unsqueeze(-1)
-    rows = torch.ones(max(random, 1), len(x), device=x.device).multinomial(components, len(x) < components)
-    return torch.cat([lloyd, seed(x, components, seeded), x[rows[:random]]])
+LEAST = -200.0  # log of a responsibility, relative to the largest, below which nothing is told apart
+WIDE = 12  # rows of a matrix that processors multiply fastest with
 
 
 def moments(x: Tensor, responsibility: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,18 +71,19 @@ def run(
 
 
 def climb(
-    start: Moments,
-    m_step: Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]],
-    e_step: Callable[[dict[str, Tensor]], tuple[Tensor, Moments]],
+    start: tuple[Tensor, ...],
+    m_step: Callable[..., dict[str, Tensor]],
+    e_step: Callable[[dict[str, Tensor]], tuple[Tensor, tuple[Tensor, ...]]],
     iterations: int,
     tolerance: float,
+    rising: bool = False,
 ) -> tuple[dict[str, Tensor], list[float]]:
     """The values that the best of R starts ends with, and its scores on the way.
 
     A start ends once its score changes by less than `tolerance`; or when it is so far behind the best that twenty
     more steps as good as its last would not be enough. Most do after a few, and time goes to the few that lead.
     `m_step` gives values, each (R, ...), from moments, those of `start` at first; `e_step` the score of values, (R,),
-    and the moments that follow from them.
+    and the moments that follow from them. With `rising` a start also ends where its score falls, before that step.
     """
     history: list[list[float]] = [[] for _ in start[0]]
     alive, best, leader, found, now = list(range(len(history))), -math.inf, 0, {}, start
@@ -119,16 +93,18 @@ def climb(
         for r, value in zip(alive, score.tolist(), strict=True):
             history[r].append(value)
         top = int(score.nan_to_num(-math.inf).argmax())
-        if score[top] > best or alive[top] == leader or i == 0:
+        if score[top] > best or (alive[top] == leader and not rising) or i == 0:
             best, leader, found = score[top].item(), alive[top], {name: value[top] for name, value in values.items()}
-        gains = [abs(history[r][-1] - history[r][-2]) if i else math.inf for r in alive]
+        gains = [history[r][-1] - history[r][-2] if i else math.inf for r in alive]
+        gains = gains if rising else [abs(gain) for gain in gains]
         hopeful = [i < 5 or history[r][-1] + 20 * gain >= best for r, gain in zip(alive, gains, strict=True)]
         stay = [j for j, gain in enumerate(gains) if gain >= tolerance and hopeful[j]]
         if not stay:
             break
         if len(stay) < len(alive):
-            alive, now = [alive[j] for j in stay], (now[0][stay], now[1][stay], now[2][stay])
-    return found, history[leader]
+            alive, now = [alive[j] for j in stay], tuple(part[stay] for part in now)
+    course = history[leader]
+    return found, course[: course.index(best) + 1] if rising else course
 
 
 class Rows:
@@ -156,12 +132,15 @@ class Rows:
         self.right = (self.left + torch.arange(self.shifts, device=x.device).repeat_interleave(D)[:products]) % D
         most, room = (2048, 500_000) if x.device.type == "cpu" else (65_536, 30_000_000)  # rows, numbers
         parts = x.split(max(64, min(most, room // products)))
-        sd = (torch.stack([(part - self.centre).square().sum(0) for part in parts]).sum(0) / N).sqrt()
-        self.unit = torch.where(sd > 0, sd, 1)
-        self.blocks = []  # (x, x, 1), each (2 D + 1, B)
+        self.blocks, squares = [], torch.zeros_like(self.centre)  # (x, x, 1), each (2 D + 1, B)
         for part in parts:
-            y = ((part - self.centre) / self.unit).mT
-            self.blocks.append(torch.cat([y, y, torch.ones_like(y[:1])]))
+            block = self.centre.new_ones(2 * D + 1, len(part))
+            squares += torch.sub(part.mT, self.centre.unsqueeze(-1), out=block[:D]).square().sum(-1)
+            self.blocks.append(block)
+        sd = (squares / N).sqrt()
+        self.unit = torch.where(sd > 0, sd, 1)
+        for block in self.blocks:
+            block[D : 2 * D] = block[:D].div_(self.unit.unsqueeze(-1))
         self.buffer = self.centre.new_empty(self.shifts * D + D + 1, len(parts[0]))
 
     def expanded(self) -> Iterator[tuple[slice, Tensor]]:
@@ -211,23 +190,31 @@ class Rows:
         distance = locs.abs() * self.unit / (factors.norm(dim=-1) if self.correlated else factors)
         some = ((distance.amax(-1) > FAR) | (cancelled.sum(-1) > FAR**4)).nonzero(as_tuple=True)  # J of R K components
         own, root, constant = locs[some].unsqueeze(-1), root[some], constant[some].unsqueeze(-1)  # (J, D, 1), ...
-        likelihood, sums = locs.new_zeros(len(locs)), torch.zeros_like(theta)
+        R, K, P = theta.shape
+        n = R * K + (-R * K % WIDE if -R * K % WIDE < 3 else 0)  # so few rows more take less time, not more
+        theta = functional.pad(theta.flatten(0, 1), (0, 0, 0, n - R * K))  # (n, P)
+        turn = n % WIDE == 0
+        likelihood, sums = locs.new_zeros(R), theta.new_zeros(P, n) if turn else torch.zeros_like(theta)
         first, second = torch.zeros_like(own[..., 0]), torch.zeros_like(root)
         for _, phi in self.expanded():
-            log_p = theta @ phi  # (R, K, B)
+            weights = theta @ phi  # (n, B): at first log densities
+            log_p = weights[: R * K].view(R, K, -1)
             if len(own):
                 apart = phi[len(self.left) : -1] - own  # (J, D, B)
                 white = root @ apart if self.correlated else root.unsqueeze(-1) * apart
                 log_p[some] = constant - 0.5 * white.square().sum(1)
             peak = log_p.amax(1, keepdim=True)
-            responsibility = log_p.sub_(peak).exp_()
+            responsibility = (
+                log_p.sub_(peak).clamp_(min=LEAST).exp_()
+            )  # where it underflows it takes three times as long
             responsibility /= (total := responsibility.sum(1, keepdim=True))
-            sums += responsibility @ phi.mT
-            likelihood += (total.log() + peak).sum((1, 2))
+            sums += phi @ weights.mT if turn else weights @ phi.mT
+            likelihood += (total.log_() + peak).sum((1, 2))
             if len(own):
                 weighted = responsibility[some].unsqueeze(1) * apart
                 first += weighted.sum(-1)
                 second += weighted @ apart.mT if self.correlated else (weighted * apart).sum(-1)
+        sums = (sums.mT if turn else sums)[: R * K].view(R, K, P)
         return likelihood, self._moments(sums, (some, own.squeeze(-1), first, second))
 
     def _moments(self, sums: Tensor, apart: tuple[Any, ...] = ()) -> Moments:

@@ -19,7 +19,7 @@ from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions import constraints
 
-from zoo.sequences import emissions, tree
+from zoo.sequences import emissions, gaussian, tree
 from zoo.sequences.forward_backward import filtered, log_likelihood
 
 Size = torch.Size | list[int] | tuple[int, ...]
@@ -99,7 +99,12 @@ class HiddenMarkovChain(dist.TorchDistribution):
         """Log density of each sequence: (..., T) or (..., T, D) -> (...)."""
         if self._validate_args:
             self._validate_sample(x)
-        value = log_likelihood(self.initial_logits, self.transition_logits, self.emission_log_probs(x))
+        logits, normal = (self.initial_logits, self.transition_logits), emissions.normal(self.emission, x)
+        if normal is None:
+            value = log_likelihood(*logits, self.emission_log_probs(x))
+        else:
+            data = x if self.event_dim == 2 else x.unsqueeze(-1)
+            value = gaussian.log_likelihood(*logits, *normal, data, self.lengths)
         return value.expand(self._shape(x))
 
     def emission_log_probs(self, x: Tensor) -> Tensor:
@@ -126,19 +131,19 @@ class HiddenMarkovChain(dist.TorchDistribution):
 
     def smooth(self, x: Tensor) -> Tensor:
         """p(z_t | x_{1:T}), (..., T, K). Past the end of a sequence: the probabilities predicted by all of it."""
-        return self._posterior(x)[0]
+        return self._posterior(x)[1]
 
-    def counts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`smooth(x)`, and the moves from state to state expected in it: the E-step of Baum-Welch.
+    def counts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`log_prob(x)`, `smooth(x)`, and the moves from state to state expected in it: the E-step of Baum-Welch.
 
         Moves are summed over the steps and over the sequences that share a transition matrix, in the shape of
         `transition_logits`.
         """
-        states, moves = self._posterior(x)
+        value, states, moves = self._posterior(x)
         if self.lengths is not None:  # those that are only predicted, past the end
             idle = (states[..., :-1, :] * self._over()[..., 1:, None]).sum(-2)  # (..., K)
             moves = moves - idle.sum_to_size(moves.shape[:-1]).unsqueeze(-1) * self.transition_logits.softmax(-1)
-        return states, moves
+        return value, states, moves
 
     def expectations(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`smooth(x)`, and p(z_t = i, z_{t+1} = j | x_{1:T}), (..., T - 1, K, K)."""
@@ -187,15 +192,15 @@ class HiddenMarkovChain(dist.TorchDistribution):
         ahead = (last.unsqueeze(-2) @ self.transition_logits.softmax(-1)).squeeze(-2)
         return HiddenMarkovChain(ahead.log(), self.transition_logits, self.emission, horizon)
 
-    def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of the log density by log p(x_t | z_t), (..., T, K), and by the log of A, (..., K, K)."""
+    def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The log density, (...), and its gradients by log p(x_t | z_t), (..., T, K), and by log A, (..., K, K)."""
         with torch.enable_grad():
             emission = self.emission_log_probs(x).detach()
             emission = emission.expand(*self._shape(x), *emission.shape[-2:]).requires_grad_()
             moves = self.transition_logits.detach().log_softmax(-1).requires_grad_()
             value = log_likelihood(self.initial_logits.detach(), moves, emission, normalise=False)
             states, counts = torch.autograd.grad(value.sum(), (emission, moves))
-        return states, counts
+        return value.detach(), states, counts
 
     def _gradient(self, x: Tensor, combine: tree.Combine) -> tuple[Tensor, Tensor, Tensor]:
         """The value, (...), and its gradients by log p(x_t | z_t), (..., T, K), and log M, (..., T - 1, K, K)."""

@@ -5,20 +5,25 @@ With logs of start pi, transition matrix A and emission densities b as inputs th
     d log p(x) / d log pi(k) = p(z_1 = k | x)          d log p(x) / d log A(i, j) = sum_t p(z_t = i, z_{t+1} = j | x)
     d log p(x) / d log b_t(k) = p(z_t = k | x)
 
-(Rabiner 1989, section III; Salakhutdinov, Roweis & Ghahramani 2003). On a CPU with numba both are loops over the steps
-(`zoo.sequences.kernels`), in float64 whatever the inputs are, as an operator that automatic differentiation, tracing
-and compilers take for one of torch's own. Everywhere else, and for second derivatives, `zoo.sequences.tree` does it.
+(Rabiner 1989, section III; Salakhutdinov, Roweis & Ghahramani 2003). On a CPU with numba loops over the steps
+(`zoo.sequences.kernels`, `zoo.sequences.two_ways`) work out both at once, in float64 whatever the inputs are, as an
+operator that automatic differentiation, tracing and compilers take for one of torch's own. Everywhere else, and for
+second derivatives, `zoo.sequences.tree` does it.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.sequences import kernels, native, tree
+from zoo.sequences import kernels, native, tree, two_ways
+
+Array = Any  # of NumPy
 
 
 def log_likelihood(
@@ -56,16 +61,18 @@ def log_likelihood(
 def filtered(initial: Tensor, transition: Tensor, emission: Tensor) -> Tensor:
     """p(z_t = k | x_1..x_t), (..., T, K), of logs that are normalised and of one type; without gradients."""
     if compilable(emission.dtype) and emission.device.type == "cpu":
-        value, _, states, lost = _forward(initial, transition, emission, True)
-        if not lost.any():
-            known: Tensor = states / states.sum(-1, keepdim=True)
-            return known.view(*value.shape, *states.shape[1:]).to(value.dtype)
+        lead, rows, (start, moves, logs) = _flat(initial, transition, emission)
+        states = np.empty((len(rows), *logs.shape[1:]))
+        lengths = np.full(len(logs), logs.shape[1])
+        if not _forward_only(start, moves, *relative(logs), lengths, rows, states)[1].any():
+            found = torch.from_numpy(states / states.sum(-1, keepdims=True))
+            return found.view(*lead, *states.shape[1:]).to(emission.dtype)
     first, blocks = tree.blocks_of(initial, transition, emission)
     first = first.expand(*torch.broadcast_shapes(first.shape[:-1], blocks.shape[:-3]), -1)
-    found = [first.log_softmax(-1)]
+    known = [first.log_softmax(-1)]
     for block in blocks.unbind(-3):
-        found.append((found[-1].unsqueeze(-1) + block).logsumexp(-2).log_softmax(-1))
-    return torch.stack(found, -2).exp()
+        known.append((known[-1].unsqueeze(-1) + block).logsumexp(-2).log_softmax(-1))
+    return torch.stack(known, -2).exp()
 
 
 def compilable(dtype: torch.dtype) -> bool:
@@ -73,95 +80,103 @@ def compilable(dtype: torch.dtype) -> bool:
     return dtype in (torch.float32, torch.float64) and native.available()
 
 
+def expected(
+    start: Array, transition: Array, logs: Array, lengths: Array, rows: Array, keep: bool
+) -> tuple[Array, Array, Array]:
+    """The value of each sequence, (B,), and p(z_t | x), (B, T, K or more), and the moves expected, (B, K, K).
+
+    Args:
+        start: log-probabilities of the first state, (I, K), and so on in float64.
+        transition: log-probabilities, (M, K, K).
+        logs: emission log-probabilities, (E, T, K).
+        lengths: how many steps count, (E,); the states after them are zero.
+        rows: which of these each sequence uses, (B, 3).
+        keep: whether to work out more than the values; otherwise what is expected holds no sequence.
+    """
+    (T, K), B = logs.shape[1:], len(rows) if keep else 0
+    scaled, peaks = relative(logs)
+    states, moves = np.empty((B, *scaled.shape[1:])), np.empty((B, K, K))
+    if keep and min(start.min(), transition.min()) > math.log(kernels.POSSIBLE):
+        value = np.empty(B)
+        native.run(two_ways.expected, start, transition, scaled, peaks, lengths, rows, value, states, moves)
+        return value, states, moves
+    known, states = np.empty((B, T, K)), states[..., :K].copy()
+    value, lost = _forward_only(start, transition, scaled, peaks, lengths, rows, known)
+    if keep:
+        after = np.empty((B, T - 1, K))
+        native.run(kernels.backward, transition, scaled, lengths, known, value, lost, rows, after, states)
+        moves[...] = np.exp(transition)[rows[:, 1]] * (np.swapaxes(known[:, :-1], 1, 2) @ after)
+    if lost.any():
+        native.run(kernels.exact, lost, start, transition, logs, lengths, rows, value, states, moves)
+    return value, states, moves
+
+
+def relative(logs: Array) -> tuple[Array, Array]:
+    """Emission probabilities relative to the largest of each step, (E, T, L), and the sums of its logs, (E,)."""
+    scaled, peaks = torch.empty(*logs.shape[:2], -(-logs.shape[2] // 4) * 4, dtype=torch.float64), np.empty(len(logs))
+    native.run(kernels.differences, logs, scaled.numpy(), peaks)
+    return scaled.exp_().numpy(), peaks
+
+
+def _forward_only(
+    start: Array, transition: Array, scaled: Array, peaks: Array, lengths: Array, rows: Array, known: Array
+) -> tuple[Array, Array]:
+    """The value of each sequence, and whether it lost a state that matters, (B,); `known` gets the filtered states."""
+    value, lost = np.empty(len(rows)), np.empty(len(rows), dtype=np.bool_)
+    native.run(kernels.forward, start, transition, scaled, peaks, lengths, rows, known, value, lost)
+    return value, lost
+
+
 @torch.library.custom_op("zoo::hidden_markov", mutates_args=(), device_types="cpu")
-def _forward(
-    initial: Tensor, transition: Tensor, emission: Tensor, keep: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The values, (...), and for the gradient, if it is to come: densities, filtered states and who lost a state."""
-    lead, rows, given = _flat(initial, transition, emission)
-    logs = given[-1]
-    scaled, peaks = logs.new_empty(logs.shape, dtype=torch.float64), torch.empty(len(logs), dtype=torch.float64)
-    native.run(kernels.differences, *_arrays(logs, scaled, peaks))
-    scaled.exp_()
-    filtered = scaled.new_empty(len(rows) if keep else 0, *logs.shape[1:])
-    value, lost = scaled.new_empty(len(rows)), torch.empty(len(rows), dtype=torch.bool)
-    native.run(kernels.forward, *_arrays(*given, scaled, peaks), rows, *_arrays(filtered, value, lost))
-    if lost.any():
-        none = [x.new_empty(0, *x.shape[1:]) for x in given]
-        native.run(kernels.exact, *_arrays(lost), False, *_arrays(value, *given), rows, *_arrays(value, *none))
-    return value.view(lead).to(emission.dtype), scaled if keep else scaled.new_empty(0), filtered, lost
+def _forward(initial: Tensor, transition: Tensor, emission: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The values, (...), and for the gradient, if it is to come: states, (B, T, K), and moves, (B, K, K)."""
+    lead, rows, (start, transitions, logs) = _flat(initial, transition, emission)
+    found = expected(start, transitions, logs, np.full(len(logs), emission.shape[-2]), rows, keep)
+    value, states, moves = (torch.from_numpy(x) for x in found)
+    states = states[..., : emission.shape[-1]].to(emission.dtype).contiguous()
+    return value.view(lead).to(emission.dtype), states, moves
 
 
-@torch.library.custom_op("zoo::hidden_markov_gradient", mutates_args=(), device_types="cpu")
-def _gradient(
-    grad: Tensor,
-    initial: Tensor,
-    transition: Tensor,
-    emission: Tensor,
-    value: Tensor,
-    scaled: Tensor,
-    filtered: Tensor,
-    lost: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by initial, transition and emission, in their shapes, given that of the values."""
-    _, rows, given = _flat(initial, transition, emission)
-    weights, values = (x.reshape(-1).to(torch.float64).contiguous() for x in (grad, value))
-    out = [torch.zeros_like(x) for x in given]
-    after = filtered.new_empty(len(rows), filtered.shape[1] - 1, filtered.shape[2])
-    used = _arrays(weights, given[1], scaled, filtered, values, lost)
-    native.run(kernels.backward, *used, rows, *_arrays(after, out[0], out[2]))
-    counts = filtered[:, :-1].mT @ after  # (B, K, K)
-    out[1].index_add_(0, torch.from_numpy(rows[:, 1]), given[1].exp()[rows[:, 1]] * counts)
-    if lost.any():
-        native.run(kernels.exact, *_arrays(lost), True, *_arrays(weights, *given), rows, *_arrays(values, *out))
-    first, moves, states = (g.view(x.shape) for g, x in zip(out, (initial, transition, emission), strict=True))
-    return first.to(emission.dtype), moves.to(emission.dtype), states
-
-
-def _flat(initial: Tensor, transition: Tensor, emission: Tensor) -> tuple[tuple[int, ...], Any, list[Tensor]]:
+def _flat(initial: Tensor, transition: Tensor, emission: Tensor) -> tuple[tuple[int, ...], Array, list[Array]]:
     """The batch shape, which entries a sequence uses, (B, 3), and the inputs with their batch dimensions as one."""
     events = ((initial, 1), (transition, 2), (emission, 2))
     lead, rows = native.rows(*(x.shape[: x.ndim - event] for x, event in events))
-    flat = [x.reshape(-1, *x.shape[x.ndim - event :]).contiguous() for x, event in events]
-    return lead, rows, [flat[0].to(torch.float64), flat[1].to(torch.float64), flat[2]]
+    return lead, rows, [flat(x, event) for x, event in events]
 
 
-def _arrays(*tensors: Tensor) -> list[Any]:
-    return [x.numpy() for x in tensors]
+def flat(x: Tensor, event: int) -> Array:
+    """The batch dimensions left of so many as one, in float64."""
+    array: Array = x.reshape(-1, *x.shape[x.ndim - event :]).to(torch.float64).contiguous().numpy()
+    return array
 
 
 @_forward.register_fake
-def _(initial: Tensor, transition: Tensor, emission: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(initial: Tensor, transition: Tensor, emission: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
     value = emission.new_empty(torch.broadcast_shapes(initial.shape[:-1], transition.shape[:-2], emission.shape[:-2]))
-    filtered = emission.new_empty(value.numel() if keep else 0, *emission.shape[-2:], dtype=torch.float64)
-    kept = emission.reshape(-1, *emission.shape[-2:]) if keep else emission.new_empty(0)
-    return (
-        value,
-        torch.empty_like(kept, dtype=torch.float64),
-        filtered,
-        value.new_empty(value.numel(), dtype=torch.bool),
-    )
+    B, (T, K) = value.numel() if keep else 0, emission.shape[-2:]
+    return value, emission.new_empty(B, T, K), emission.new_empty(B, K, K, dtype=torch.float64)
 
 
-@_gradient.register_fake
-def _(grad: Tensor, initial: Tensor, transition: Tensor, emission: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
-    return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in (initial, transition, emission))
+def weighted(grad: Tensor, each: Tensor, like: Tensor) -> Tensor:
+    """Gradients of the sequences, (B, *event), weighed, (...), and summed over those that share an entry of `like`."""
+    lead = grad.view(*grad.shape, *[1] * (each.ndim - 1))
+    return (lead * each.view(*grad.shape, *each.shape[1:])).sum_to_size(like.shape).to(like.dtype)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs[:3], *output)
+    ctx.save_for_backward(*inputs[:3], *output[1:])
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     if grad is None:
         return None, None, None, None
-    initial, transition, emission, value, scaled, filtered, lost = ctx.saved_tensors
+    *given, states, moves = ctx.saved_tensors
     again = torch.is_grad_enabled()  # the gradient is to be differentiated in its turn
-    if filtered.numel() and not again:
-        return (*_gradient(grad, initial, transition, emission, value, scaled, filtered, lost), None)
+    if moves.numel() and not again:
+        return *map(functools.partial(weighted, grad), (states[:, 0], moves, states), given), None
     with torch.enable_grad():
-        given = [x if x.requires_grad else x.detach().requires_grad_() for x in (initial, transition, emission)]
+        given = [x if x.requires_grad else x.detach().requires_grad_() for x in given]
         return (*torch.autograd.grad(tree.sum_of_paths(*given), given, grad, create_graph=again), None)
 
 

@@ -168,7 +168,39 @@ class HMM(ModelGuide):
         """Lengths: all steps of every sequence."""
         return Batch(n, n, lengths=torch.full((n,), self.steps, device=self.device))
 
-    @torch.no_grad()
     def initial(self, batch: Batch, starts: int = 10, iterations: int = 50) -> dict[str, Tensor]:
-        """The best, by log joint density, of several Baum-Welch runs; states in order of their means, or of time."""
-        return baum_welch.best(self, batch, starts, iterations)
+        """What `maximise` finds, from all steps, or from as many at random as take some seconds."""
+        if batch.x is not None:
+            limit = max(1000, 5_000_000 // (starts * self.states**3))  # steps
+            batch = batch.select(torch.randperm(batch.size, device=batch.x.device)[: max(1, limit // batch.x.shape[1])])
+            cut = None if batch.lengths is None else batch.lengths.clamp(max=limit)
+            batch = batch.but(x=batch.x[:, :limit], lengths=cut)  # type: ignore[index]
+        return self.maximise(batch, starts, iterations, 1e-4)[0]
+
+    @torch.no_grad()
+    def maximise(
+        self,
+        batch: Batch,
+        starts: int = 10,
+        iterations: int = 200,
+        tolerance: float = 1e-5,
+        start: dict[str, Tensor] | None = None,
+    ) -> tuple[dict[str, Tensor], list[float]]:
+        """Global latents near the mode of the log joint density, of logits and logs, by Baum-Welch; see `baum_welch`.
+
+        Args:
+            batch: the sequences; all of them are used.
+            starts: R, by k-means on single steps or random cuts; `iterations` each.
+            tolerance: a run ends once its log joint density per sequence rises by less.
+            start: values by site to start from instead.
+
+        Returns:
+            values by site, of the run with the highest log joint density, states in order of their means, or of time;
+            and the course of that, per sequence.
+
+        Raises:
+            ValueError: no sequences, of another width, infinite or all missing; wrong lengths; no starts or iterations.
+        """
+        if min(starts, iterations) < 1:
+            raise ValueError(f"hmm: starts and iterations must be positive, got {starts} and {iterations}")
+        return baum_welch.maximise(self, batch, starts, iterations, tolerance, start)

@@ -32,14 +32,24 @@ def run(kernel: Callable[..., None], *arguments: Any) -> None:
         if kernel in _reordered:
             options["fastmath"] = {"contract", "nsz", "reassoc"}
         signature = tuple(numba.typeof(argument) for argument in arguments)
-        try:
-            dispatcher = numba.njit(kernel, cache=True, **options)
-            dispatcher.compile(signature)
-        except Exception:  # the cache cannot be made, read or written; a fault of the kernel's comes again
-            dispatcher = numba.njit(kernel, **options)
-            dispatcher.compile(signature)
-        _compiled[kernel] = dispatcher
+        with importlib.import_module("numba.core.compiler_lock").global_compiler_lock:
+            vectorise, numba.config.SLP_VECTORIZE = numba.config.SLP_VECTORIZE, 1  # four sums become one of four
+            try:
+                _compiled[kernel] = _compile(numba, kernel, signature, options)
+            finally:
+                numba.config.SLP_VECTORIZE = vectorise
     _compiled[kernel](*arguments)
+
+
+def _compile(numba: Any, kernel: Callable[..., None], signature: Any, options: Any) -> Callable[..., None]:
+    try:
+        dispatcher = numba.njit(kernel, cache=True, **options)
+        dispatcher.compile(signature)
+    except Exception:  # the cache cannot be made, read or written; a fault of the kernel's comes again
+        dispatcher = numba.njit(kernel, **options)
+        dispatcher.compile(signature)
+    compiled: Callable[..., None] = dispatcher
+    return compiled
 
 
 def reordered(kernel: Kernel) -> Kernel:

@@ -1,0 +1,103 @@
+"""Labels in one order: which component, or state, of one chain is which of another's.
+
+Labels that the model does not tell apart may come out in another order in each chain. The order that is nearest to a
+reference chain is an assignment problem (Stephens 2000, "Dealing with label switching in mixture models"), solved by
+scipy without trying the K! orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_ROUNDS = 10  # of assignments, each with the other axes in the order found before
+
+
+def stems(dims: Mapping[str, Sequence[str]]) -> list[str]:
+    """Names of dims that labels may run along: `state`, not `next_state`."""
+    named = {dim for names in dims.values() for dim in names}
+    return sorted(dim for dim in named if not any(dim != other and _akin(dim, other) for other in named))
+
+
+def _akin(dim: str, stem: str) -> bool:
+    """Whether a dim counts what its stem does: `next_state` and `state`, `feature_given` and `feature`."""
+    return dim == stem or dim.endswith(f"_{stem}") or dim.startswith(f"{stem}_")
+
+
+def relabelled(
+    draws: Mapping[str, Tensor], dims: Mapping[str, Sequence[str]], stem: str, reference: int = 0
+) -> dict[str, Tensor] | None:
+    """The draws with the labels of every chain in the order of one of them.
+
+    Args:
+        draws: site -> (C, n, *event).
+        dims: names of the event dims; those of one stem (`state`, `next_state`) are put into one order together.
+        stem: of the labels.
+        reference: the chain whose order is taken.
+
+    Returns:
+        Draws of the same shapes; None where no site has such a dim, or they are of several sizes.
+    """
+    axes = {name: [axis for axis, dim in enumerate(dims.get(name, ())) if _akin(dim, stem)] for name in draws}
+    axes = {name: found for name, found in axes.items() if found and draws[name].ndim - 2 == len(dims[name])}
+    sizes = {draws[name].shape[2 + axis] for name, found in axes.items() for axis in found}
+    if len(sizes) != 1 or 1 in sizes:
+        return None
+    means = {name: _standardised(draws[name], axes[name]) for name in axes}
+    own = {name: _own(value, axes[name]) for name, value in means.items()}
+    order = _assigned(torch.stack([_distance(value, 1, value[reference]) for value in own.values()]).sum(0))
+    for _ in range(_ROUNDS):
+        before, costs = order, []
+        for name, value in means.items():
+            for axis in axes[name]:  # the others in the order found before
+                others = _permuted(value, [1 + other for other in axes[name] if other != axis], before)
+                costs.append(_distance(others, 1 + axis, value[reference]))
+        order = _assigned(torch.stack(costs).sum(0))
+        if torch.equal(order, before):
+            break
+    found = {name: _permuted(draws[name], [2 + axis for axis in axes[name]], order) for name in axes}
+    return {**draws, **found}
+
+
+def _standardised(draws: Tensor, axes: Sequence[int]) -> Tensor:
+    """Means of each chain, (C, *event), in units of the median deviation over chains and labels."""
+    spread = draws.std(1).movedim([1 + axis for axis in axes], list(range(1, 1 + len(axes))))
+    spread = spread.flatten(0, len(axes)).median(0).values + 1e-12  # (*event but the labels)
+    for axis in axes:
+        spread = spread.unsqueeze(axis)
+    return draws.mean(1) / spread
+
+
+def _own(means: Tensor, axes: Sequence[int]) -> Tensor:
+    """What a label has without looking at others, (C, K, ...): of several axes the diagonal, how likely it stays."""
+    moved = means.movedim([1 + axis for axis in axes], list(range(1, 1 + len(axes))))
+    same: list[Any] = [torch.arange(moved.shape[1], device=moved.device)] * len(axes)
+    found: Tensor = moved[(slice(None), *same)]
+    return found
+
+
+def _distance(means: Tensor, axis: int, reference: Tensor) -> Tensor:
+    """Squared distance between the labels of the reference and of each chain along an axis, (C, K, K)."""
+    flat = means.movedim(axis, 1).reshape(len(means), means.shape[axis], -1)  # (C, K, R)
+    own = reference.movedim(axis - 1, 0).reshape(1, means.shape[axis], -1)
+    return torch.cdist(own.expand(len(flat), -1, -1), flat).square()
+
+
+def _assigned(cost: Tensor) -> Tensor:
+    """The cheapest order of each chain, (C, K), by the costs of a label of the reference and one of the chain."""
+    from scipy.optimize import linear_sum_assignment
+
+    tables = cost.nan_to_num(nan=1e30, posinf=1e30).cpu().numpy()
+    return torch.from_numpy(np.stack([linear_sum_assignment(table)[1] for table in tables])).to(cost.device)
+
+
+def _permuted(values: Tensor, axes: Sequence[int], order: Tensor) -> Tensor:
+    """Each chain of (C, ...) with these axes in its own order, (C, K)."""
+    for axis in axes:
+        shape = [order.shape[i > 0] if i in (0, axis) else 1 for i in range(values.ndim)]
+        values = values.take_along_dim(order.reshape(shape), axis)
+    return values
