@@ -221,6 +221,7 @@ def reconstruct(
             centre = _moments(codes, part, globals_) if draws == 0 else {}
             for s, where in share(number, len(globals_)):
                 for piece in codes.draws_at_once(where.stop - where.start, part):
+                    fn, x = None, torch.empty(0)  # those of the piece before are let go
                     count = piece.stop - piece.start
                     values = {name: mean.expand(count, *mean.shape) for name, (mean, _) in centre.items()}
                     if draws and codes.drawn:

@@ -744,7 +744,7 @@ def brief(results, names, methods):
 def write(text):
     """Put the table between the markers of README.md."""
     path = Path(__file__).with_name("README.md")
-    begin, end = "<!-- sampling: begin -->", "<!-- sampling: end -->"
+    begin, end = "<!-- sampling -->", "<!-- /sampling -->"
     before, found, rest = path.read_text().partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
