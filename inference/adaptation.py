@@ -63,17 +63,20 @@ class Moments:
     def metric(self) -> Metric:
         """The map under which the typical draws have mean 0 and covariance I.
 
-        The fewer they are, the less it departs from the old one's directions.
+        The fewer they are, the less it departs from the old one's directions. A number that never moved, or was seen
+        once, keeps its scale: one of zero would hold it for good.
         """
         old, chosen = self._metric, self.typical()
         count = self._count * int(chosen.sum())
         if not self._draws:
             mean = self._sums[chosen].sum(0) / count
-            deviation = (self._squares[chosen].sum(0) / count - mean.square()).clamp(min=1e-20).sqrt()
+            variance = self._squares[chosen].sum(0) / count - mean.square()
+            deviation = torch.where(variance > 0, variance.clamp(min=0).sqrt(), 1)
             return Metric(old.out(mean), old.scale * deviation)
         z = torch.stack(self._draws)[:, chosen].flatten(0, 1).double()
         mean, size = z.mean(0), z.shape[1]
-        deviation = z.std(0, correction=0).clamp(min=1e-100)
+        deviation = z.std(0, correction=0)
+        deviation = torch.where(deviation > 0, deviation, 1)
         apart = (z - mean) / deviation
         correlation = apart.mT @ apart / count * (count / (count + size))  # in old units: windows refine each other
         correlation.diagonal().fill_(1.0)

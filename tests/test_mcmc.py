@@ -19,6 +19,7 @@ import pytest
 import scipy.stats
 import torch
 from pyro.poutine import condition, trace
+from test_fit import Coded
 
 import inference
 import zoo
@@ -602,6 +603,16 @@ def test_few_chains_do():
     found = sample(Normals().double(), torch.linspace(-3, 5, 20).double(), 600, 4, **QUICK)
     assert found["loc"].shape == (4, 600)
     assert found.rhat["loc"] < 1.01
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("chains", "most"), [(1, 1), (2, 2), (2, 5)])
+def test_hardly_any_warm_up_leaves_chains_that_move(chains, most):
+    """From one draw or two no scale can be told."""
+    torch.manual_seed(0)
+    found = sample(Coded(), torch.randn(20, 4), 5, chains, max_warmup=most, **QUICK)
+    assert (found["z"][:, -1] != found["z"][:, 0]).any()
+    assert 0.01 < found.step_size < 10
 
 
 def test_nuts_agrees():
