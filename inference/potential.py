@@ -28,6 +28,7 @@ from torch.distributions.utils import _sum_rightmost
 
 from inference.memory import pieces
 from inference.objective import run
+from inference.step import naming_the_site
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
 
@@ -77,7 +78,7 @@ class Potential:
 
     def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The log density at S points, (S, P) -> (S,), and its gradient, (S, P)."""
-        with torch.enable_grad():
+        with torch.enable_grad(), naming_the_site():
             points = points.detach().requires_grad_()
             value = self.log_density(points)
             (gradient,) = torch.autograd.grad(value.sum(), points)

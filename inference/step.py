@@ -48,7 +48,7 @@ def bound_and_gradients(
         leaves = {f"pair.{name}": value.detach().requires_grad_() for name, value in parameters.items()}
         batch = Batch(len(next(iter(fields.values()))), total, **fields)
         constants = {f"pair.{name}": value for name, value in buffers.items()}
-        with _naming_the_site():
+        with naming_the_site():
             loss = functional_call(call, {**leaves, **constants}, (batch, kl_weight))
             gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         return loss.detach(), _filled(list(leaves.values()), gradients)
@@ -171,7 +171,7 @@ class _LastSite(Messenger):
 
 
 @contextmanager
-def _naming_the_site() -> Iterator[None]:
+def naming_the_site() -> Iterator[None]:
     """Add to a `TraceError` where in the model it arose."""
     with _LastSite() as last:
         try:

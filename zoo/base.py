@@ -126,7 +126,8 @@ class ModelGuide(PyroModule):
         """The global latents of highest log joint density by expectation-maximisation, and its course.
 
         Returns:
-            values by site, and the log joint density per observation after each iteration.
+            values by site, and the log joint density per observation (of constrained latents, or of unconstrained
+            ones, as the pair says) after each iteration.
 
         Raises:
             ValueError: the pair has no such algorithm.
