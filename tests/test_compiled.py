@@ -8,11 +8,9 @@ import sys
 import warnings
 from pathlib import Path
 
-import pyro
-import pyro.distributions as dist
 import pytest
 import torch
-from test_fit import Normal
+from test_fit import Coded, Normal
 from torch import nn
 
 import inference
@@ -22,7 +20,6 @@ from inference.compiled import CompileError, Traced, TraceError, choose_mode
 from inference.data import as_batch
 from inference.objective import choose
 from inference.recording import record
-from zoo.base import ModelGuide
 
 
 def _with_row(x):
@@ -274,25 +271,13 @@ def test_inductor_ends_where_the_graph_ends():
 # --- batch statistics -------------------------------------------------------------------------------------------------
 
 
-class Normed(ModelGuide):
-    """z_n ~ N(0, I), x_n ~ Normal(W z_n, 1); the encoder standardises by running means and deviations."""
+class Normed(Coded):
+    """The same with an encoder that standardises by running means and deviations, and drops some of what it sees."""
 
     def __init__(self, latent: int = 2, features: int = 4, hidden: int = 8) -> None:
-        super().__init__()
-        self.register_buffer("zero", torch.zeros(latent))
-        self.decoder = nn.Linear(latent, features)
-        self.encoder = nn.Sequential(nn.BatchNorm1d(features), nn.Linear(features, hidden), nn.Dropout(0.2))
-        self.head = nn.Linear(hidden, 2 * latent)
-
-    def model(self, batch):
-        with batch.plate():
-            z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))
-            return pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=batch.x)
-
-    def guide(self, batch):
-        with batch.plate():
-            loc, scale = self.head(self.encoder(batch.x).tanh()).chunk(2, -1)
-            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+        super().__init__(latent, features)
+        first, last = nn.Linear(features, hidden), nn.Linear(hidden, 2 * latent)
+        self.encoder = nn.Sequential(nn.BatchNorm1d(features), first, nn.Dropout(0.2), nn.Tanh(), last)
 
 
 MODES = ["off", "graph", pytest.param("inductor", marks=pytest.mark.slow)]
