@@ -98,6 +98,15 @@ def test_equals_the_tree_whatever_is_shared(lead: Any, dtype: torch.dtype) -> No
         assert (got.double() - want).norm() <= tolerance * want.norm()
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_long_sequences_neither_underflow_nor_lose_digits(sparse: bool) -> None:
+    """Each step costs a digit or more on the way up and on the way down: thousands of them need dividing out."""
+    given = inputs(lead=((), (), (2,)), T=3000, K=4)
+    given = left_to_right(given) if sparse else given
+    for one, other in zip(gradients(log_likelihood, given), gradients(by_tree, given), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("K", [2, 5])
 @pytest.mark.parametrize("spread", [3.0, 1e3])  # with the latter shares of 1e-500 are nothing rare
 def test_lost_states_that_come_back_are_not_missed(K: int, spread: float) -> None:

@@ -204,9 +204,8 @@ class Rows:
                 white = root @ apart if self.correlated else root.unsqueeze(-1) * apart
                 log_p[some] = constant - 0.5 * white.square().sum(1)
             peak = log_p.amax(1, keepdim=True)
-            responsibility = (
-                log_p.sub_(peak).clamp_(min=LEAST).exp_()
-            )  # where it underflows it takes three times as long
+            # what underflows takes three times as long: hence the clamp
+            responsibility = log_p.sub_(peak).clamp_(min=LEAST).exp_()
             responsibility /= (total := responsibility.sum(1, keepdim=True))
             sums += phi @ weights.mT if turn else weights @ phi.mT
             likelihood += (total.log_() + peak).sum((1, 2))

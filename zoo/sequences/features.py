@@ -90,15 +90,8 @@ def gradient(
             for k in range(K):
                 w = weight[k]
                 for d in range(D):
-                    middle, r, data, mask, first, second, whole = (
-                        m[k, d],
-                        1 / s[k, d],
-                        known[d],
-                        there[d],
-                        0.0,
-                        0.0,
-                        0.0,
-                    )
+                    middle, r, data, mask = m[k, d], 1 / s[k, d], known[d], there[d]
+                    first, second, whole = 0.0, 0.0, 0.0
                     for u in range(len(here)):
                         g, z = mask[u] * w[u], data[u] - middle
                         whole += g
