@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 import inference
 import zoo
-from inference import trees
+from inference.questions import importance
 from zoo import Batch, datasets
 
 
@@ -45,7 +45,7 @@ def main(out: Path = Path("out")) -> float:
     print(f"patients differ by {float(noise.mean()):.1f}; of their means the forest is unsure by", end=" ")
     print(f"{float((drawn.var(0).mean() - noise.square().mean()).clamp(min=0).sqrt()):.1f}, at the root mean square\n")
 
-    found = trees.importance(pair, posterior, train, names=names)
+    found = importance.importance(pair, posterior, train, names=names)
     print("what it relies on, with 90 % intervals")
     print(found)
 

@@ -15,7 +15,7 @@ import torch
 
 import inference
 import zoo
-from inference import gallery
+from inference.gallery import observations, paths
 from zoo import datasets
 
 
@@ -32,9 +32,9 @@ def main(out: Path = Path("out")) -> float:
     print("nats that each dimension of the code carries:", inference.code_kl(pair, unseen)["z"].numpy().round(1))
 
     out.mkdir(parents=True, exist_ok=True)
-    gallery.samples(pair, 60).savefig(out / "digits_sampled.png", dpi=150)
-    gallery.interpolations(pair, unseen).savefig(out / "digits_between.png", dpi=150)
-    gallery.traversals(pair, unseen).savefig(out / "digits_traversed.png", dpi=150)
+    observations.samples(pair, 60).savefig(out / "digits_sampled.png", dpi=150)
+    paths.interpolations(pair, unseen).savefig(out / "digits_between.png", dpi=150)
+    paths.traversals(pair, unseen).savefig(out / "digits_traversed.png", dpi=150)
 
     density = float(inference.log_marginal(pair, unseen, particles=200).mean())
     print(f"log density of an unseen digit: {density:.1f} nats")

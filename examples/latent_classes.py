@@ -16,7 +16,7 @@ import torch
 
 import inference
 import zoo
-from inference import plots
+from inference.drawing import plots
 from zoo import Batch, datasets
 
 

@@ -16,8 +16,8 @@ import torch
 
 import inference
 import zoo
-from inference import graph_plot
-from inference.queries import query
+from inference.gallery import network
+from inference.questions.queries import query
 from zoo.graphs.bayesian_network import BayesianNetwork
 
 BRONCHITIS = 0.8340  # P(bronchitis | short of breath), by hand from the published tables
@@ -47,7 +47,7 @@ def main(out: Path = Path("out")) -> float:
     print("\nSmokers: {:.1%} of all, {:.1%} of those without cancer, {:.1%} if nobody could get it.".format(*smokers))
 
     out.mkdir(parents=True, exist_ok=True)
-    graph_plot.network(learner, posterior, breathless).savefig(out / "query_network.png", dpi=150)
+    network.network(learner, posterior, breathless).savefig(out / "query_network.png", dpi=150)
     assert abs(exact - BRONCHITIS) < 5e-5, f"expected {BRONCHITIS}, got {exact:.5f}"
     return exact
 

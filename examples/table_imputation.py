@@ -17,7 +17,8 @@ import torch
 
 import inference
 import zoo
-from inference import gallery, tables
+from inference.command import tables
+from inference.gallery import imputations
 from zoo import datasets
 from zoo.datasets import Schema
 
@@ -43,7 +44,7 @@ def main(out: Path = Path("out")) -> float:
     print("\nthe first wine:", {name: cells[0] for name, cells in filled.items()})
 
     out.mkdir(parents=True, exist_ok=True)
-    gallery.imputations(found, schema).savefig(out / "table_imputation.png", dpi=150)
+    imputations.imputations(found, schema).savefig(out / "table_imputation.png", dpi=150)
 
     error = ((found.point().numpy() - truth) / truth.std(0))[:, :13][holes[:, :13]]
     error = float(np.sqrt(np.mean(error**2)))

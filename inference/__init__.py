@@ -1,6 +1,6 @@
 """inference: what every model/guide pair shares, from data to ArviZ.
 
-Names load on first use, so that importing this package costs nothing.
+Names load on first use, so that importing this package costs nothing. `help(inference)` says what each is for.
 """
 
 from __future__ import annotations
@@ -9,39 +9,43 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inference.amortised import active_units, code_kl, collapsed, decode, encode, impute, reconstruct
-    from inference.bounds import gap, log_marginal
-    from inference.diagnostics import khat
+    from inference.codes.collapse import active_units, code_kl, collapsed
+    from inference.codes.encoding import decode, encode, reconstruct
+    from inference.codes.gaps import gap, log_marginal
+    from inference.codes.imputation import impute
+    from inference.codes.refinement import refine
+    from inference.codes.sleep import fit_by_simulation
     from inference.estimator import Estimator
-    from inference.export import to_arviz
-    from inference.likelihood import assignments, log_likelihood
-    from inference.loop import NonFiniteError
-    from inference.mcmc import Sampled, SamplingError, sample
-    from inference.posterior import Posterior, draw, generate, predict, prior
-    from inference.queries import Answer, marginals, query
-    from inference.semi_amortised import refine
-    from inference.sequences import forecast, sample_paths, smooth, viterbi
-    from inference.simulation import fit_by_simulation
-    from inference.strangers import novelty
-    from inference.svi import Fit, fit
-    from inference.trees import importance
+    from inference.fitting.fit import Fit, fit
+    from inference.fitting.loop import NonFiniteError
+    from inference.posterior.draws import Posterior, draw, generate, predict, prior
+    from inference.posterior.export import to_arviz
+    from inference.posterior.khat import khat
+    from inference.posterior.likelihood import assignments, log_likelihood
+    from inference.posterior.novelty import novelty
+    from inference.questions.importance import importance
+    from inference.questions.queries import Answer, marginals, query
+    from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
+    from inference.sampling.sample import Sampled, SamplingError, sample
 
 _HOMES = {
-    "svi": ("fit", "Fit"),
-    "loop": ("NonFiniteError",),
-    "mcmc": ("sample", "Sampled", "SamplingError"),
-    "posterior": ("draw", "predict", "prior", "generate", "Posterior"),
-    "likelihood": ("log_likelihood", "assignments"),
-    "amortised": ("encode", "decode", "reconstruct", "impute", "active_units", "code_kl", "collapsed"),
-    "semi_amortised": ("refine",),
-    "bounds": ("gap", "log_marginal"),
-    "strangers": ("novelty",),
-    "simulation": ("fit_by_simulation",),
-    "diagnostics": ("khat",),
-    "export": ("to_arviz",),
-    "queries": ("query", "marginals", "Answer"),
-    "sequences": ("smooth", "viterbi", "forecast", "sample_paths"),
-    "trees": ("importance",),
+    "fitting.fit": ("fit", "Fit"),
+    "fitting.loop": ("NonFiniteError",),
+    "sampling.sample": ("sample", "Sampled", "SamplingError"),
+    "posterior.draws": ("draw", "predict", "prior", "generate", "Posterior"),
+    "posterior.likelihood": ("log_likelihood", "assignments"),
+    "posterior.novelty": ("novelty",),
+    "posterior.khat": ("khat",),
+    "posterior.export": ("to_arviz",),
+    "codes.encoding": ("encode", "decode", "reconstruct"),
+    "codes.imputation": ("impute",),
+    "codes.collapse": ("active_units", "code_kl", "collapsed"),
+    "codes.refinement": ("refine",),
+    "codes.gaps": ("gap", "log_marginal"),
+    "codes.sleep": ("fit_by_simulation",),
+    "questions.queries": ("query", "marginals", "Answer"),
+    "questions.sequences": ("smooth", "viterbi", "forecast", "sample_paths"),
+    "questions.importance": ("importance",),
     "estimator": ("Estimator",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -18,17 +18,21 @@ import numpy as np
 import torch
 
 import zoo
-from inference import amortised
-from inference.codes import expected
-from inference.data import chunks, is_table, may_be_missing
-from inference.likelihood import assignments, log_likelihood
-from inference.marginal import has_continuous_locals
-from inference.memory import pieces, quietly, rows_at_once, width
-from inference.posterior import Posterior, draw, generate, vectorised
-from inference.svi import fit
+from inference.codes import encoding
+from inference.data.accept import is_table
+from inference.data.check import may_be_missing
+from inference.fitting.fit import fit
+from inference.posterior.draws import Posterior, draw, generate
+from inference.posterior.likelihood import assignments, log_likelihood
+from inference.running.expectation import expected
+from inference.running.marginal import has_continuous_locals
+from inference.running.pieces import chunks, pieces, rows_at_once
+from inference.running.quiet import quietly
+from inference.running.vectorised import vectorised
+from inference.running.width import width
 from zoo.base import Batch, ModelGuide, registered
 from zoo.config import hints, nearest
-from zoo.datasets.schema import Column, Schema, as_columns
+from zoo.schema.schema import Column, Schema, as_columns
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
@@ -271,7 +275,7 @@ class _Codes(_Density):
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Mean code of each row, (N, L)."""
         batch = self._batch(X)
-        found = amortised.encode(self.pair_, batch, posterior=self._given(), seed=self._seed())
+        found = encoding.encode(self.pair_, batch, posterior=self._given(), seed=self._seed())
         codes = [found.mean[name].flatten(1) for name in found.sd]
         return torch.cat(codes, 1).cpu().numpy()
 
@@ -283,7 +287,7 @@ class _Codes(_Density):
         """The rows expected of codes, (M, L) to (M, D)."""
         check_is_fitted(self, "pair_")
         codes = torch.as_tensor(np.asarray(Z, dtype=float))
-        found = amortised.decode(self.pair_, codes, posterior=self._given(), seed=self._seed())
+        found = encoding.decode(self.pair_, codes, posterior=self._given(), seed=self._seed())
         return found["x"].cpu().numpy()
 
     def decode(self, Z: ArrayLike) -> NDArray[Any]:
@@ -293,7 +297,7 @@ class _Codes(_Density):
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Reconstructions: what the mean code of each row tells of it, (N, D)."""
         batch = self._batch(X)
-        again = amortised.reconstruct(self.pair_, batch, posterior=self._given(), seed=self._seed())
+        again = encoding.reconstruct(self.pair_, batch, posterior=self._given(), seed=self._seed())
         return again.cpu().numpy()
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:

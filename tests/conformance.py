@@ -19,11 +19,12 @@ from pyro.infer import MCMC, NUTS, SVI, Predictive
 
 import inference
 import zoo
-from inference.data import as_batch
-from inference.diagnostics import point_codes
-from inference.likelihood import has_continuous_locals
-from inference.objective import choose, run
-from inference.step import Stepper
+from inference.data.check import as_batch
+from inference.fitting.objective import choose
+from inference.fitting.step import Stepper
+from inference.posterior.khat import point_codes
+from inference.posterior.likelihood import has_continuous_locals
+from inference.running.densities import run
 from zoo import guides
 from zoo.base import FIELDS, registered
 from zoo.config import hints

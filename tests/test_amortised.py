@@ -17,20 +17,12 @@ from torch.utils._pytree import tree_leaves
 
 import inference
 import zoo
-from inference.amortised import (
-    CollapseWarning,
-    Imputation,
-    active_units,
-    code_kl,
-    collapsed,
-    decode,
-    encode,
-    impute,
-    reconstruct,
-)
-from inference.bounds import gap, log_marginal
-from inference.posterior import Posterior
-from inference.semi_amortised import refine
+from inference.codes.collapse import CollapseWarning, active_units, code_kl, collapsed
+from inference.codes.encoding import decode, encode, reconstruct
+from inference.codes.gaps import gap, log_marginal
+from inference.codes.imputation import Imputation, impute
+from inference.codes.refinement import refine
+from inference.posterior.draws import Posterior
 from zoo.base import ModelGuide
 
 # --- little pairs with exact answers ----------------------------------------------------------------------------------
@@ -648,7 +640,7 @@ def slow(task, name):
     ],
 )
 def test_memory_is_bounded_whatever_the_numbers_of_rows_and_draws(task, monkeypatch):
-    monkeypatch.setattr("inference.memory.BUDGET", SMALL)
-    monkeypatch.setattr("inference.data._CHUNK", 16)  # the check of the data has its own bound, of 4096 rows
+    monkeypatch.setattr("inference.running.pieces.BUDGET", SMALL)
+    monkeypatch.setattr("inference.data.check._CHUNK", 16)  # the check of the data has its own bound, of 4096 rows
     extras = {(rows, count): peak(task(rows, count))[0] for rows, count in ((40, 40), (160, 40), (40, 160))}
     assert max(extras.values()) < BOUND, extras

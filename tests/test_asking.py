@@ -9,7 +9,7 @@ import pytest
 
 import inference
 import zoo
-from inference.cli import main
+from inference.command.main import main
 from zoo.datasets import text
 
 

@@ -15,10 +15,10 @@ from torch import Tensor
 import inference
 import zoo
 import zoo.datasets.series  # its series register themselves
-from inference.data import as_batch
+from inference.data.check import as_batch
 from zoo import Batch, datasets
+from zoo.parts.series import AutoregressiveSeries
 from zoo.sequences.autoregressive import Autoregressive
-from zoo.sequences.series import AutoregressiveSeries
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 QUICK: dict[str, Any] = {"progress": False, "compile": "off"}

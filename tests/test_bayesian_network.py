@@ -16,12 +16,14 @@ from scipy.stats import multivariate_normal
 
 import inference
 import zoo
-from inference import graph_plot, queries
-from inference.data import as_batch
-from inference.queries import query
-from zoo.graphs import factors, row
+from inference.data.check import as_batch
+from inference.drawing import layers
+from inference.gallery import network
+from inference.questions import queries
+from inference.questions.queries import query
 from zoo.graphs.bayesian_network import BayesianNetwork
-from zoo.graphs.row import NetworkRow
+from zoo.parts.networks import factors, row
+from zoo.parts.networks.row import NetworkRow
 
 QUICK = {"progress": False, "device": "cpu"}
 BINARY = ("no", "yes")
@@ -379,7 +381,7 @@ def test_expected_counts_equal_enumeration():
     values = truth(pair)
     x = pair.simulate(20)[0].x
     x[torch.rand(x.shape) < 0.4] = torch.nan
-    from zoo.graphs import learning
+    from zoo.parts.networks import learning
 
     found, _ = learning.expectations(pair.network, {name: value[None] for name, value in values.items()}, x)
     wanted, products = torch.zeros(2, 3).double(), torch.zeros(3, 3, 3).double()
@@ -661,30 +663,28 @@ def test_elimination_of_everything_against_one_einsum():
 
 
 def test_the_picture_shows_every_node_and_what_is_believed(asia):
-    figure = graph_plot.network(asia, None, {"dysp": "yes"}, do={"lung": "no"})
+    figure = network.network(asia, None, {"dysp": "yes"}, do={"lung": "no"})
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert set(asia.schema.names) < set(texts)
     assert {"= yes", "set to no", "86.1%"} < set(texts)
     pair = made()
     posterior = inference.prior(pair, 2, draws=20)
-    texts = [text.get_text() for text in graph_plot.network(pair, posterior).axes[0].texts]
+    texts = [text.get_text() for text in network.network(pair, posterior).axes[0].texts]
     assert sum("±" in text for text in texts) == 4
     with pytest.raises(ValueError, match="gmm is no network that can be drawn"):
-        graph_plot.network(zoo.create("gmm"))
+        network.network(zoo.create("gmm"))
 
 
 def test_the_layout_goes_down_without_overlap_and_crosses_little():
     edges = [(0, 1), (1, 2), (2, 3), (0, 3), (4, 3), (5, 6), (6, 3), (7, 2)]
-    places, routes = graph_plot._layout(8, edges, [1.0] * 8)
+    places, routes = layers.laid_out(8, edges, [1.0] * 8)
     for route in routes:
         assert [places[i].layer for i in route] == list(range(places[route[0]].layer, places[route[-1]].layer + 1))
-    layers = {}
+    found = {}
     for place in places:
-        layers.setdefault(place.layer, []).append(place)
-    for line in layers.values():
+        found.setdefault(place.layer, []).append(place)
+    for line in found.values():
         line.sort(key=lambda place: place.x)
         assert all(b.x - a.x >= (a.width + b.width) / 2 for a, b in itertools.pairwise(line))
-    rows = [
-        sorted((i for i, p in enumerate(places) if p.layer == layer), key=lambda i: places[i].x) for layer in layers
-    ]
-    assert graph_plot._crossings(rows, places) == 0
+    rows = [sorted((i for i, p in enumerate(places) if p.layer == layer), key=lambda i: places[i].x) for layer in found]
+    assert layers._crossings(rows, places) == 0

@@ -16,9 +16,10 @@ from sklearn.datasets import load_digits
 
 import inference
 import zoo
-from inference.data import as_batch
-from inference.objective import choose, run
-from inference.step import Stepper
+from inference.data.check import as_batch
+from inference.fitting.objective import choose
+from inference.fitting.step import Stepper
+from inference.running.densities import run
 from zoo.base import Batch
 
 LIKELIHOODS = {"bernoulli": 1, "gaussian": 1, "binomial": 7}
@@ -357,7 +358,7 @@ def test_digits_are_learned_as_well_as_by_gaussian_vae_but_for_the_price_of_the_
 @pytest.mark.parametrize("seed", range(3))
 def test_disagreement_of_the_weights_finds_overexposed_digits_that_likelihood_takes_for_digits(seed):
     """Every pixel twice as bright, up to white: simpler images than digits, so that many are as likely as digits."""
-    from inference.strangers import novelty
+    from inference.posterior.novelty import novelty
 
     x = digits()
     order = torch.randperm(1797, generator=torch.Generator().manual_seed(seed))

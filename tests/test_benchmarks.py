@@ -150,7 +150,7 @@ class TestImputation:
 
     @pytest.fixture
     def table(self):
-        from zoo.datasets.schema import Schema
+        from zoo.schema.schema import Schema
 
         schema = Schema.of(["real", ("colour", "categorical", "abc")])
         x = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 1.0], [6.0, 0.0], [8.0, 2.0]])
@@ -297,7 +297,7 @@ class TestQueries:
         """Small questions are answered by NumPy, and large ones by torch."""
         import inference
         import zoo
-        from zoo.graphs import query
+        from zoo.parts.networks import query
 
         if network == "asia":
             pair, posterior = queries.BayesianNetwork.from_bif("asia"), None

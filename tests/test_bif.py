@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.graphs import bif
-from zoo.graphs.graph import Edge, Edges, Graph
+from zoo.parts.networks.bif import file
+from zoo.parts.networks.graph import Edge, Edges, Graph
 
 TWO = """
 network "two nodes" { property version 1 ; }
@@ -21,7 +21,7 @@ probability ( "wet grass" | rain ) { property x ; default 0.5, 0.25, 0.25; (yes)
 
 
 def test_what_is_read():
-    found = bif.parse(TWO)
+    found = file.parse(TWO)
     assert found.name == "two nodes"
     assert [tuple(column) for column in found.columns] == [
         ("rain", "binary", ("no", "yes")),
@@ -37,7 +37,7 @@ def test_a_flat_table_has_the_child_first_and_the_last_parent_fastest():
     text = "".join(f"variable {n} {{ type discrete [2] {{ {', '.join(s)} }}; }}\n" for n, s in names.items())
     text += "probability (bowel) { table 0.01 0.99; } probability (family) { table 0.15 0.85; }"
     text += "probability (out | bowel family) { table 0.99 0.97 0.9 0.3 0.01 0.03 0.1 0.7; }"
-    table = np.array(bif.parse(text).tables["out"])
+    table = np.array(file.parse(text).tables["out"])
     assert table[0, 1].tolist() == [0.97, 0.03]
     assert table[1, 0].tolist() == [0.9, 0.1]
 
@@ -46,10 +46,10 @@ def same(one, other):
     return (one.name, one.columns, one.edges, one.tables) == (other.name, other.columns, other.edges, other.tables)
 
 
-@pytest.mark.parametrize("text", [TWO, (bif.EMBEDDED / "asia.bif").read_text()], ids=["two", "asia"])
+@pytest.mark.parametrize("text", [TWO, (file.EMBEDDED / "asia.bif").read_text()], ids=["two", "asia"])
 def test_written_and_read_again(text):
-    found = bif.parse(text)
-    assert same(bif.parse(bif.write(found)), found)
+    found = file.parse(text)
+    assert same(file.parse(file.write(found)), found)
 
 
 @settings(max_examples=50, deadline=None)
@@ -57,8 +57,8 @@ def test_written_and_read_again(text):
 def test_any_number_survives_to_the_last_digit_and_any_name(numbers, name):
     columns = [(name, "binary", ("no", "yes")), ("child", "categorical", ("x", "y y", "{z}"))]
     tables = {name: numbers[:2], "child": [numbers[2:5], numbers[5:8]]}
-    network = bif.BIF("n", bif.Schema.of(columns), Edges.of([(name, "child")]), tables)
-    assert same(bif.parse(bif.write(network)), network)
+    network = file.BIF("n", file.Schema.of(columns), Edges.of([(name, "child")]), tables)
+    assert same(file.parse(file.write(network)), network)
 
 
 @pytest.mark.parametrize(
@@ -88,20 +88,20 @@ def test_any_number_survives_to_the_last_digit_and_any_name(numbers, name):
 def test_what_is_refused_by_line(old, new, words):
     assert old in TWO
     with pytest.raises(ValueError, match=words):
-        bif.parse(TWO.replace(old, new, 1))
+        file.parse(TWO.replace(old, new, 1))
 
 
 @pytest.mark.parametrize("text", ["", "network x { }", "{", '"', "variable"])
 def test_texts_that_are_no_network(text):
     with pytest.raises(ValueError, match=r"line 1|no variable"):
-        bif.parse(text)
+        file.parse(text)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, len(TWO) - 1), st.text("{}()[]|,;\"' x1/*\n", max_size=3), st.integers(0, 9))
 def test_a_damaged_text_gives_a_network_or_a_value_error(at, put, cut):
     try:
-        found = bif.parse(TWO[:at] + put + TWO[at + cut :])
+        found = file.parse(TWO[:at] + put + TWO[at + cut :])
     except ValueError:
         return
     assert found.tables.keys() == {column.name for column in found.columns}
@@ -111,20 +111,20 @@ def test_huge_tables_are_refused_before_they_are_made(tmp_path, monkeypatch):
     names = [f"n{i}" for i in range(40)]
     text = "".join(f"variable {name} {{ type discrete [2] {{ a, b }}; }}\n" for name in names)
     with pytest.raises(ValueError, match=r"line 41: probability of 'n0': tables of 1,099,511,627,776 cells"):
-        bif.parse(text + f"probability ( n0 | {', '.join(names[1:])} ) {{ }}")
+        file.parse(text + f"probability ( n0 | {', '.join(names[1:])} ) {{ }}")
     path = tmp_path / "big.bif"
     path.write_text(TWO)
-    monkeypatch.setattr(bif, "MOST_BYTES", 10)
+    monkeypatch.setattr(file, "MOST_BYTES", 10)
     with pytest.raises(ValueError, match=r"big.bif': .* bytes, at most 10"):
-        bif.read(path)
+        file.read(path)
 
 
 def test_files_that_are_not_there_or_no_text(tmp_path):
     with pytest.raises(ValueError, match=r"no file '.*none.bif'; embedded networks: asia"):
-        bif.read(tmp_path / "none.bif")
+        file.read(tmp_path / "none.bif")
     (tmp_path / "bytes.bif").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="no text in UTF-8"):
-        bif.read(tmp_path / "bytes.bif")
+        file.read(tmp_path / "bytes.bif")
 
 
 # --- the graph ------------------------------------------------------------------------------------------------------

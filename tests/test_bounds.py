@@ -11,11 +11,13 @@ import torch
 
 import inference
 import zoo
-from inference.bounds import Annealing, gap, log_marginal
-from inference.codes import Codes, Encoder, share
-from inference.data import as_batch
-from inference.memory import quietly
-from inference.semi_amortised import elbo, refine
+from inference.codes.annealing import Annealing
+from inference.codes.gaps import gap, log_marginal
+from inference.codes.reading import Codes, Encoder
+from inference.codes.refinement import elbo, refine
+from inference.data.check import as_batch
+from inference.running.pieces import share
+from inference.running.quiet import quietly
 from zoo import datasets
 from zoo.base import ModelGuide
 
@@ -267,7 +269,7 @@ def test_refine_in_pieces_is_refine(monkeypatch):
     """Rows are independent: cutting them up changes nothing but the noise."""
     pair, x = linear(off=0.05)
     whole = refine(pair, x, steps=150)
-    monkeypatch.setattr("inference.memory.BUDGET", 2**14)
+    monkeypatch.setattr("inference.running.pieces.BUDGET", 2**14)
     cut = refine(pair, x, steps=150)
     assert not torch.equal(cut.loc, whole.loc)
     assert ((cut.loc - whole.loc) / whole.scale).abs().max() < 0.05
@@ -361,7 +363,7 @@ def test_elbo_in_two_ways():
     with quietly(0):
         mean, error = elbo(Codes.of(pair, batch), batch, Encoder(), [{}], 4000)
         losses = torch.stack(
-            [inference.objective.choose(pair, batch, particles=100).loss(pair, batch) for _ in range(20)]
+            [inference.fitting.objective.choose(pair, batch, particles=100).loss(pair, batch) for _ in range(20)]
         )
     spread = error.square().sum().sqrt() + losses.std() / math.sqrt(20)
     assert abs(mean.sum() + losses.mean()) < 4 * spread

@@ -11,8 +11,9 @@ import torch
 
 import inference
 import zoo
-from inference import arviz_shim, cli, demo, parser, run_folder
-from inference.cli import main
+from inference.command import demo, fit, parser, run_folder
+from inference.command import main as command
+from inference.command.main import main
 
 FEW = ["--steps", "3", "--draws", "20"]
 
@@ -58,7 +59,7 @@ def test_examples_of_the_help_parse():
 
     for line in "\n".join(parser.EXAMPLES.values()).splitlines():
         if line.startswith("  zoo"):
-            parser.parser(cli._RUNS, cli._with_run).parse_args(shlex.split(line)[1:])
+            parser.parser(command._RUNS, command._with_run).parse_args(shlex.split(line)[1:])
 
 
 def test_list(capsys):
@@ -165,8 +166,8 @@ def test_a_run_folder_is_complete_and_its_model_predicts_the_same(case, tmp_path
     metrics = json.loads((folder / "metrics.json").read_text())
     pair = zoo.load("run")
     assert metrics == pair.card["metrics"]
-    options = parser.parser(cli._RUNS, cli._with_run).parse_args(["fit", name, *words, "--out", "run"])
-    data, _ = cli.fitting_pair(name, {}, *cli._load(options.data, options.target))[1], None
+    options = parser.parser(command._RUNS, command._with_run).parse_args(["fit", name, *words, "--out", "run"])
+    data, _ = fit.fitting_pair(name, {}, *fit._load(options.data, options.target))[1], None
     posterior = inference.draw(pair, data, 20, seed=4)
     scores = inference.log_likelihood(pair, posterior, data, seed=4).flatten(0, 1).double().numpy()
     best = scores.max(0)
@@ -301,7 +302,7 @@ def test_a_reader_that_stops_early_is_no_error(monkeypatch):
     def stop(_):
         raise BrokenPipeError
 
-    monkeypatch.setattr(cli, "_list", stop)
+    monkeypatch.setattr("inference.command.main.overview", stop)
     monkeypatch.setattr("os.dup2", lambda *_: None)
     assert main(["list"]) == 0
 
@@ -331,7 +332,7 @@ def test_a_run_that_fails_at_its_end_leaves_what_was_there(tmp_path, capsys, mon
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(arviz_shim, "save", full)
+    monkeypatch.setattr("inference.posterior.containers.save", full)
     assert "No space left" in fails(capsys, *FIT, *FEW, "--replace")
     assert snapshot(tmp_path / "run") == before
     assert "No space left" in fails(capsys, *FIT[:-1], "fresh", *FEW)
@@ -413,7 +414,7 @@ def test_samples_of_the_demo_are_expected_ink():
 
 
 def test_a_predictive_check_has_a_panel_for_each_real_feature():
-    from inference import plots
+    from inference.drawing import plots
 
     rng = np.random.default_rng(0)
     figure = plots.predictive_check(rng.normal(size=(30, 4)), rng.normal(size=(20, 30, 4)), names=list("abcd"))
@@ -424,7 +425,7 @@ def test_a_predictive_check_has_a_panel_for_each_real_feature():
 
 
 def test_marginals_leave_constants_out_and_take_labels():
-    from inference import plots
+    from inference.drawing import plots
 
     draws = torch.randn(1, 50, 2, 2).tril()
     axes = plots.marginals({"L": draws}, labels={"L": ["aa", "ab", "ba", "bb"]}).axes[0]

@@ -14,11 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.data import _in_words
-from zoo.columns import Columns, Row
-from zoo.datasets.column import Column, plain
-from zoo.datasets.schema import Schema
+from inference.data.check import _in_words
 from zoo.datasets.tables import table
+from zoo.parts.tables.columns import Columns, Row
+from zoo.schema.column import Column, plain
+from zoo.schema.schema import Schema
 
 KINDS = ["real", ("c", "categorical", "abcd"), "count", "positive", "binary", ("o", "ordinal", (1, 2, 3)), "real"]
 REAL, CATEGORICAL, COUNT, POSITIVE, BINARY, ORDINAL, LAST = range(7)

@@ -11,8 +11,8 @@ import torch
 from test_cli import fails
 
 import zoo
-from inference.cli import main
-from inference.posterior import generate
+from inference.command.main import main
+from inference.posterior.draws import generate
 
 ROWS = 80
 CITIES = ("São Paulo, SP", 'The "Hague"', "Oslo")
@@ -222,11 +222,11 @@ def test_samples_are_those_of_the_model(run, tmp_path):
 
 
 def test_codes_are_means_and_deviations(tmp_path, capsys):
-    from inference import amortised
+    from inference.codes import encoding
 
     assert main(["encode", "vae", "digits.npy", "--out", "codes.csv", "--picture", "codes.png"]) == 0
     head, rows = cells(tmp_path / "codes.csv")
-    known = amortised.encode(zoo.load("vae"), np.load("digits.npy"))
+    known = encoding.encode(zoo.load("vae"), np.load("digits.npy"))
     assert head == ["z_0", "z_1", "z_0_sd", "z_1_sd"]
     expected = np.hstack([known.mean["z"].numpy(), known.sd["z"].numpy()])
     np.testing.assert_allclose(np.array(rows, dtype=float), expected, rtol=1e-6)
@@ -256,14 +256,14 @@ def test_a_collapsed_code_is_remarked_on_once(tmp_path, capsys, recwarn):
 
 @pytest.mark.parametrize(("run", "data"), [("vae", "digits.npy"), ("table", "table.csv")])
 def test_reconstructions_are_written(run, data, tmp_path):
-    from inference import amortised
+    from inference.codes import encoding
 
     picture = ["--picture", "again.svg"] if run == "vae" else []
     assert main(["reconstruct", run, data, "--out", "again.csv", *picture]) == 0
     head, rows = cells(tmp_path / "again.csv")
     pair = zoo.load(run)
     if run == "vae":
-        expected = amortised.reconstruct(pair, np.load(data)).numpy()
+        expected = encoding.reconstruct(pair, np.load(data)).numpy()
         np.testing.assert_allclose(np.array(rows, dtype=float), expected, rtol=1e-5)
         assert (tmp_path / "again.svg").read_text().startswith("<?xml")
     else:

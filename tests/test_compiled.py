@@ -14,12 +14,12 @@ from test_fit import Coded, Normal
 from torch import nn
 
 import inference
-from inference import compiled
-from inference.adam import Adam, update
-from inference.compiled import CompileError, Traced, TraceError, choose_mode
-from inference.data import as_batch
-from inference.objective import choose
-from inference.recording import record
+from inference.compiling import compiled
+from inference.compiling.compiled import CompileError, Traced, TraceError, choose_mode
+from inference.compiling.recording import record
+from inference.data.check import as_batch
+from inference.fitting.adam import Adam, update
+from inference.fitting.objective import choose
 
 
 def _with_row(x):
@@ -214,7 +214,7 @@ def test_without_a_working_compiler_the_graph_runs_and_says_so(monkeypatch, brok
     data = 1.5 + sample(0).flatten()
     with pytest.raises(CompileError, match="compiler" if broken == "missing" else "PermissionError.*cache"):
         inference.fit(Normal(), data, steps=60, compile="inductor", progress=False, device="cpu")
-    monkeypatch.setattr("inference.svi.choose_mode", lambda *_: ("inductor", "for the test"))
+    monkeypatch.setattr("inference.fitting.fit.choose_mode", lambda *_: ("inductor", "for the test"))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit = inference.fit(Normal(), data, steps=60, progress=False, device="cpu")

@@ -14,35 +14,32 @@ from zoo.base import ModelGuide, register, registered
 
 ROOT = Path(__file__).parent.parent
 
-# Floors of inference/, lowest first; a file imports from floors below its own, never above.
+# Floors of inference/, lowest first: a package imports from floors below its own, never from beside it or above.
 FLOORS = [
-    {"recording", "adam", "hamiltonian", "mixing", "labels", "store", "arviz_shim", "schedule", "memory", "parser"},
-    {"data", "objective", "compiled", "adaptation"},
-    {"step", "marginal", "potential"},
-    {"curvature", "posterior", "chains", "draws"},
-    {"loop", "likelihood", "starts", "warmup", "nuts", "plots", "sequences", "codes", "queries", "trees"},
-    {
-        "svi",
-        "mcmc",
-        "diagnostics",
-        "strangers",
-        "export",
-        "amortised",
-        "semi_amortised",
-        "bounds",
-        "simulation",
-        "tables",
-        "writing",
-    },
-    {"run_folder", "demo", "gallery", "estimator", "graph_plot"},
-    {"commands"},
-    {"asking"},
-    {"cli"},
+    {"compiling", "drawing"},
+    {"running"},
+    {"data"},
+    {"posterior", "fitting"},
+    {"questions", "sampling"},
+    {"codes"},
+    {"gallery", "estimator"},
+    {"command"},
 ]
+MOST_ARROWS = 50
+MOST_LINES = 400
 
 
-def imports(path):
-    """Modules of this project that a file imports when it runs, `TYPE_CHECKING` blocks left out."""
+def modules():
+    """Every file of the project by the name it is imported under."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for base in ("zoo", "inference")
+        for path in (ROOT / base).rglob("*.py")
+    }
+
+
+def imports(path, *, typing_too=False):
+    """Modules of this project that a file imports when it runs, and on request those that only its types name."""
     tree = ast.parse(path.read_text())
     typing_only = {
         id(inner)
@@ -52,12 +49,52 @@ def imports(path):
     }
     found = set()
     for node in ast.walk(tree):
-        if id(node) in typing_only:
+        if id(node) in typing_only and not typing_too:
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def arrows():
+    """(package, package it imports from) of inference/, each with the imports that make it."""
+    found = {}
+    for name, path in modules().items():
+        here = name.split(".")[1:2]
+        if name.split(".")[0] != "inference" or not here:
+            continue
+        for other in imports(path, typing_too=True):
+            there = other.split(".")
+            if there[0] == "inference" and there[1:2] and there[1:2] != here and f"inference.{there[1]}" in modules():
+                found.setdefault((here[0], there[1]), []).append(f"{name} imports {other}")
+    return found
+
+
+def circles(graph):
+    """Groups of nodes that reach each other (Tarjan 1972), from node -> nodes."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            group = {stack.pop()}
+            while node not in group:
+                group.add(stack.pop())
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in graph:
+        if node not in index:
+            visit(node)
     return found
 
 
@@ -67,29 +104,41 @@ def test_models_import_neither_inference_nor_arviz():
             assert name.split(".")[0] not in {"inference", "arviz", "matplotlib"}, f"{path.name} imports {name}"
 
 
-def test_inference_knows_no_model_and_its_imports_run_down():
+def test_inference_knows_no_model_and_no_part_of_one():
+    families = {f"zoo.{family}" for family in (*zoo._FAMILIES, "parts")}
+    assert all((ROOT / family.replace(".", "/")).is_dir() for family in families)
+    for path in (ROOT / "inference").rglob("*.py"):
+        for name in imports(path, typing_too=True):
+            assert ".".join(name.split(".")[:2]) not in families, f"{path.name} imports {name}"
+
+
+def test_arrows_between_packages_run_down():
     floor = {name: level for level, names in enumerate(FLOORS) for name in names}
-    families = {f"zoo.{folder.name}" for folder in (ROOT / "zoo").iterdir() if folder.is_dir()} - {
-        "zoo.datasets",
-        "zoo.state",
-    }
-    for path in (ROOT / "inference").glob("*.py"):
-        if path.stem == "__init__":
-            continue
-        assert path.stem in floor, f"{path.name} has no floor"
-        for name in imports(path):
-            assert not any(name.startswith(family) for family in families), f"{path.name} imports {name}"
-            parts = name.split(".")
-            # A late function-level import upwards is one too: there is none.
-            if parts[0] == "inference" and len(parts) > 1 and parts[1] in floor:
-                lower = floor[parts[1]] < floor[path.stem] or parts[1] == path.stem
-                same_floor = floor[parts[1]] == floor[path.stem]
-                assert lower or same_floor, f"{path.name} imports {name} from a floor above"
+    found = {name.split(".")[1] for name in modules() if name.startswith("inference.")}
+    assert found == set(floor), "each package of inference/ has its floor in FLOORS"
+    for (here, there), why in arrows().items():
+        assert floor[there] < floor[here], why[0]
+    assert len(arrows()) <= MOST_ARROWS
 
 
-def test_every_file_of_the_zoo_is_short():
-    for path in (ROOT / "zoo").rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 250, path
+def test_imports_run_in_no_circle():
+    graph = {name: imports(path, typing_too=True) & modules().keys() - {name} for name, path in modules().items()}
+    for name in graph:  # a package's face and its files know each other by design: the face's own imports count
+        parent = name.rpartition(".")[0]
+        graph[name] -= {parent} if f"from {parent} import" not in modules()[name].read_text() else set()
+    for package in ("zoo", "inference"):
+        graph[package] = imports(modules()[package]) & modules().keys() - {package}
+    assert circles(graph) == []
+
+
+def test_a_circle_is_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": set()}) == []
+
+
+def test_every_file_holds_one_idea():
+    for name, path in modules().items():
+        assert len(path.read_text().splitlines()) <= MOST_LINES, name
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -115,7 +164,7 @@ def test_import_leaves_the_heavy_libraries_alone():
 
 def test_help_answers_without_torch():
     code = (
-        "import sys\nfrom inference.cli import main\n"
+        "import sys\nfrom inference.command.main import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    sys.exit('torch' in sys.modules)"
     )
     done = run(code)

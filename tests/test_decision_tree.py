@@ -12,11 +12,11 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 import inference
 import zoo
-from inference import trees
+from inference.gallery import trees
 from zoo.base import Batch
-from zoo.regression.features import Ranks
-from zoo.regression.leaves import Leaves, Pseudo
-from zoo.regression.soft_trees import greedy, leaf_probabilities
+from zoo.parts.covariates import Ranks
+from zoo.parts.trees.leaves import Leaves, Pseudo
+from zoo.parts.trees.soft_trees import greedy, leaf_probabilities
 
 datasets = pytest.importorskip("sklearn.datasets")
 sktree = pytest.importorskip("sklearn.tree")

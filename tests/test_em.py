@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from zoo.mixtures import em
+from zoo.parts.em import gaussian
 
 R, K = 4, 3
 SIZES = [(1, 50), (2, 300), (4, 5000), (5, 2100)]  # features and rows: one block and several, D even and odd
@@ -30,7 +30,7 @@ def log_joint(x, weights, locs, factors):
 
 
 def assert_moments(found, x, responsibility, rtol=1e-9):
-    count, locs, scatter = em.moments(x, responsibility)
+    count, locs, scatter = gaussian.moments(x, responsibility)
     if found[2].ndim == 3:
         scatter = scatter.diagonal(dim1=-2, dim2=-1)
     for ours, exact in zip(found, (count, locs, scatter), strict=True):
@@ -42,7 +42,7 @@ def assert_moments(found, x, responsibility, rtol=1e-9):
 def test_two_products_are_the_moments_and_the_density(D, N, correlated):
     torch.manual_seed(0)
     x = 5 + 3 * torch.randn(N, D, dtype=torch.float64)
-    rows = em.Rows(x, correlated)
+    rows = gaussian.Rows(x, correlated)
     responsibility = torch.rand(R, N, K, dtype=torch.float64)
     assert_moments(rows.assigned(responsibility, hard=False), x, responsibility)
 
@@ -59,7 +59,7 @@ def test_hard_moments_are_those_of_the_nearest_mean():
     means = x[:12].view(R, K, 2)
     unit = x.std(0, correction=0)
     hard = torch.nn.functional.one_hot(torch.cdist(means / unit, x / unit).argmin(1), K).double()
-    assert_moments(em.Rows(x, True).assigned(means, hard=True), x, hard)
+    assert_moments(gaussian.Rows(x, True).assigned(means, hard=True), x, hard)
 
 
 @pytest.mark.parametrize("correlated", [True, False])
@@ -75,14 +75,14 @@ def test_narrow_components_far_apart_do_not_drown_in_rounding(correlated, monkey
 
     def error():
         joint = log_joint(x, *parameters)
-        likelihood, moments = em.Rows(x, correlated).step(*parameters)
-        exact = em.moments(x, joint.softmax(-1))[2].diagonal(dim1=-2, dim2=-1)
+        likelihood, moments = gaussian.Rows(x, correlated).step(*parameters)
+        exact = gaussian.moments(x, joint.softmax(-1))[2].diagonal(dim1=-2, dim2=-1)
         ours = moments[2].diagonal(dim1=-2, dim2=-1) if correlated else moments[2]
         return (ours / exact - 1)[0, :2].abs().max(), (likelihood - joint.logsumexp(-1).sum(-1)).abs() / len(x)
 
     # means of the size of `apart` are known to 1e-16 of it
     assert max(error()) < 1e-5
-    monkeypatch.setattr(em, "FAR", 1e50)  # without the differences there is nothing left
+    monkeypatch.setattr(gaussian, "FAR", 1e50)  # without the differences there is nothing left
     assert min(error()) > 0.1
 
 
@@ -91,7 +91,7 @@ def test_a_constant_feature_of_a_component_correlates_with_none():
     x[:30, 0], x[30:, 0], x[:, 2] = 0.1, 0.7, 1e6 / 3
     responsibility = torch.zeros(1, 60, 2, dtype=torch.float64)
     responsibility[0, :30, 0] = responsibility[0, 30:, 1] = 1
-    _, locs, scatter = em.Rows(x, True).assigned(responsibility, hard=False)
+    _, locs, scatter = gaussian.Rows(x, True).assigned(responsibility, hard=False)
     torch.testing.assert_close(locs[0, :, [0, 2]], x[[0, 59]][:, [0, 2]])
     assert ((scatter[0] - torch.diag_embed(scatter[0].diagonal(dim1=-2, dim2=-1))) == 0).all()
     assert (scatter[0, :, 0, 0] < 1e-12).all()
@@ -102,7 +102,7 @@ def test_a_constant_feature_of_a_component_correlates_with_none():
 @pytest.mark.parametrize("N", [2, 40])
 def test_starting_means_are_finite_and_as_many_as_asked(starts, N):
     x = torch.randn(N, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    means = em.means(x, K, starts)
+    means = gaussian.means(x, K, starts)
     assert means.shape == (starts, K, 2)
     assert means.isfinite().all()
 
@@ -120,7 +120,7 @@ def race(scores, iterations=100, tolerance=1e-3):
         return scores[values["step"], values["start"]], (values["step"] + 1, values["start"], values["start"])
 
     starts = torch.arange(scores.shape[1])
-    values, trace = em.climb((0 * starts, starts, starts), m_step, e_step, iterations, tolerance)
+    values, trace = gaussian.climb((0 * starts, starts, starts), m_step, e_step, iterations, tolerance)
     return {name: int(value) for name, value in values.items()}, trace, steps.tolist()
 
 

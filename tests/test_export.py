@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from inference import to_arviz
-from inference.arviz_shim import build, observations, save
-from inference.posterior import Posterior
+from inference.posterior.containers import build, observations, save
+from inference.posterior.draws import Posterior
 from zoo.base import Batch, ModelGuide
 
 ROOT = Path(__file__).parents[1]
@@ -179,7 +179,7 @@ USE = """
 import pickle, sys, warnings
 import arviz as az
 import numpy as np
-from inference.arviz_shim import build, observations, save
+from inference.posterior.containers import build, observations, save
 assert "torch" not in sys.modules, "the shim loads torch"
 one = int(az.__version__.split(".")[0]) >= 1
 file, cases = sys.argv[1], pickle.load(sys.stdin.buffer)
@@ -227,7 +227,7 @@ def handed_over() -> bytes:
     seen = {}
     with pytest.MonkeyPatch.context() as patch:
         for name, case in CASES.items():
-            patch.setattr("inference.arviz_shim.build", lambda *given, name=name: seen.update({name: given}))
+            patch.setattr("inference.posterior.containers.build", lambda *given, name=name: seen.update({name: given}))
             to_arviz(*case(), rows=2, prior=5)
     return pickle.dumps(seen)
 
@@ -380,13 +380,13 @@ def test_predictive_draws_are_few_enough_and_numbered_as_in_the_posterior(monkey
     mean = torch.einsum("cdf,nf->cdn", posterior["coefficients"][:, chosen], batch.x)
     score = (predicted["y"].values - mean.numpy()) / posterior["noise"][:, chosen].unsqueeze(-1).numpy()
     assert abs((score**2).mean() - 1) < 4 * np.sqrt(2 / score.size)
-    monkeypatch.setattr("inference.export.CELLS", CHAINS * N * 7)
+    monkeypatch.setattr("inference.posterior.export.CELLS", CHAINS * N * 7)
     assert group(to_arviz(pair, posterior, batch, log_likelihood=False), "posterior_predictive").sizes["draw"] == 7
 
 
 def test_local_latents_are_few_enough_to_summarise(monkeypatch):
     pair, posterior, batch = counts()
-    monkeypatch.setattr("inference.export.ROWS", 10)  # two numbers an observation: five observations
+    monkeypatch.setattr("inference.posterior.export.ROWS", 10)  # two numbers an observation: five observations
     made = to_arviz(pair, posterior, batch, predictive=False, log_likelihood=False)
     assert group(made, "posterior")["z"].shape == (CHAINS, DRAWS, 5, 2)
     np.testing.assert_array_equal(group(made, "posterior")["z"], posterior["z"][:, :, :5])

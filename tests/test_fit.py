@@ -16,10 +16,11 @@ from torch.utils.data import Dataset, TensorDataset
 
 import inference
 import zoo
-from inference.data import as_batch, minibatches
-from inference.loop import NonFiniteError
-from inference.objective import Objective, UnsupportedGuide, choose, run
-from inference.schedule import Averaging, Convergence, EarlyStopping, learning_rate
+from inference.data.check import as_batch, minibatches
+from inference.fitting.loop import NonFiniteError
+from inference.fitting.objective import Objective, choose
+from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
+from inference.running.densities import UnsupportedGuide, run
 from zoo.base import Batch, ModelGuide
 
 QUICK = {"progress": False, "device": "cpu"}
@@ -404,19 +405,19 @@ def test_every_kind_of_data_is_accepted_and_gives_the_same_batch():
 
 def test_pieces_of_bounded_size_give_the_same_numbers(monkeypatch):
     """log_likelihood and predict in many small pieces equal one big one."""
-    from inference import marginal, memory
+    from inference.running import marginal, pieces
 
     pair, x = Normal().double(), data(50).double()
     posterior = inference.draw(pair, x, 30)
     whole = inference.log_likelihood(pair, posterior, x)
     runs = []
     monkeypatch.setattr(marginal, "run", lambda *args, **options: runs.append(args[2]) or run(*args, **options))
-    monkeypatch.setattr(memory, "BUDGET", 16 * 10)
-    pieces = inference.log_likelihood(pair, posterior, x)
-    torch.testing.assert_close(pieces, whole, rtol=1e-12, atol=0)
+    monkeypatch.setattr("inference.running.pieces.BUDGET", 16 * 10)
+    cut = inference.log_likelihood(pair, posterior, x)
+    torch.testing.assert_close(cut, whole, rtol=1e-12, atol=0)
     assert len(runs) > 3
     assert inference.predict(pair, posterior, x)["x"].shape == (1, 30, 50)
-    slices = list(memory.pieces(100, 25))
+    slices = list(pieces.pieces(100, 25))
     assert max(piece.stop - piece.start for piece in slices) == 6
     assert slices[-1].stop == 100
     assert isinstance(choose(pair, as_batch(pair, x)), Objective)

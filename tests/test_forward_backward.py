@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from zoo.sequences import emissions, gaussian, kernels, native, tree
-from zoo.sequences.chain import HiddenMarkovChain
-from zoo.sequences.forward_backward import _flat, _forward, _forward_only, filtered, log_likelihood, relative
+from zoo.parts.chains import emissions, gaussian, kernels, native, tree
+from zoo.parts.chains.chain import HiddenMarkovChain
+from zoo.parts.chains.forward_backward import _flat, _forward, _forward_only, filtered, log_likelihood, relative
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="needs numba")
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import zoo
-from inference import amortised, gallery, plots
-from inference.amortised import Imputation
-from inference.data import as_batch
-from inference.posterior import generate
-from zoo.datasets.schema import Schema
+from inference.codes import collapse, encoding
+from inference.codes.imputation import Imputation
+from inference.data.check import as_batch
+from inference.drawing import style
+from inference.gallery import imputations, observations, panels, paths
+from inference.posterior.draws import generate
+from zoo.schema.schema import Schema
 
 SIDE = 5
 
@@ -100,15 +102,15 @@ def some_imputation(schema, rows=40, draws=50):
 
 
 FIGURES = {
-    "samples of images": lambda pair, data: gallery.samples(pair, 7),
-    "reconstructed images": gallery.reconstructions,
-    "images between": lambda pair, data: gallery.interpolations(pair, data, 2, 4),
-    "images along": lambda pair, data: gallery.traversals(pair, data, 2),
-    "samples of a table": lambda pair, data: gallery.samples(pair),
-    "a reconstructed table": gallery.reconstructions,
-    "rows between": lambda pair, data: gallery.interpolations(pair, data, 2, 4),
-    "rows along": lambda pair, data: gallery.traversals(pair, data, [1]),
-    "imputations": lambda pair, data: gallery.imputations(some_imputation(pair.schema), pair.schema, most=4),
+    "samples of images": lambda pair, data: observations.samples(pair, 7),
+    "reconstructed images": observations.reconstructions,
+    "images between": lambda pair, data: paths.interpolations(pair, data, 2, 4),
+    "images along": lambda pair, data: paths.traversals(pair, data, 2),
+    "samples of a table": lambda pair, data: observations.samples(pair),
+    "a reconstructed table": observations.reconstructions,
+    "rows between": lambda pair, data: paths.interpolations(pair, data, 2, 4),
+    "rows along": lambda pair, data: paths.traversals(pair, data, [1]),
+    "imputations": lambda pair, data: imputations.imputations(some_imputation(pair.schema), pair.schema, most=4),
 }
 
 
@@ -128,7 +130,7 @@ def test_a_figure_can_be_read(kind, request):
 def test_expected_images_have_the_mean_of_draws(pictorial):
     pair, _ = pictorial
     number = 4000
-    expected = gallery._expected_images(pair, number, None, seed=1)
+    expected = observations._expected_images(pair, number, None, seed=1)
     drawn = generate(pair, number, seed=2)["x"]
     assert expected.shape == (number, SIDE**2)
     error = (expected.var(0) / number + drawn.var(0) / number).sqrt()
@@ -139,24 +141,24 @@ def test_expected_images_have_the_mean_of_draws(pictorial):
 
 def test_paths_run_from_one_observation_to_the_other(pictorial):
     pair, data = pictorial
-    pictures = sheet(gallery.interpolations(pair, data, pairs=3, steps=5, seed=1), 3, 7)
+    pictures = sheet(paths.interpolations(pair, data, pairs=3, steps=5, seed=1), 3, 7)
     ends = pictures[:, [0, -1]].reshape(3, 2, -1)
     flat = data.numpy()
     found = [[int(np.flatnonzero((flat == end).all(1))[0]) for end in row] for row in ends]
     assert len({row for pair_ in found for row in pair_}) == 6
-    mean = amortised.encode(pair, data).mean["z"]
+    mean = encoding.encode(pair, data).mean["z"]
     for row, (first, last) in zip(pictures, found, strict=True):
         for step, share in enumerate(np.linspace(0, 1, 5)):
             z = mean[first] + float(share) * (mean[last] - mean[first])
-            decoded = amortised.decode(pair, z[None])["x"][0].numpy()
+            decoded = encoding.decode(pair, z[None])["x"][0].numpy()
             np.testing.assert_allclose(row[step + 1].ravel(), decoded, atol=1e-5)
 
 
 def test_traversals_move_one_dimension_at_a_time(pictorial):
     pair, data = pictorial
-    figure = gallery.traversals(pair, data, [2, 0], steps=5)
+    figure = paths.traversals(pair, data, [2, 0], steps=5)
     pictures = sheet(figure, 2, 5)
-    known, kl = amortised.encode(pair, data), amortised.code_kl(pair, data)["z"]
+    known, kl = encoding.encode(pair, data), collapse.code_kl(pair, data)["z"]
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert names == [f"z {i}: KL {float(kl[i]):.2f} nats" for i in (2, 0)]
     mean, sd = known.mean["z"], known.sd["z"]
@@ -165,15 +167,15 @@ def test_traversals_move_one_dimension_at_a_time(pictorial):
         for step, at in enumerate(np.linspace(-2.5, 2.5, 5)):
             z = mean.mean(0).clone()
             z[i] += float(at) * spread[i]
-            decoded = amortised.decode(pair, z[None])["x"][0].numpy()
+            decoded = encoding.decode(pair, z[None])["x"][0].numpy()
             np.testing.assert_allclose(pictures[row, step].ravel(), decoded, atol=1e-5)
 
 
 def test_the_most_active_dimensions_come_first(pictorial):
     pair, data = pictorial
-    figure = gallery.traversals(pair, data, 3, steps=2)
+    figure = paths.traversals(pair, data, 3, steps=2)
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    kl = amortised.code_kl(pair, data)["z"]
+    kl = collapse.code_kl(pair, data)["z"]
     assert names == [f"z {i}: KL {float(kl[i]):.2f} nats" for i in kl.argsort(descending=True).tolist()]
 
 
@@ -181,8 +183,8 @@ def test_a_divergence_that_does_not_split_gives_way_to_variances(pictorial):
     _, data = pictorial
     torch.manual_seed(0)
     pair = zoo.create("gaussian_vae", features=SIDE**2, latent=2, hidden=(8,), guide="full")
-    figure = gallery.traversals(pair, data, [1], steps=2)
-    variance = amortised.encode(pair, data).mean["z"][:, 1].double().var(correction=0)
+    figure = paths.traversals(pair, data, [1], steps=2)
+    variance = encoding.encode(pair, data).mean["z"][:, 1].double().var(correction=0)
     assert figure.axes[0].get_yticklabels()[0].get_text() == f"z 1: variance {float(variance):.2g}"
 
 
@@ -195,7 +197,7 @@ def panel(figure, name):
 
 def test_samples_count_what_was_drawn(tabular):
     pair, _ = tabular
-    figure = gallery.samples(pair, 500, seed=3)
+    figure = observations.samples(pair, 500, seed=3)
     drawn = pair.schema.decode(generate(pair, 500, seed=3)["x"].numpy())
     axes = panel(figure, "stage")
     names = [text.get_text() for text in axes.get_yticklabels()]
@@ -210,10 +212,10 @@ def test_samples_count_what_was_drawn(tabular):
 
 def test_reconstructions_stand_over_what_was_observed(tabular):
     pair, data = tabular
-    figure = gallery.reconstructions(pair, data)
-    told = pair.schema.decode(amortised.reconstruct(pair, data).numpy())
+    figure = observations.reconstructions(pair, data)
+    told = pair.schema.decode(encoding.reconstruct(pair, data).numpy())
     seen = [row for row, value in enumerate(data["visits"]) if value is not None]
-    matrix = amortised.reconstruct(pair, data).double().numpy()[seen, 1]
+    matrix = encoding.reconstruct(pair, data).double().numpy()[seen, 1]
     points = np.asarray(panel(figure, "visits").collections[0].get_offsets())
     np.testing.assert_allclose(points, np.stack([[data["visits"][row] for row in seen], matrix], 1), rtol=1e-6)
     pairs = [pair_ for pair_ in zip(data["stage"], told["stage"], strict=True) if pair_[0] is not None]
@@ -227,14 +229,14 @@ def test_reconstructions_stand_over_what_was_observed(tabular):
 def test_a_path_of_rows_shows_means_bands_and_probabilities(tabular):
     pair, data = tabular
     complete = {name: [cell for cell in cells if cell is not None][:30] for name, cells in data.items()}
-    figure = gallery.interpolations(pair, complete, pairs=2, steps=3, seed=0)
+    figure = paths.interpolations(pair, complete, pairs=2, steps=3, seed=0)
     picked = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:4].tolist()
     panels = np.array(figure.axes[:10]).reshape(5, 2)  # (column, pair of rows)
-    mean = amortised.encode(pair, complete).mean["z"]
+    mean = encoding.encode(pair, complete).mean["z"]
     for i in range(2):
         first, last = picked[i], picked[2 + i]
         path = torch.stack([mean[first] + share * (mean[last] - mean[first]) for share in (0.0, 0.5, 1.0)])
-        decoded = amortised.decode(pair, path)["x"].numpy()
+        decoded = encoding.decode(pair, path)["x"].numpy()
         line, dots = panels[1, i].lines
         np.testing.assert_allclose(line.get_ydata(), decoded[:, 1], rtol=1e-5)
         np.testing.assert_allclose(dots.get_ydata(), [complete["visits"][row] for row in (first, last)])
@@ -243,7 +245,7 @@ def test_a_path_of_rows_shows_means_bands_and_probabilities(tabular):
         x = torch.full((1, 5), torch.nan)
         x[0, 4] = 1.0
         logits = pair.decode(path).cell_log_prob(x.expand(3, 5))[:, 4].detach()
-        error = 100 * (logits.exp() * (1 - logits.exp()) / gallery.DRAWS).sqrt()
+        error = 100 * (logits.exp() * (1 - logits.exp()) / paths.DRAWS).sqrt()
         assert (np.abs(probabilities[1] - 100 * logits.exp().numpy()) < 4 * error.numpy()).all()
     assert panels[2, 1].get_legend().get_texts()[-1].get_text() == "3 others"
     assert panels[0, 0].get_ylabel().startswith("income")
@@ -254,11 +256,11 @@ def test_pairs_without_a_schema_are_drawn_too():
     import pandas as pd
 
     frame = pd.DataFrame(rng.normal(size=(30, 2)), columns=["height", "weight"])
-    figure = gallery.reconstructions(zoo.create("gmm"), frame)
+    figure = observations.reconstructions(zoo.create("gmm"), frame)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["height", "weight"]
-    assert len(gallery.samples(zoo.create("hmm", steps=8), 3).axes) == 3
-    assert gallery.samples(zoo.create("polynomial_regression"), 20).axes[0].get_title(loc="left") == "y"
-    assert gallery.samples(zoo.create("gmm", features=25), 4).axes[0].images
+    assert len(observations.samples(zoo.create("hmm", steps=8), 3).axes) == 3
+    assert observations.samples(zoo.create("polynomial_regression"), 20).axes[0].get_title(loc="left") == "y"
+    assert observations.samples(zoo.create("gmm", features=25), 4).axes[0].images
 
 
 # Imputations ---------------------------------------------------------------------------------------------------------
@@ -278,7 +280,7 @@ def known_imputation():
 
 
 def test_imputed_numbers_have_their_intervals_in_order():
-    axes = panel(gallery.imputations(known_imputation(), MIXED), "mass")
+    axes = panel(imputations.imputations(known_imputation(), MIXED), "mass")
     assert [text.get_text() for text in axes.get_yticklabels()] == ["3", "2", "observed"]
     np.testing.assert_allclose(axes.lines[0].get_xdata(), [10.5, 21])
     wide, narrow = (np.array(lines.get_segments())[:, :, 0] for lines in axes.collections[:2])
@@ -290,17 +292,17 @@ def test_imputed_numbers_have_their_intervals_in_order():
 def test_imputed_categories_have_bars_for_their_probabilities():
     from matplotlib.colors import to_rgba
 
-    axes = panel(gallery.imputations(known_imputation(), MIXED), "kind")
+    axes = panel(imputations.imputations(known_imputation(), MIXED), "kind")
     assert [text.get_text() for text in axes.get_xticklabels()] == ["cat", "dog", "emu"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["3", "1", "observed"]
     widths = np.array([bar.get_width() for bar in axes.patches]).reshape(3, 3) / 0.9  # categories x (cells, observed)
     np.testing.assert_allclose(widths, [[81 / 101, 20 / 101, 0.5], [0, 0, 0.5], [20 / 101, 81 / 101, 0]])
-    dark = [i for i, bar in enumerate(axes.patches) if bar.get_facecolor() == to_rgba(plots.COLOURS[0])]
+    dark = [i for i, bar in enumerate(axes.patches) if bar.get_facecolor() == to_rgba(style.COLOURS[0])]
     assert dark == [0, 7]  # those filled in
 
 
 def test_of_many_cells_some_are_shown():
-    figure = gallery.imputations(some_imputation(Schema.infer(table())), Schema.infer(table()), most=2)
+    figure = imputations.imputations(some_imputation(Schema.infer(table())), Schema.infer(table()), most=2)
     title = next(axes.get_title(loc="left") for axes in figure.axes if "visits" in axes.get_title(loc="left"))
     assert title.startswith("visits: 2 of ")
 
@@ -310,19 +312,19 @@ def test_of_many_cells_some_are_shown():
 
 def test_rare_categories_are_shown_together():
     column = Schema.of([("letter", "categorical", "abcdef")])[0]
-    names, group = gallery._grouped(column, np.array([5, 0, 3, 9, 1, 4]), 4)
+    names, group = panels.grouped(column, np.array([5, 0, 3, 9, 1, 4]), 4)
     assert names == ["a", "d", "f", "3 others"]
     assert group.tolist() == [0, 3, 3, 1, 3, 2]
-    assert gallery._grouped(column, np.zeros(6), 6)[0] == list("abcdef")
+    assert panels.grouped(column, np.zeros(6), 6)[0] == list("abcdef")
 
 
 @pytest.mark.parametrize("text", ["short", "x" * 17, "a_name_with_many_words_in_it", "cut in firstsixteenletters"])
 def test_long_names_keep_both_ends(text):
-    short = gallery._short(text, 14)
+    short = panels.shortened(text, 14)
     assert len(short) <= 14
     assert short[0] == text[0]
     assert short[-1] == text[-1]
-    assert all(len(line) <= 16 for line in gallery._two_lines(text).splitlines())
+    assert all(len(line) <= 16 for line in paths._two_lines(text).splitlines())
 
 
 def some(name, **config):
@@ -332,44 +334,49 @@ def some(name, **config):
 IMAGES = torch.zeros(4, 64)
 FAULTS = {
     "no codes to reconstruct from": (
-        lambda: gallery.reconstructions(some("polynomial_regression"), zoo.Batch.of(torch.zeros(4, 1), torch.zeros(4))),
+        lambda: observations.reconstructions(
+            some("polynomial_regression"), zoo.Batch.of(torch.zeros(4, 1), torch.zeros(4))
+        ),
         "no local latents",
     ),
     "no codes to move": (
-        lambda: gallery.traversals(some("hmm"), torch.zeros(1, 5, 1)),
+        lambda: paths.traversals(some("hmm"), torch.zeros(1, 5, 1)),
         "hmm has no local latents",
     ),
     "classes instead of codes": (
-        lambda: gallery.interpolations(some("gmm"), torch.zeros(4, 2)),
+        lambda: paths.interpolations(some("gmm"), torch.zeros(4, 2)),
         "interpolations: the guide of gmm draws no code",
     ),
     "classes to move": (
-        lambda: gallery.traversals(some("gmm"), torch.zeros(4, 2)),
+        lambda: paths.traversals(some("gmm"), torch.zeros(4, 2)),
         "traversals: the guide of gmm draws no code",
     ),
-    "one row": (lambda: gallery.interpolations(some("gaussian_vae"), IMAGES[:1]), "at least two observations, got 1"),
-    "no pair": (lambda: gallery.interpolations(some("gaussian_vae"), IMAGES, 0), "pairs: expected a whole number"),
-    "one step": (lambda: gallery.traversals(some("gaussian_vae"), IMAGES, steps=1), "steps: expected .* at least 2"),
-    "no samples": (lambda: gallery.samples(some("gmm"), 0), "number: expected"),
-    "no images": (lambda: gallery.reconstructions(some("gaussian_vae"), IMAGES, 0), "number: expected"),
-    "other width": (lambda: gallery.reconstructions(some("gaussian_vae"), IMAGES[:, 1:]), r"\(N, 64\), got \(4, 63\)"),
+    "one row": (lambda: paths.interpolations(some("gaussian_vae"), IMAGES[:1]), "at least two observations, got 1"),
+    "no pair": (lambda: paths.interpolations(some("gaussian_vae"), IMAGES, 0), "pairs: expected a whole number"),
+    "one step": (lambda: paths.traversals(some("gaussian_vae"), IMAGES, steps=1), "steps: expected .* at least 2"),
+    "no samples": (lambda: observations.samples(some("gmm"), 0), "number: expected"),
+    "no images": (lambda: observations.reconstructions(some("gaussian_vae"), IMAGES, 0), "number: expected"),
+    "other width": (
+        lambda: observations.reconstructions(some("gaussian_vae"), IMAGES[:, 1:]),
+        r"\(N, 64\), got \(4, 63\)",
+    ),
     "no such dimension": (
-        lambda: gallery.traversals(some("gaussian_vae"), IMAGES, [2]),
+        lambda: paths.traversals(some("gaussian_vae"), IMAGES, [2]),
         "gaussian_vae has codes 0 to 1, got 2",
     ),
-    "no dimension": (lambda: gallery.traversals(some("gaussian_vae"), IMAGES, []), "at least one"),
-    "none of the dimensions": (lambda: gallery.traversals(some("gaussian_vae"), IMAGES, 0), "dimensions: expected"),
+    "no dimension": (lambda: paths.traversals(some("gaussian_vae"), IMAGES, []), "at least one"),
+    "none of the dimensions": (lambda: paths.traversals(some("gaussian_vae"), IMAGES, 0), "dimensions: expected"),
     "another schema": (
-        lambda: gallery.imputations(known_imputation(), Schema.of(["real"] * 3)),
+        lambda: imputations.imputations(known_imputation(), Schema.of(["real"] * 3)),
         "expected 2 columns that are used, got 3",
     ),
     "nothing missing": (
-        lambda: gallery.imputations(
+        lambda: imputations.imputations(
             Imputation(torch.zeros(1, 2), *torch.zeros(2, 0).long(), torch.zeros(1, 9, 0), torch.ones(1)), MIXED
         ),
         "nothing is missing",
     ),
-    "no cells to show": (lambda: gallery.imputations(known_imputation(), MIXED, most=0), "most: expected"),
+    "no cells to show": (lambda: imputations.imputations(known_imputation(), MIXED, most=0), "most: expected"),
 }
 
 
@@ -381,4 +388,4 @@ def test_what_cannot_be_drawn_is_refused(fault):
 
 
 def test_helpers_of_the_plots_are_still_there():
-    assert len(plots.COLOURS) > gallery.NAMED  # every category of a path has a colour of its own
+    assert len(style.COLOURS) > panels.NAMED  # every category of a path has a colour of its own

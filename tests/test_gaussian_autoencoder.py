@@ -12,7 +12,8 @@ from sklearn.decomposition import FactorAnalysis
 
 import inference
 import zoo
-from inference.objective import choose, run
+from inference.fitting.objective import choose
+from inference.running.densities import run
 from zoo.base import Batch
 
 

@@ -22,13 +22,14 @@ from torch.nn import functional
 
 import inference
 import zoo
-from inference.data import as_batch
-from inference.likelihood import local_log_weights
-from inference.objective import choose, run
-from inference.schedule import learning_rate
-from zoo import nets
+from inference.data.check import as_batch
+from inference.fitting.objective import choose
+from inference.fitting.schedule import learning_rate
+from inference.posterior.likelihood import local_log_weights
+from inference.running.densities import run
 from zoo.base import Batch
-from zoo.nets import halvings, scale_tril
+from zoo.parts import nets
+from zoo.parts.nets import halvings, scale_tril
 
 LIKELIHOODS = {"bernoulli": None, "gaussian": None, "binomial": 16, "beta_binomial": 255, "categorical": 7}
 TRIALS = 16  # a digit's pixel counts from 0 to 16

@@ -22,10 +22,10 @@ from sklearn.mixture import GaussianMixture
 
 import inference
 import zoo
-from inference.objective import run
+from inference.running.densities import run
 from zoo import Batch, datasets
-from zoo.mixtures import em
 from zoo.mixtures.gmm import FLOOR, GMM, stick_breaking
+from zoo.parts.em import gaussian
 
 COVARIANCES = ["full", "tied", "diag", "spherical"]
 REFERENCE = Path(os.environ.get("ZOO_REFERENCE", Path(__file__).parents[2] / "shared/reference")) / "posteriordb"
@@ -162,7 +162,7 @@ def test_seeds_take_one_row_of_each_distant_cluster():
     K, starts = 8, 100
     centres = 1e4 * torch.arange(K, dtype=torch.float64)[:, None]
     x = (centres + torch.randn(K, 20, dtype=torch.float64)).flatten()[:, None]
-    clusters = (em.seed(x, K, starts)[..., 0] / 1e4).round().sort(-1).values  # (R, K)
+    clusters = (gaussian.seed(x, K, starts)[..., 0] / 1e4).round().sort(-1).values  # (R, K)
     assert (clusters == torch.arange(K)).all()
 
 
@@ -173,7 +173,7 @@ def test_scale_step_is_the_mode():
     def log_density(s):  # of log s
         return -count * s.log() - squares / (2 * s**2) + prior.log_prob(s) + s.log()
 
-    mode = em.scale_mode(count, squares, rate)
+    mode = gaussian.scale_mode(count, squares, rate)
     for step in (0.99, 1.01):
         assert (log_density(mode * step) < log_density(mode)).all()
 
@@ -210,14 +210,14 @@ def step_by_step(pair, x, responsibility, iterations):
     ks = torch.arange(pair.components)[:, None, None]
 
     def m_step(responsibility):
-        count, locs, scatter = em.moments(x, responsibility)
+        count, locs, scatter = gaussian.moments(x, responsibility)
         return pair.m_step(count, locs, scatter if pair.correlated else scatter.diagonal(dim1=-2, dim2=-1))
 
     def log_density(values):
         return pair.emission(values, ks).log_prob(x).movedim(0, -1) + values["weights"].log()
 
     with torch.no_grad():
-        return em.run(responsibility, m_step, log_density, iterations)
+        return gaussian.run(responsibility, m_step, log_density, iterations)
 
 
 @pytest.mark.parametrize("weights", ["dirichlet", "stick_breaking"])

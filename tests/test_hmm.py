@@ -20,17 +20,17 @@ from torch.distributions import constraints
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import zoo
-from inference.data import as_batch
-from inference.diagnostics import khat
-from inference.posterior import Posterior, draw
-from inference.sequences import forecast, sample_paths, smooth, viterbi
-from inference.svi import fit
+from inference.data.check import as_batch
+from inference.fitting.fit import fit
+from inference.posterior.draws import Posterior, draw
+from inference.posterior.khat import khat
+from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
 from zoo import datasets
 from zoo.base import Batch, ModelGuide
-from zoo.sequences import baum_welch
-from zoo.sequences.chain import HiddenMarkovChain
+from zoo.parts.chains import baum_welch
+from zoo.parts.chains.chain import HiddenMarkovChain
+from zoo.parts.chains.transitions import stationary
 from zoo.sequences.hmm import HMM
-from zoo.sequences.transitions import stationary
 
 REFERENCE = Path(os.environ.get("ZOO_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
 KINDS = ("normal", "diag", "full", "poisson", "categorical")
@@ -703,7 +703,7 @@ def test_sequence_tools_equal_a_loop_over_draws(monkeypatch: pytest.MonkeyPatch)
     states = torch.stack([chain.smooth(batch.x) for chain in chains])
     for budget in (2**22, 12 * 8 * 3):  # all at once, and three pieces of work at a time
         monkeypatch.setattr("inference.sequences.BUDGET", budget)
-        monkeypatch.setattr("inference.memory.BUDGET", budget)
+        monkeypatch.setattr("inference.running.pieces.BUDGET", budget)
         torch.testing.assert_close(smooth(pair, posterior, batch, mean=False)[0], states)
         torch.testing.assert_close(smooth(pair, posterior, batch), states.mean(0))
         paths = viterbi(pair, posterior, batch)

@@ -13,7 +13,8 @@ from sklearn.datasets import load_digits, load_wine
 
 import inference
 import zoo
-from inference.objective import choose, run
+from inference.fitting.objective import choose
+from inference.running.densities import run
 from zoo.base import Batch
 
 

@@ -23,11 +23,12 @@ from test_fit import Coded
 
 import inference
 import zoo
-from inference import adaptation, hamiltonian, labels, mixing
-from inference.compiled import CompileError, TraceError
-from inference.data import as_batch
-from inference.mcmc import SamplingError, sample
-from inference.potential import Potential, SeenAll, Unconstrained
+from inference.compiling.compiled import CompileError, TraceError
+from inference.data.check import as_batch
+from inference.running.marginal import log_joint
+from inference.sampling import adaptation, hamiltonian, labels, mixing
+from inference.sampling.potential import Potential, SeenAll, Unconstrained
+from inference.sampling.sample import SamplingError, sample
 from zoo import Batch, ModelGuide
 
 QUICK = {"progress": False}
@@ -369,8 +370,8 @@ def test_what_a_result_holds(normals):
     assert found.rhat["loc"] < 1.01
     assert not found.notes
     few = {"loc": found["loc"][:, :5].flatten()}
-    log_joint = inference.posterior.log_joint(pair, as_batch(pair, data), few).reshape(64, 5)
-    torch.testing.assert_close(found.stats["log_p"][:, :5], log_joint)
+    density = log_joint(pair, as_batch(pair, data), few).reshape(64, 5)
+    torch.testing.assert_close(found.stats["log_p"][:, :5], density)
 
 
 def test_arviz_takes_it(normals):
@@ -569,7 +570,7 @@ def test_draws_written_out_are_those_in_memory(stop, tmp_path, monkeypatch):
 
 def interrupted_after(draws, monkeypatch):
     """Ctrl-C when so many draws are there; none of them while warming up if 0."""
-    real, count = inference.mcmc._drawn, [0]
+    real, count = inference.sampling.sample._drawn, [0]
 
     def drawn(*arguments):
         count[0] += 1
@@ -577,7 +578,7 @@ def interrupted_after(draws, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr("inference.mcmc._drawn", drawn)
+    monkeypatch.setattr("inference.sampling.sample._drawn", drawn)
 
 
 def test_a_folder_that_draws_cannot_go_into_is_refused(tmp_path, monkeypatch):
@@ -640,7 +641,9 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch):
     assert found["loc"].isfinite().all()
 
 
-@pytest.mark.parametrize("where", ["inference.compiled.record", "inference.warmup.harmonic", "inference.mcmc._drawn"])
+@pytest.mark.parametrize(
+    "where", ["inference.compiled.record", "inference.warmup.harmonic", "inference.sampling.sample._drawn"]
+)
 def test_an_interrupt_before_the_first_draw_leaves_nothing(where, tmp_path, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
@@ -745,7 +748,7 @@ def test_inductor_that_fails(asked, monkeypatch):
         raise PermissionError("cache folder is not writable")
 
     monkeypatch.setattr("torch._inductor.compile", fail)
-    monkeypatch.setattr("inference.compiled.WORTH_COMPILING", 1)
+    monkeypatch.setattr("inference.compiling.compiled.WORTH_COMPILING", 1)
     options = {"draws": 40, "chains": 8, "max_warmup": 200, "compile": asked, **QUICK}
     if asked == "inductor":
         with pytest.raises(CompileError, match="cache folder is not writable"):

@@ -5,9 +5,8 @@ import torch
 
 import inference
 import zoo
-from inference import memory
-from inference.data import as_batch
-from inference.memory import Sizes, width
+from inference.data.check import as_batch
+from inference.running.width import Sizes, width
 
 
 def test_width_is_that_of_the_decoder_or_of_the_states():
@@ -22,7 +21,7 @@ def test_width_is_that_of_the_decoder_or_of_the_states():
 
 @pytest.mark.parametrize("rows", [30, 90])
 def test_a_wide_decoder_is_run_in_small_pieces(monkeypatch, rows):
-    monkeypatch.setattr(memory, "BUDGET", 2**18)
+    monkeypatch.setattr("inference.running.pieces.BUDGET", 2**18)
     pair = zoo.create("gaussian_vae", features=20, likelihood="categorical")
     x = torch.randint(0, 256, (rows, 20))
 
@@ -40,11 +39,11 @@ def test_a_wide_decoder_is_run_in_small_pieces(monkeypatch, rows):
 
 
 def test_a_cut_by_data_cells_would_break_the_budget(monkeypatch):
-    monkeypatch.setattr(memory, "BUDGET", 2**18)
+    monkeypatch.setattr("inference.running.pieces.BUDGET", 2**18)
     pair = zoo.create("gaussian_vae", features=20, likelihood="categorical")
     x = torch.randint(0, 256, (30, 20))
     posterior = inference.draw(pair, x, 40)
-    monkeypatch.setattr("inference.posterior.width", lambda pair, batch: 20)
+    monkeypatch.setattr("inference.posterior.draws.width", lambda pair, batch: 20)
     with Sizes() as recorder:
         inference.predict(pair, posterior, x)
     assert max(recorder.sizes) > 2**19

@@ -15,11 +15,12 @@ from sklearn.preprocessing import KBinsDiscretizer
 
 import inference
 import zoo
-from inference.data import as_batch
-from inference.objective import choose, run
-from inference.step import Stepper
+from inference.data.check import as_batch
+from inference.fitting.objective import choose
+from inference.fitting.step import Stepper
+from inference.running.densities import run
 from zoo import Batch
-from zoo.mixtures.labels import Revealed
+from zoo.parts.tables.labels import Revealed
 
 QUICK = {"progress": False, "device": "cpu"}
 CONJUGATE = ["real", "positive", "binary", ("x4", "categorical", "abc"), "real", ("x6", "ordinal", (1, 2, 3))]

@@ -12,8 +12,10 @@ from scipy.special import expit
 
 import inference
 import zoo
-from inference.amortised import encode, impute
-from inference.objective import choose, run
+from inference.codes.encoding import encode
+from inference.codes.imputation import impute
+from inference.fitting.objective import choose
+from inference.running.densities import run
 from zoo.datasets import Schema
 
 KINDS = Schema.of(

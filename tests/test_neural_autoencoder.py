@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 
 import inference
 import zoo
-from inference.objective import run
+from inference.running.densities import run
 from zoo.base import Batch
 
 LATENT = 8

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 import inference
 import zoo
-from inference.strangers import novelty
+from inference.posterior.novelty import novelty
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference import plots
+from inference.drawing import plots, style
 
 RNG = np.random.default_rng(0)
 SQUARE = np.array([[1.0, 0.6], [0.6, 2.0]])
@@ -61,7 +61,7 @@ def test_a_figure_is_drawn_without_a_backend(kind):
 
 def test_plots_load_neither_pyplot_nor_torch():
     code = (
-        "import sys; from inference import plots; import numpy as np;"
+        "import sys; from inference.drawing import plots; import numpy as np;"
         "assert 'matplotlib' not in sys.modules;"
         "plots.samples(np.eye(4)[None]);"
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)"
@@ -73,8 +73,8 @@ def test_a_running_mean_leaves_nan_out():
     values = np.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0])
     window = 4  # two before, itself, one after
     direct = [np.nanmean(values[max(0, i - 2) : i + 2]) for i in range(len(values))]
-    np.testing.assert_allclose(plots._running_mean(values, window), direct)
-    assert np.isnan(plots._running_mean(np.full(5, np.nan), 2)).all()
+    np.testing.assert_allclose(style.running_mean(values, window), direct)
+    assert np.isnan(style.running_mean(np.full(5, np.nan), 2)).all()
 
 
 def test_the_end_of_a_loss_curve_is_in_the_picture():
@@ -115,7 +115,7 @@ def test_images_stand_where_they_belong():
 
 def test_flat_colour_images_are_unfolded():
     flat = torch.arange(2 * 3 * 4 * 5.0).reshape(2, -1)
-    pictures = plots._images(flat, (3, 4, 5))
+    pictures = style.as_images(flat, (3, 4, 5))
     assert pictures.shape == (2, 4, 5, 3)
     assert pictures[1, 2, 3, 0] == flat[1, 2 * 5 + 3]
 

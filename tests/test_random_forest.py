@@ -12,7 +12,7 @@ import torch
 
 import inference
 import zoo
-from inference import trees
+from inference.questions import importance
 from zoo.base import Batch
 
 datasets = pytest.importorskip("sklearn.datasets")
@@ -46,7 +46,7 @@ def test_friedman_better_than_a_random_forest_and_sure_of_the_right_things(fried
 
 def test_importance_finds_the_five_covariates_that_count(friedman):
     pair, posterior, data, _, _ = friedman
-    found = trees.importance(pair, posterior, data, draws=100)
+    found = importance.importance(pair, posterior, data, draws=100)
     low, high = found.interval(0.9)
     assert float(low[:5].min()) > float(high[5:].max())
     assert found.mean.argmax() == 3  # 10 x3 has the largest variance
@@ -63,7 +63,7 @@ def test_importance_of_a_linear_model_is_its_closed_form():
     pair = zoo.create("polynomial_regression", features=3, degree=1).double()
     batch = Batch.of(x=x, y=y)
     inference.fit(pair, batch, steps=20, compile="off", progress=False)
-    found = trees.importance(pair, inference.draw(pair, batch, 20), batch, names=["a", "b", "c"])
+    found = importance.importance(pair, inference.draw(pair, batch, 20), batch, names=["a", "b", "c"])
     wanted = torch.tensor([9.0, 4.0, 0.0]).double() / 13
     assert (found.mean - wanted).abs().max() < 5 * math.sqrt(2 / 4000)
     assert found.names == ("a", "b", "c")
@@ -74,12 +74,12 @@ def test_importance_refuses_what_it_cannot_do():
     batch = pair.simulate(5)[0]
     posterior = inference.prior(pair, batch, 3)
     with pytest.raises(ValueError, match="names: expected 2, one a covariate, got 1"):
-        trees.importance(pair, posterior, batch, names=["a"])
+        importance.importance(pair, posterior, batch, names=["a"])
     with pytest.raises(ValueError, match="at least 2 rows"):
-        trees.importance(pair, posterior, batch.select(slice(0, 1)))
+        importance.importance(pair, posterior, batch.select(slice(0, 1)))
     gmm = zoo.create("gmm")
     with pytest.raises(ValueError, match="gmm: explains no y"):
-        trees.importance(gmm, posterior, gmm.simulate(5)[0])
+        importance.importance(gmm, posterior, gmm.simulate(5)[0])
 
 
 def test_classes_have_probabilities_and_importance():
@@ -90,7 +90,7 @@ def test_classes_have_probabilities_and_importance():
     batch = Batch.of(x=x, y=y)
     inference.fit(pair, batch, steps=120, compile="off", progress=False)
     posterior = inference.draw(pair, batch, 100)
-    found = trees.importance(pair, posterior, batch)
+    found = importance.importance(pair, posterior, batch)
     assert float(found.mean[1]) > 0.9
     assert float(found.interval()[1][[0, 2]].max()) < 0.3
     drawn = inference.predict(pair, posterior, batch.but(y=None))["y"][0]

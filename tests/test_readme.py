@@ -11,8 +11,9 @@ import torch
 
 import inference
 import zoo
-from inference import cli
-from inference.parser import parser
+from inference.command import about, words
+from inference.command import main as command_line
+from inference.command.parser import parser
 from zoo import registry
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +23,7 @@ BEGIN, END = "<!-- table: models -->\n", "<!-- end of table -->"
 
 
 def table():
-    rows = sorted(cli.described(name) for name in zoo.names() if cli.described(name)[0] in zoo._FAMILIES)
+    rows = sorted(about.described(name) for name in zoo.names() if about.described(name)[0] in zoo._FAMILIES)
     lines = [f"| {family} | `{name}` | {summary} |" for family, name, summary in rows]
     return "\n".join(["| family | name | what it is |", "| --- | --- | --- |", *lines]) + "\n"
 
@@ -63,9 +64,9 @@ COMMANDS = re.findall(r"^(zoo .*?)(?:  +#.*)?$", TEXT, re.MULTILINE) + re.findal
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_one(command):
-    options = parser(cli._RUNS, cli._with_run).parse_args(shlex.split(command)[1:])
+    options = parser(command_line._RUNS, command_line._with_run).parse_args(shlex.split(command)[1:])
     if "name" in options:
-        zoo.create(options.name, **cli._settings(options.name, cli._words(options.set)))
+        zoo.create(options.name, **words.settings(options.name, words.named(options.set)))
 
 
 def test_there_are_commands():

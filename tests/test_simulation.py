@@ -12,8 +12,8 @@ from torch import nn
 from torch.distributions import constraints
 
 import zoo
-from inference.posterior import Posterior
-from inference.simulation import fit_by_simulation
+from inference.codes.sleep import fit_by_simulation
+from inference.posterior.draws import Posterior
 from zoo.base import Batch, ModelGuide
 
 QUIET = {"progress": False}

@@ -28,7 +28,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 import zoo
-from inference.objective import choose
+from inference.fitting.objective import choose
 from zoo import state
 from zoo.base import Batch, ModelGuide, register
 from zoo.state import CONFIG, README, WEIGHTS, DamagedFile, files

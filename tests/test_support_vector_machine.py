@@ -13,7 +13,7 @@ import torch
 import inference
 import zoo
 from zoo.base import Batch
-from zoo.regression.features import Fourier
+from zoo.parts.covariates import Fourier
 from zoo.regression.support_vector_machine import Hinge, soft_margin
 
 datasets = pytest.importorskip("sklearn.datasets")
@@ -90,7 +90,7 @@ def test_log_joint_is_minus_twice_the_primal_objective():
     pair = zoo.create("support_vector_machine", features=3, likelihood="hinge", cost=0.7, intercept_scale=2.0).double()
     batch = Batch.of(x=x, y=(sign + 1) / 2)
     values = {"weights": torch.randn(2, 1, 3).double(), "intercept": torch.randn(2, 1).double()}
-    found = inference.objective.run(pair, batch, 2, values)
+    found = inference.running.densities.run(pair, batch, 2, values)
     joint = found.likelihood.sum(-1) + found.global_log_p
     wanted = [
         -2 * objective(w[0].numpy(), b.item(), x.numpy(), sign.numpy(), 0.7, 2.0)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import inference
 import zoo
-from inference.objective import run
+from inference.running.densities import run
 from zoo import datasets
 from zoo.base import Batch
 

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from zoo import guides
 from zoo.batch import FIELDS, Batch, is_local, sample_sites
 from zoo.config import check_config
-from zoo.datasets.schema import Column, Schema
 from zoo.registry import register, registered, registry
+from zoo.schema.schema import Column, Schema
 
 __all__ = [
     "FIELDS", "Batch", "ModelGuide", "Site", "evaluating", "is_local", "register", "registered", "registry",

@@ -46,8 +46,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import inference
 import zoo
-from inference.bounds import log_marginal
-from inference.schedule import learning_rate
+from inference.codes.gaps import log_marginal
+from inference.fitting.schedule import learning_rate
 from zoo import datasets
 
 HIDDEN, CHANNELS = (200,), (8, 16)

@@ -17,8 +17,8 @@ import pyro
 import torch
 
 import zoo
-from inference.objective import choose
-from inference.step import Stepper
+from inference.fitting.objective import choose
+from inference.fitting.step import Stepper
 
 ROWS, ROUNDS, STEPS = 128, 15, 20
 

@@ -26,9 +26,9 @@ import numpy as np
 import pyro.distributions as dist
 import torch
 
-from inference.compiled import Traced
-from zoo.sequences import native
-from zoo.sequences.chain import HiddenMarkovChain
+from inference.compiling.compiled import Traced
+from zoo.parts.chains import native
+from zoo.parts.chains.chain import HiddenMarkovChain
 
 K, D = 8, 4
 SHAPES = ((200, 100), (1, 10_000))

@@ -27,9 +27,9 @@ import numpy as np
 import opt_einsum
 import torch
 
-from inference.queries import query
-from zoo.graphs import factors
+from inference.questions.queries import query
 from zoo.graphs.bayesian_network import BayesianNetwork
+from zoo.parts.networks import factors
 
 NETWORKS = ("asia", "child", "alarm", "insurance", "hailfinder", "win95pts")
 ROUNDS, CONDITIONALS, MARGINALS = 7, 20, 30

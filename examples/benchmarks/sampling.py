@@ -45,7 +45,7 @@ from pyro.distributions import constraints
 import inference
 import zoo
 from zoo import Batch, ModelGuide
-from zoo.sequences.chain import HiddenMarkovChain
+from zoo.parts.chains.chain import HiddenMarkovChain
 
 REFERENCE = Path(os.environ.get("ZOO_REFERENCE", Path(__file__).parents[3] / "shared/reference")) / "posteriordb"
 METHODS = ("ours", "ours_graph", "numpyro", "nutpie")

@@ -34,7 +34,7 @@ import torch
 
 import inference
 import zoo
-from inference.objective import run
+from inference.running.densities import run
 from zoo import datasets
 from zoo.base import Batch
 

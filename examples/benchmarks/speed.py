@@ -37,7 +37,7 @@ from torch import nn
 
 import inference
 import zoo
-from inference.objective import choose
+from inference.fitting.objective import choose
 from zoo import datasets
 from zoo.base import Batch, ModelGuide
 

@@ -37,8 +37,8 @@ from pyro.nn import PyroParam
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo import nets
 from zoo.base import Batch, ModelGuide, register
+from zoo.parts import nets
 
 WIDTH = 0.05  # standard deviation that posteriors start from, in units of the prior's
 

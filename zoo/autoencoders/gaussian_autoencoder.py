@@ -30,8 +30,8 @@ from pyro.distributions import constraints
 from pyro.nn import PyroParam
 from torch import Tensor, nn
 
-from zoo import nets
 from zoo.base import Batch, ModelGuide, register
+from zoo.parts import nets
 
 
 @register("gaussian_autoencoder")

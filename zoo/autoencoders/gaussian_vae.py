@@ -38,8 +38,8 @@ from pyro.distributions import constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
-from zoo import nets
 from zoo.base import Batch, ModelGuide, register
+from zoo.parts import nets
 
 TRIALS = {"binomial": 16, "beta_binomial": 255, "categorical": 255}  # the largest counts of digits, and of pixels
 COMPONENTS = 50  # pseudo-inputs where not told

@@ -32,8 +32,8 @@ import torch
 from pyro.nn import PyroParam
 from torch import Tensor, nn
 
-from zoo import nets
 from zoo.base import Batch, ModelGuide, register
+from zoo.parts import nets
 
 
 @register("linear_autoencoder")

@@ -38,10 +38,10 @@ from pyro.nn import PyroParam
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo import nets
 from zoo.base import Batch, ModelGuide, register
-from zoo.columns import Columns, Row
-from zoo.datasets.schema import Schema
+from zoo.parts import nets
+from zoo.parts.tables.columns import Columns, Row
+from zoo.schema.schema import Schema
 
 ONE_OF_EACH = Schema.of(
     ["real", "positive", "count", "binary", ("x5", "categorical", "abc"), ("x6", "ordinal", (1, 2, 3, 4))]

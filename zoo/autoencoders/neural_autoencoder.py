@@ -31,8 +31,8 @@ import torch
 from pyro.nn import PyroParam
 from torch import Tensor
 
-from zoo import nets
 from zoo.base import Batch, ModelGuide, register
+from zoo.parts import nets
 
 
 @register("neural_autoencoder")

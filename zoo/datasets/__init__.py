@@ -20,8 +20,8 @@ from zoo.datasets import series as _series  # noqa: F401
 from zoo.datasets.idx import read_idx
 from zoo.datasets.readers import READERS, Table, assemble, read
 from zoo.datasets.registry import Description, arrays, dataset, describe, names
-from zoo.datasets.schema import Column, Schema
 from zoo.datasets.tables import table
+from zoo.schema.schema import Column, Schema
 
 if TYPE_CHECKING:
     from zoo.base import Batch

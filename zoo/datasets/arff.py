@@ -18,8 +18,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.datasets.column import listed
 from zoo.datasets.readers import distinct, number
+from zoo.schema.column import listed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -38,14 +38,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
-from zoo.datasets.schema import Schema
-from zoo.graphs import bif, learning, query
-from zoo.graphs.graph import Edges
-from zoo.graphs.network import Network
-from zoo.graphs.row import NetworkRow, log_prob, width
-from zoo.graphs.tables import Tables
-from zoo.linear import Coefficients, LearnedCoefficients
-from zoo.mixtures.conjugate import Learned
+from zoo.parts.conjugate.factors import Learned
+from zoo.parts.conjugate.linear import Coefficients, LearnedCoefficients
+from zoo.parts.networks import learning, query
+from zoo.parts.networks.bif import file
+from zoo.parts.networks.graph import Edges
+from zoo.parts.networks.known import Tables
+from zoo.parts.networks.network import Network
+from zoo.parts.networks.row import NetworkRow, log_prob, width
+from zoo.schema.schema import Schema
 
 GARDEN = Schema.of(
     [
@@ -123,7 +124,7 @@ class BayesianNetwork(ModelGuide):
         Raises:
             ValueError: the file is no BIF (see `zoo.graphs.bif.read`), or no network.
         """
-        found = bif.read(path)
+        found = file.read(path)
         return cls(columns=found.columns, edges=found.edges, tables=Tables.of(found.tables), **settings)
 
     def model(self, batch: Batch) -> Tensor:
@@ -226,4 +227,4 @@ class BayesianNetwork(ModelGuide):
             ValueError: a node is real, or has a name that the format cannot hold.
         """
         columns = Schema.of(self.schema.used)
-        return bif.write(bif.BIF(name, columns, self.edges, {n: t.tolist() for n, t in self.tables(values).items()}))
+        return file.write(file.BIF(name, columns, self.edges, {n: t.tolist() for n, t in self.tables(values).items()}))

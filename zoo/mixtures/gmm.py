@@ -38,7 +38,7 @@ from torch.nn import functional
 
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
-from zoo.mixtures import em
+from zoo.parts.em import gaussian
 
 SAMPLE = 10_000  # rows, at most, among which starting means are sought
 FLOOR = 1e-3  # least conditional deviation of a feature given the others, in its own scale
@@ -174,15 +174,15 @@ class GMM(ModelGuide):
             raise ValueError(f"gmm: row {int((~x.isfinite()).any(-1).nonzero()[0])} of x is not finite")
         if min(starts, iterations) < 1:
             raise ValueError(f"gmm: starts and iterations must be positive, got {starts} and {iterations}")
-        rows = em.Rows(x, self.correlated)
+        rows = gaussian.Rows(x, self.correlated)
         if start is None:
             some = x[torch.randperm(len(x), device=x.device)[:SAMPLE]] - rows.centre
-            equal = em.means(some / rows.unit, K, starts - starts // 2) * rows.unit
-            start = torch.cat([equal, em.means(some, K, starts // 2)]) + rows.centre
+            equal = gaussian.means(some / rows.unit, K, starts - starts // 2) * rows.unit
+            start = torch.cat([equal, gaussian.means(some, K, starts // 2)]) + rows.centre
         if start.ndim != 3 or start.shape[1:] not in ((K, D), (len(x), K)):
             raise ValueError(f"gmm: start must be (R, {K}, {D}) or (R, {len(x)}, {K}), got {tuple(start.shape)}")
 
-        def e_step(values: dict[str, Tensor]) -> tuple[Tensor, em.Moments]:
+        def e_step(values: dict[str, Tensor]) -> tuple[Tensor, gaussian.Moments]:
             S = self.factors(values)
             S = S.expand(-1, K, *S.shape[2:]) if self.covariance == "tied" else S.squeeze(1)
             likelihood, moments = rows.step(values["weights"].squeeze(1).log(), values["locs"].squeeze(1), S)
@@ -190,7 +190,7 @@ class GMM(ModelGuide):
             return (likelihood + prior) / len(x), moments
 
         moments = rows.assigned(start.double(), hard=start.shape[1:] == (K, D))
-        best, trace = em.climb(moments, self.m_step, e_step, iterations, tolerance)
+        best, trace = gaussian.climb(moments, self.m_step, e_step, iterations, tolerance)
         order = best["weights"].squeeze(0).argsort(descending=True)
         shared = ("scales", "correlations") if self.covariance == "tied" else ()
         found = {name: value[0] if name in shared else value[0, order] for name, value in best.items()}
@@ -207,11 +207,13 @@ class GMM(ModelGuide):
             count, scatter = count.sum(-1), scatter.sum(1)
         squares = scatter.diagonal(dim1=-2, dim2=-1) if self.correlated else scatter  # (R, K, D), or (R, D) when tied
         if self.covariance == "spherical":
-            values["scales"] = em.scale_mode(count * self.features, squares.sum(-1), self.scale.double())
+            values["scales"] = gaussian.scale_mode(count * self.features, squares.sum(-1), self.scale.double())
         else:
-            values["scales"] = em.scale_mode(count.unsqueeze(-1), squares, self.scale.double())
+            values["scales"] = gaussian.scale_mode(count.unsqueeze(-1), squares, self.scale.double())
         if self.correlated:
-            tril = em.correlation_tril(count, scatter, self.features * (self.features / (count + self.features)) ** 4)
+            tril = gaussian.correlation_tril(
+                count, scatter, self.features * (self.features / (count + self.features)) ** 4
+            )
             tril.diagonal(dim1=-2, dim2=-1).sub_(FLOOR).clamp_(min=FLOOR / 10)  # the density adds the floor again
             norm = tril.norm(dim=-1)
             values["scales"], values["correlations"] = values["scales"] * norm, tril / norm.unsqueeze(-1)

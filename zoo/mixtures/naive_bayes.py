@@ -41,12 +41,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
-from zoo.columns import Columns, Row
-from zoo.datasets.column import CATEGORIES, Column
-from zoo.datasets.schema import Schema
-from zoo.mixtures import conjugate, em, labels
-from zoo.mixtures.conjugate import Factor, Learned
-from zoo.mixtures.labels import Revealed
+from zoo.parts.conjugate import factors
+from zoo.parts.conjugate.factors import Factor, Learned
+from zoo.parts.em import gaussian
+from zoo.parts.tables import labels
+from zoo.parts.tables.columns import Columns, Row
+from zoo.parts.tables.labels import Revealed
+from zoo.schema.column import CATEGORIES, Column
+from zoo.schema.schema import Schema
 
 ONE_OF_EACH = Schema.of(
     ["real", "positive", "count", "binary", ("x5", "categorical", "abc"), ("x6", "ordinal", (1, 2, 3))]
@@ -212,7 +214,7 @@ class NaiveBayes(ModelGuide):
             density = self.cells(values, every, y).log_prob(x)  # (K, R, N)
             return density.movedim(0, -1) + values["weights"].log()
 
-        joint = log_density(em.run(hard, m_step, log_density, iterations))  # (R, N, K)
+        joint = log_density(gaussian.run(hard, m_step, log_density, iterations))  # (R, N, K)
         best = joint[(joint.logsumexp(-1) * weight.squeeze(-1)).sum(-1).argmax()].softmax(-1)
         return best if known.any() else best[:, (weight * best).sum(0).argsort(descending=True)]
 
@@ -225,18 +227,18 @@ class NaiveBayes(ModelGuide):
     def posterior(self, x: Tensor, responsibility: Tensor) -> dict[str, Factor]:
         """The posterior of each global site given soft labels (*, N, K) of rows (N, D); of the counts', nearly."""
         columns, weight = self.columns, responsibility.mT  # (*, K, N)
-        found = {"weights": conjugate.dirichlet(self.alpha_0 + weight.sum(-1))}
+        found = {"weights": factors.dirichlet(self.alpha_0 + weight.sum(-1))}
         if self.gaussian:
             number, cells = columns.number[: self.gaussian], columns.numbers(x)[:, : self.gaussian]
             prior = columns.centre[number], columns.unit[number], self.kappa, self.a, self.b
-            found["variance"], found["loc"] = conjugate.normal_inverse_gamma(cells, weight, *prior)
+            found["variance"], found["loc"] = factors.normal_inverse_gamma(cells, weight, *prior)
         if len(columns.count):
             centre, unit = columns.log_mean()
             priors = (centre, self.t * unit), (self.dispersion[0], self.dispersion[1])
-            pair = conjugate.negative_binomial(x[:, columns.count], weight, *priors)
+            pair = factors.negative_binomial(x[:, columns.count], weight, *priors)
             found["mean"], found["concentration"] = pair
         for C, members in self.sizes.items():
             hot = x[:, columns.category[members], None] == torch.arange(C, device=x.device)  # (N, D_C, C)
             counts = torch.einsum("...kn,ndc->...kdc", weight, hot.to(weight))
-            found[f"probs_{C}"] = conjugate.dirichlet(self.alpha + counts)
+            found[f"probs_{C}"] = factors.dirichlet(self.alpha + counts)
         return found

@@ -37,9 +37,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
-from zoo.regression.features import Ranks, Standard, by_row, check_response, covariates, response
-from zoo.regression.leaves import Pseudo
-from zoo.regression.soft_trees import Anatomy, Gates, anatomy, greedy
+from zoo.parts.covariates import Ranks, Standard, by_row, check_response, covariates, response
+from zoo.parts.trees.leaves import Pseudo
+from zoo.parts.trees.soft_trees import Anatomy, Gates, anatomy, greedy
 
 
 @register("decision_tree")

@@ -46,7 +46,7 @@ from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.guides import Family
-from zoo.regression.features import Fourier, Standard, by_row, check_response, covariates, response
+from zoo.parts.covariates import Fourier, Standard, by_row, check_response, covariates, response
 
 
 class Hinge(dist.Categorical):

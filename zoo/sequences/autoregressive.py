@@ -38,11 +38,11 @@ import torch
 from torch import Tensor
 from torch.distributions import PowerTransform
 
-from zoo import linear
 from zoo.base import Batch, ModelGuide, register
 from zoo.guides import WIDTH
-from zoo.mixtures.conjugate import Factor, Learned
-from zoo.sequences.series import AutoregressiveSeries, lagged, past_end
+from zoo.parts.conjugate import linear
+from zoo.parts.conjugate.factors import Factor, Learned
+from zoo.parts.series import AutoregressiveSeries, lagged, past_end
 
 
 @register("autoregressive")

@@ -34,9 +34,8 @@ from torch import Tensor
 
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
-from zoo.sequences import baum_welch
-from zoo.sequences import transitions as moving
-from zoo.sequences.chain import HiddenMarkovChain
+from zoo.parts.chains import baum_welch, transitions
+from zoo.parts.chains.chain import HiddenMarkovChain
 
 FLOOR = 1e-3  # least conditional deviation of a feature given the others, in its own scale
 
@@ -76,7 +75,7 @@ class HMM(ModelGuide):
         covariance: Literal["diag", "full"] = "diag",
         categories: int = 4,
         start: Literal["free", "stationary"] = "free",
-        transitions: moving.Transitions = "free",
+        transitions: transitions.Transitions = "free",
         steps: int = 20,
         concentration: float = 1.0,
         persistence: float = 1.0,
@@ -121,7 +120,7 @@ class HMM(ModelGuide):
         K, D = self.states, self.features
         free_start = self.start == "free" and self.transitions != "left_right"
         priors = {"initial": dist.Dirichlet(self.alpha.expand(K))} if free_start else {}
-        priors |= moving.prior(self.transitions, self.moves, self.alpha)
+        priors |= transitions.prior(self.transitions, self.moves, self.alpha)
         if self.emission == "poisson":
             priors["rates"] = dist.LogNormal(self.log_rate, 2).expand((K,)).to_event(1)
         elif self.emission == "categorical":
@@ -152,12 +151,12 @@ class HMM(ModelGuide):
             emission = dist.MultivariateNormal(values["locs"], scale_tril=tril)
         else:
             emission = dist.Normal(values["locs"], values["scales"]).to_event(1)
-        moves = moving.log_matrix(values, self.states)
-        return HiddenMarkovChain(moving.log_start(values, moves), moves, emission, steps, lengths)
+        moves = transitions.log_matrix(values, self.states)
+        return HiddenMarkovChain(transitions.log_start(values, moves), moves, emission, steps, lengths)
 
     def transition(self, values: dict[str, Tensor]) -> Tensor:
         """The transition matrix, (..., K, K), that global latents make."""
-        return moving.log_matrix(values, self.states).exp()
+        return transitions.log_matrix(values, self.states).exp()
 
     def _length(self, batch: Batch) -> int:
         if batch.x is not None:

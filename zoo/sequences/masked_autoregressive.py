@@ -30,9 +30,9 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from zoo import nets
 from zoo.base import Batch, ModelGuide, register
-from zoo.sequences.masked import Conditional, MaskedAutoregression, MaskedNetwork
+from zoo.parts import nets
+from zoo.parts.masked import Conditional, MaskedAutoregression, MaskedNetwork
 
 FLOOR = 1e-3  # least conditional deviation of a feature, in its own: a constant feature would take it to zero
 

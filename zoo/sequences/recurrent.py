@@ -35,9 +35,9 @@ from torch.nn import functional
 
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
-from zoo.nets import positive
-from zoo.sequences.cells import Cell, Recurrence
-from zoo.sequences.path import Path
+from zoo.parts.nets import positive
+from zoo.parts.recurrent.cells import Cell, Recurrence
+from zoo.parts.recurrent.path import Path
 
 Emission = Literal["categorical", "bernoulli", "gaussian", "mixture"]
 

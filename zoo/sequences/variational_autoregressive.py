@@ -40,11 +40,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.base import Batch, ModelGuide, register
-from zoo.nets import mlp, positive
-from zoo.sequences import affine
-from zoo.sequences.cells import Cell, Recurrence
-from zoo.sequences.dynamics import Chain, Dynamics, Emission, Evidence, normal
-from zoo.sequences.latent_path import LatentPath, Observations
+from zoo.parts.nets import mlp, positive
+from zoo.parts.recurrent import affine
+from zoo.parts.recurrent.cells import Cell, Recurrence
+from zoo.parts.recurrent.dynamics import Chain, Dynamics, Emission, Evidence, normal
+from zoo.parts.recurrent.latent_path import LatentPath, Observations
 
 MOST = 15.0  # log of the largest precision of evidence over that of the prior
 

@@ -1,0 +1,185 @@
+"""Imputation: missing cells drawn from p(missing | observed), through codes of the observed ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from inference.codes.encoding import draw_class
+from inference.codes.reading import Codes, Values
+from inference.data.check import as_batch
+from inference.posterior.draws import Posterior
+from inference.running.pieces import share
+from inference.running.quiet import quietly
+from inference.running.words import check_count, name_of
+from zoo.base import Batch, ModelGuide
+
+MODES = frozenset({"binary", "categorical", "ordinal"})  # kinds of column whose point imputation is the mode
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """Several completions of a table of N rows and D columns; only its M missing cells are kept.
+
+    Args:
+        observed: the table, NaN where missing, (N, D).
+        rows, columns: of each missing cell, (M,), row by row.
+        values: what they may have been, (chain, draw, M).
+        ess: effective number of importance samples behind each row, (N,): low means a guide that misses the posterior
+            of that row. NaN where nothing is missing; the number of draws where classes are drawn exactly.
+        kinds: kind of each column, where the pair knows them.
+    """
+
+    observed: Tensor
+    rows: Tensor
+    columns: Tensor
+    values: Tensor
+    ess: Tensor
+    kinds: tuple[str, ...] | None = None
+
+    def table(self, draw: int) -> Tensor:
+        """One completed table, (N, D). Draws are counted through all chains.
+
+        Raises:
+            ValueError: there is no such draw.
+        """
+        flat = self.values.flatten(0, 1)
+        if not -len(flat) <= draw < len(flat):
+            raise ValueError(f"draw: expected 0 to {len(flat) - 1}, got {draw}")
+        return self._filled(flat[draw])
+
+    def mean(self) -> Tensor:
+        """The table with the mean of each missing cell, (N, D)."""
+        return self._filled(self.values.mean((0, 1)))
+
+    def point(self) -> Tensor:
+        """The table with one best value in each missing cell, (N, D): the mode of categories, else the mean."""
+        mean = self.values.mean((0, 1))
+        if self.kinds is None:
+            return self._filled(mean)
+        by_mode = torch.tensor([kind in MODES for kind in self.kinds], device=self.columns.device)[self.columns]
+        mean[by_mode] = self.values.flatten(0, 1)[:, by_mode].mode(0).values
+        return self._filled(mean)
+
+    def interval(self, mass: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Equal-tailed interval of each missing cell that holds `mass` of its draws: low and high, each (M,).
+
+        Raises:
+            ValueError: `mass` is no number between 0 and 1.
+        """
+        if not 0 < mass < 1:
+            raise ValueError(f"mass: expected a number between 0 and 1, got {mass!r}")
+        flat = self.values.flatten(0, 1).sort(0).values  # (S, M)
+        at = [(1 - mass) / 2 * (len(flat) - 1), (1 + mass) / 2 * (len(flat) - 1)]
+        low, high = (torch.lerp(flat[int(a)], flat[min(int(a) + 1, len(flat) - 1)], a - int(a)) for a in at)
+        return low, high
+
+    def _filled(self, values: Tensor) -> Tensor:
+        table = self.observed.clone()
+        table[self.rows, self.columns] = values
+        return table
+
+
+def impute(
+    pair: ModelGuide,
+    data: Any,
+    *,
+    draws: int = 100,
+    proposals: int = 200,
+    posterior: Posterior | None = None,
+    seed: int = 0,
+) -> Imputation:
+    """Multiple imputations of the missing cells of a table, by sampling importance resampling of the codes.
+
+    For a pair whose observed site takes NaN for missing, and whose features are independent given codes and globals.
+
+    Args:
+        pair: a fitted pair.
+        data: see `inference.data`; a table with NaN where a value is missing.
+        draws: imputations of each cell.
+        proposals: codes from the guide that are weighed for each row (and each draw of the globals).
+        posterior: of the global latents; by default draws from the guide. The imputations are dealt out to them.
+        seed: seeds everything drawn.
+
+    Raises:
+        ValueError: the pair has no local latents, or takes no missing values, or observes more than rows of a table.
+    """
+    check_count("draws", draws)
+    check_count("proposals", proposals)
+    batch = as_batch(pair, data)
+    codes = Codes.of(pair, batch)
+    site = _site_with_holes(codes)
+    table: Tensor = getattr(batch, site)
+    missing = table.isnan()
+    rows, columns = missing.nonzero(as_tuple=True)
+    values = table.new_empty(draws, len(rows))
+    ess = table.new_full((batch.size,), torch.nan)
+    holed = missing.any(1).nonzero().squeeze(1)
+    before = torch.cat([missing.new_zeros(1, dtype=torch.long), missing.sum(1).cumsum(0)])  # cells above each row
+    kinds = None if pair.schema is None else tuple(column.kind for column in pair.schema.used)
+    if not len(holed):
+        return Imputation(table, rows, columns, values[None], ess, kinds)
+    with quietly(seed, pair):
+        globals_ = codes.global_draws(batch, posterior)
+        ess[holed] = 0.0
+        # All proposals of a row are held at once, without what the decoder makes of them.
+        cost = 1 + (proposals + draws) * (codes.size + 2) // (16 * codes.width)
+        for some, part in codes.rows(batch.select(holed), cost):
+            here = holed[some]
+            cells = slice(int(before[here[0]]), int(before[here[-1] + 1]))
+            for s, where in share(draws, len(globals_)):
+                count = where.stop - where.start
+                local, effective = _resample(codes, part, count, proposals, globals_[s])
+                ess[here] += effective * (count / draws)
+                for piece in codes.draws_at_once(count, part):
+                    z = {name: value[piece] for name, value in local.items()}
+                    x = _new_observation(codes, part, piece.stop - piece.start, z, globals_[s], site)
+                    to = slice(where.start + piece.start, where.start + piece.stop)
+                    values[to, cells] = x[:, missing[here]]
+    return Imputation(table, rows, columns, values[None], ess, kinds)
+
+
+def _site_with_holes(codes: Codes) -> str:
+    """The observed table that takes NaN for missing."""
+    name = name_of(codes.pair)
+    for field_, site in codes.observed.items():
+        support = site.fn.support
+        while isinstance(support, constraints.independent):
+            support = support.base_constraint
+        takes_holes = bool(support.check(torch.full_like(site.value, torch.nan)).any())
+        if takes_holes and len(site.event_shape) == 1:
+            return field_
+    raise ValueError(f"{name} observes no table that may have missing values: there is nothing to impute")
+
+
+def _resample(codes: Codes, part: Batch, count: int, proposals: int, fixed: Values) -> tuple[dict[str, Tensor], Tensor]:
+    """`count` codes of each row, nearly from the posterior, (S, B, *event), and the effective sample size, (B,)."""
+    if not codes.drawn:
+        return {}, torch.full((part.size,), float(count), dtype=codes.pair.dtype, device=codes.pair.device)
+    kept: list[dict[str, Tensor]] = []
+    weights: list[Tensor] = []
+    for piece in codes.draws_at_once(proposals, part):
+        values, log_q = codes.propose(part, piece.stop - piece.start, fixed)
+        kept.append(values)
+        weights.append(codes.log_joint(part, values, fixed) - log_q)
+    log_weight = torch.cat(weights).nan_to_num(nan=-torch.inf)  # (K, B)
+    log_weight = torch.where(log_weight.isneginf().all(0), 0.0, log_weight)
+    weight = log_weight.softmax(0).double()
+    # Systematic resampling: one uniform number a row, so that a code of weight w is taken count * w times, or one off.
+    at = torch.arange(count, device=weight.device)[:, None] + torch.rand_like(weight[:1])
+    chosen = torch.searchsorted(weight.cumsum(0).T.contiguous(), (at / count).T.contiguous()).T
+    chosen = chosen.clamp(max=proposals - 1)  # (S, B)
+    row = torch.arange(part.size, device=weight.device)
+    values = {name: torch.cat([values[name] for values in kept])[chosen, row] for name in codes.drawn}
+    return values, weight.square().sum(0).reciprocal().to(codes.pair.dtype)
+
+
+def _new_observation(codes: Codes, part: Batch, count: int, values: Values, fixed: Values, site: str) -> Tensor:
+    """A draw of x given codes, (S, B, D), its class drawn from the exact posterior."""
+    local = {**values, **draw_class(codes, part, count, values, fixed)}
+    found: Tensor = codes.model_given(part.but(**{site: None}), count, local, fixed)[site]["value"]
+    return found.expand(count, *found.shape[1:])

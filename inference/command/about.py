@@ -1,0 +1,178 @@
+"""What `zoo list` and `zoo info` say: of every pair, of one, and of a saved run."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import re
+import sys
+import textwrap
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from zoo.base import ModelGuide
+from inference.command.words import named, settings
+
+
+def overview(options: argparse.Namespace) -> None:
+    """`zoo list`: the registered pairs, or the data sets, with a line each."""
+    import fnmatch
+
+    import zoo
+
+    if options.data:
+        known = zoo.datasets.names()
+        names = fnmatch.filter(known, options.pattern)
+    else:
+        names = zoo.names(options.pattern)
+        known = names or zoo.names()
+    if not names:
+        what = "data set" if options.data else "model"
+        raise ValueError(f"no {what} matches '{options.pattern}'; known: {', '.join(known)}")
+    width = max(map(len, names))
+    if options.data:
+        for name in names:
+            print(f"{name:<{width}}  {zoo.datasets.describe(name).what}")
+        return
+    last = None
+    for family, name, summary in sorted(described(name) for name in names):
+        if family != last:
+            print(f"{family}/")
+            last = family
+        print(f"  {name:<{width}}  {summary}")
+
+
+def described(name: str) -> tuple[str, str, str]:
+    """Family, name, and the first line of the class docstring of a registered model."""
+    from zoo.base import registered
+
+    cls = registered(name)
+    family = cls.__module__.split(".")[1] if cls.__module__.startswith("zoo.") else cls.__module__
+    return family, name, (inspect.getdoc(cls) or "").split("\n", maxsplit=1)[0]
+
+
+def about_pair(options: argparse.Namespace) -> None:
+    """`zoo info`: a pair and its arguments, or a saved run."""
+    import zoo
+    from zoo.base import registered
+
+    words = named(options.set)
+    zoo.names()
+    cls = registered(options.name)
+    pair = zoo.create(options.name, **settings(options.name, words))
+    print(_card(cls))
+    print("\nArguments\n")
+    for line in _arguments(cls):
+        print(f"  {line}")
+    print("\nGraph, from one traced run\n")
+    for line in _graph(pair):
+        print(f"  {line}")
+    if options.graph:
+        _draw_graph(pair, Path(options.graph))
+        print(f"\nDrawn in {options.graph}")
+
+
+def _card(cls: type[ModelGuide]) -> str:
+    """The docstrings of the file and of the class, without the arguments."""
+    module = inspect.getdoc(sys.modules[cls.__module__]) or ""
+    about, _, _ = (inspect.getdoc(cls) or "").partition("\nArgs:\n")
+    return "\n\n".join([f"{cls.registry_name} ({cls.__name__})", *filter(None, (module.strip(), about.strip()))])
+
+
+def _arguments(cls: type[ModelGuide]) -> Iterator[str]:
+    """`key=default  type: what it is`, for each argument."""
+    from zoo.config import hints
+
+    _, _, text = (inspect.getdoc(cls) or "").partition("\nArgs:\n")
+    told = {
+        match[1]: " ".join(match[2].split())
+        for match in re.finditer(r"^    (\w+): (.*(?:\n {8}.*)*)", text.partition("\n\n")[0], re.MULTILINE)
+    }
+    parameters = inspect.signature(cls).parameters
+    shown = {key: f"{key}={_as_word(parameter.default)}" for key, parameter in parameters.items()}
+    width = max(map(len, shown.values()), default=0)
+    for key, hint in hints(cls.__init__).items():
+        yield f"{shown[key]:<{width}}  {_readable(hint)}"
+        if key in told:
+            margin = " " * (width + 2)
+            yield from textwrap.wrap(told[key], 100, initial_indent=margin, subsequent_indent=margin)
+
+
+def _as_word(value: Any) -> str:
+    """A default as one would type it after --set."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _readable(hint: Any) -> str:
+    """A type hint in words."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return " | ".join(map(str, options))
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join("nothing (null)" if option is type(None) else _readable(option) for option in options)
+    if origin in (tuple, list):
+        return f"list: {_readable(options[0])}, …" if options else "list"
+    words = {int: "whole number, at least 1", float: "number above 0", bool: "true or false", str: "text"}
+    return words.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _graph(pair: ModelGuide) -> Iterator[str]:
+    """The sample sites in order: distribution, event shape, kind, and the sites each depends on."""
+    import pyro
+    import torch
+    from pyro.infer.inspect import get_model_relations
+
+    with torch.random.fork_rng(), pyro.validation_enabled(False):
+        batch = pair.simulate(2)[0]
+        sites = pair.sites(batch)
+        parents: dict[str, list[str]] = get_model_relations(pair.model, model_args=(batch,))["sample_sample"]
+    rows = []
+    for name, site in sites.items():
+        kind = "observed" if site.observed else "latent, summed out" if site.enumerated else "latent"
+        given = sorted(set(parents.get(name, ())) & sites.keys() - {name}, key=list(sites).index)
+        dims = pair.dims.get(name, ())
+        shape = "×".join(map(str, site.event_shape)) or "scalar"
+        shape += f" ({', '.join(dims)})" if dims and len(dims) == len(site.event_shape) else ""
+        rows.append(
+            (
+                "each n" if site.local else "global",
+                f"{name} ~ {_family_of(site.fn)}",
+                shape,
+                kind,
+                f"given {', '.join(given)}" if given else "",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        yield "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip()
+
+
+def _family_of(fn: Any) -> str:
+    """The name of a distribution, without what only shapes it."""
+    while type(fn).__name__ in ("Independent", "ExpandedDistribution", "MaskedDistribution"):
+        fn = fn.base_dist
+    return type(fn).__name__
+
+
+def _draw_graph(pair: ModelGuide, path: Path) -> None:
+    import importlib.util
+    import shutil
+
+    import pyro
+
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--graph {path}: expected a name that ends in .png, .svg or .pdf")
+    if importlib.util.find_spec("graphviz") is None:
+        raise ValueError("--graph needs the Python package graphviz: pip install 'pyro-zoo[graph]'")
+    if shutil.which("dot") is None:
+        raise ValueError("--graph needs the program `dot`: install graphviz with your system's package manager")
+    if not path.parent.is_dir():
+        raise ValueError(f"--graph {path}: no folder '{path.parent}'")
+    pyro.render_model(pair.model, model_args=(pair.simulate(2)[0],), filename=str(path), render_distributions=True)

@@ -1,0 +1,191 @@
+"""`zoo fit`: the pair and the data that the words of a command line stand for, and the fit."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.base import Batch, ModelGuide
+from inference.command.words import named, settings
+
+
+def fit_pair(options: argparse.Namespace) -> None:
+    """`zoo fit`: fit the pair that the words describe, and write the run's folder."""
+    words = named(options.set)  # before anything heavy is loaded
+    import torch
+
+    import inference
+    import zoo
+    from inference.command import run_folder
+
+    torch.set_num_threads(options.threads)
+    zoo.names()
+    config = settings(options.name, words)
+    run_folder.check(Path(options.out), replace=options.replace)
+    pair, data, columns = _pair_and_data(options, config)
+    pair = pair.double() if options.double else pair
+    print(f"{options.name} on {options.data}: {_size(data)}; {options.threads} processor thread(s)", flush=True)
+    if note := _unscaled(pair, data, columns):
+        print(f"note: {note}", flush=True)
+    with run_folder.staged(Path(options.out), replace=options.replace) as folder:
+        fit = inference.fit(
+            pair,
+            data,
+            epochs=options.epochs,
+            steps=options.steps,
+            batch_size=options.batch_size,
+            lr=options.lr,
+            objective=options.objective,
+            particles=options.particles,
+            validation=options.validation,
+            seed=options.seed,
+            device=_device(options.device),
+            callbacks=[run_folder.follow()],
+        )
+        if fit.reason == "interrupted":
+            raise KeyboardInterrupt
+        print(f"{fit}\n", flush=True)
+        summary = run_folder.write_run(
+            folder,
+            pair,
+            data,
+            fit,
+            draws=options.draws,
+            source=options.data,
+            columns=columns,
+            target=options.target or "y",
+            seed=options.seed,
+        )
+    print(summary)
+    print(f"Everything is in {options.out}; zoo.load({options.out!r}) gives the model back.")
+
+
+def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple[ModelGuide, Batch, tuple[str, ...]]:
+    """A pair that fits the data, the data as it takes them, and the names of their columns."""
+    import torch
+
+    import zoo
+    from inference.command import tables
+    from inference.data.check import as_batch
+    from zoo.base import registered
+
+    if Path(options.data).suffix.lower() == ".txt":
+        return _text_pair(options, config)
+    kinds = named(options.kind, "--kind", "COLUMN=KIND, such as --kind stage=ordinal")
+    if not tables.models_tables(registered(options.name)):
+        if kinds:
+            raise ValueError(f"--kind: {options.name} does not model the columns of a mixed table")
+        data, columns = _load(options.data, options.target)
+        return *fitting_pair(options.name, config, data, columns, seed=options.seed), columns
+    table = tables.load(options.data)
+    config = {**tables.settings(registered(options.name), table, options.target, kinds), **config}
+    torch.manual_seed(options.seed)
+    pair = zoo.create(options.name, **config)
+    if pair.schema is None:
+        raise ValueError(f"{options.name} was given columns and has no schema")
+    print(tables.described(pair), flush=True)
+    return pair, as_batch(pair, table), pair.schema.names
+
+
+def _text_pair(options: argparse.Namespace, config: dict[str, Any]) -> tuple[ModelGuide, Batch, tuple[str, ...]]:
+    """A model of the characters of a text file, and the text cut into sequences."""
+    import torch
+
+    import zoo
+    from inference.data.check import as_batch
+    from zoo.base import registered
+    from zoo.datasets import text
+
+    if "alphabet" not in inspect.signature(registered(options.name)).parameters:
+        raise ValueError(f"{options.name} does not model text, which '{options.data}' holds")
+    try:
+        words = Path(options.data).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"'{options.data}': {error}") from None
+    torch.manual_seed(options.seed)
+    pair = zoo.create(options.name, **{"alphabet": text.alphabet(words), "steps": 64, "hidden": 128, **config})
+    return pair, as_batch(pair, words), ("character",)
+
+
+def _size(data: Batch) -> str:
+    shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in data.fields().items())
+    return f"{data.size} observation{'s' if data.size > 1 else ''}, {shapes}"
+
+
+_STANDARDISE = "the fit will be slow or poor: standardise them first"
+
+
+def _unscaled(pair: ModelGuide, data: Batch, columns: Sequence[str]) -> str:
+    """A word of warning when parameters are to find their way to features of very different scale, step by step."""
+    real = any(site.observed and not site.discrete for site in pair.sites().values())
+    steps = any(not name.startswith("auto.") for name, _ in pair.named_parameters())
+    if not (real and steps and data.x is not None and data.x.ndim == 2 and data.size > 1):
+        return ""
+    spread = data.x.double().std(0)
+    finite = spread[spread > 0]
+    if len(finite) < 2 or finite.max() < 100 * finite.min():
+        return ""
+    widest = int(spread.nan_to_num().argmax())
+    name = columns[widest] if len(columns) == len(spread) else f"column {widest}"
+    ratio = float(finite.max() / finite.min())
+    return f"the columns differ in scale by a factor of {ratio:.0f} ({name} is widest); {_STANDARDISE}"
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except Exception as error:  # torch raises many kinds here
+            raise ValueError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from error
+    return name
+
+
+def _load(source: str, target: str | None) -> tuple[Batch, tuple[str, ...]]:
+    """A data set or a file as a batch, and the names of the columns of its x."""
+    from zoo import datasets
+
+    if source not in datasets.names() and Path(source).is_file():
+        return datasets.read(source, target=target)
+    batch = datasets.load(source, target=target)
+    return batch, tuple(column for column in datasets.describe(source).columns if column != target)
+
+
+def fitting_pair(
+    name: str, config: dict[str, Any], data: Batch, columns: Sequence[str] = (), *, seed: int = 0
+) -> tuple[ModelGuide, Batch]:
+    """The pair that fits the data, and the data as it takes them.
+
+    `features` is read off the data unless given; where the model takes sequences, a table is a single one.
+
+    Raises:
+        ValueError: a bad argument, or a model that explains y given data without.
+    """
+    import torch
+
+    import zoo
+    from zoo.base import registered
+
+    zoo.names()
+    takes = inspect.signature(registered(name)).parameters
+    example = zoo.create(name, **config).simulate(2)[0]
+    if example.y is not None and data.y is None:
+        choice = f"--target COLUMN picks one of {', '.join(columns)}" if len(columns) > 1 else "give data with a y"
+        raise ValueError(f"{name} explains a response y, and the data have none: {choice}")
+    x, wanted = data.x, example.x
+    if x is not None and wanted is not None:
+        if example.lengths is not None and data.lengths is None:
+            if x.ndim == wanted.ndim == 2 and x.shape[1] == 1:
+                x = x[:, 0]  # a table of one column is one series
+            if x.ndim == wanted.ndim - 1:
+                x, data = x[None], zoo.Batch.of(x[None])
+        steps = example.lengths is not None
+        if "features" in takes and "features" not in config and x.ndim == wanted.ndim > 1 + steps:
+            config = {**config, "features": x.shape[-1]}
+    torch.manual_seed(seed)
+    return zoo.create(name, **config), data

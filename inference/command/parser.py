@@ -1,0 +1,167 @@
+"""What may be typed after `zoo`: commands, their options and examples. Help answers without importing torch."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+Run = Callable[[argparse.Namespace], None]
+Add = Callable[[str, str], argparse.ArgumentParser]
+EXAMPLES = {
+    "": "examples:\n  zoo list\n  zoo info gmm\n  zoo fit gmm --data iris --set components=3 --out run\n  zoo demo",
+    "list": "examples:\n  zoo list\n  zoo list 'gaussian_*'\n  zoo list --data",
+    "info": "examples:\n  zoo info hmm\n  zoo info gmm --set covariance=diag --graph gmm.png",
+    "fit": (
+        "examples:\n"
+        "  zoo fit gmm --data iris --set components=3 --out run\n"
+        "  zoo fit gaussian_vae --data digits --set likelihood=binomial --set trials=16 --epochs 50 --out vae\n"
+        "  zoo fit hmm --data earthquakes --set emission=poisson --set states=3 --double --out quakes\n"
+        "  zoo fit polynomial_regression --data table.csv --target price --set degree=2 --out run\n"
+        "  zoo fit naive_bayes_vae --data patients.csv --set latent=4 --kind stage=ordinal --out run"
+    ),
+    "sample": "examples:\n  zoo sample vae -n 60 --out new.npy --picture new.png\n  zoo sample run --out new.csv\n"
+    "  zoo sample poet --prefix 'Shall I' --temperature 0.7 --out new.txt",
+    "encode": "example:\n  zoo encode vae digits --out codes.csv",
+    "reconstruct": "example:\n  zoo reconstruct vae digits --out again.npy --picture again.png",
+    "impute": "example:\n  zoo impute run patients.csv --out filled.csv",
+    "forecast": "example:\n  zoo forecast run series.csv --horizon 24 --out next.csv",
+    "query": "examples:\n  zoo query run lung --given smoke=yes --given xray=yes\n  zoo query run price --do size=3.5",
+    "demo": "example:\n  zoo demo --out demo",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def parser(runs: Mapping[str, Run], with_run: Callable[[str], Run]) -> argparse.ArgumentParser:
+    """All commands.
+
+    Args:
+        runs: what `list`, `info`, `fit` and `demo` do.
+        with_run: gives what a command that works with a run folder does, by its name.
+    """
+    whole = _Parser(
+        prog="zoo",
+        description="Generative models for Pyro: list them, fit one to data, sample, encode, impute, forecast, ask.",
+        epilog=EXAMPLES[""],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, about: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog=EXAMPLES[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        command.set_defaults(run=runs[name] if name in runs else with_run(name))
+        return command
+
+    _about(add)
+    _with_folder(add)
+    _query(add)
+    demo = add("demo", "fit two models to real data, say what came out, leave pictures")
+    demo.add_argument("--out", default="demo", metavar="DIR", help="where the pictures go; default: demo")
+    demo.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+    return whole
+
+
+def _about(add: Add) -> None:
+    """list, info, fit."""
+    listing = add("list", "list the models by family, or the data sets")
+    listing.add_argument("pattern", nargs="?", default="*", help="shell pattern of names, such as 'gaussian_*'")
+    listing.add_argument("--data", action="store_true", help="list the data sets instead")
+
+    info = add("info", "describe a model: what it is, its arguments, its graph")
+    info.add_argument("name", metavar="NAME", help="name of the model")
+    info.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the model")
+    info.add_argument("--graph", metavar="FILE", help="also draw the graph there, .png, .svg or .pdf (needs graphviz)")
+
+    fit = add("fit", "fit a model and leave a run folder: weights, metrics, posterior, pictures")
+    fit.add_argument("name", metavar="NAME", help="name of the model")
+    fit.add_argument("--data", required=True, help="name of a data set, or a .csv, .arff, .npy, .npz or .parquet file")
+    fit.add_argument("--target", metavar="COLUMN", help="the column of the table that is the response or class y")
+    fit.add_argument(
+        "--kind",
+        action="append",
+        default=[],
+        metavar="COLUMN=KIND",
+        help="in a mixed table, what a column is: real, positive, count, binary, categorical, ordinal, ignored",
+    )
+    fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the model")
+    fit.add_argument("--out", required=True, metavar="DIR", help="the run folder to write")
+    fit.add_argument("--replace", action="store_true", help="replace an earlier run that is there")
+    fit.add_argument("--epochs", type=float, help="passes over the data; default: until the ELBO has converged")
+    fit.add_argument("--steps", type=int, help="optimiser steps, instead of epochs")
+    fit.add_argument("--batch-size", type=int, help="observations a step; default: all up to 512, else 128")
+    fit.add_argument("--lr", type=float, help="step size of Adam; default: chosen from the model")
+    fit.add_argument("--objective", default="elbo", choices=["elbo", "iwae"], help="bound to climb; default: elbo")
+    fit.add_argument("--particles", type=int, help="draws from the guide a step; default: 1, or 10 for iwae")
+    fit.add_argument("--validation", type=float, default=0.0, help="fraction of rows held out; default: 0")
+    fit.add_argument("--draws", type=_positive, default=1000, help="posterior draws to keep; default: 1000")
+    fit.add_argument("--seed", type=int, default=0, help="default: 0")
+    fit.add_argument("--device", default="auto", help="auto, cpu, cuda; default: auto")
+    fit.add_argument("--double", action="store_true", help="compute in float64")
+    fit.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+
+
+def _with_folder(add: Add) -> None:
+    """What works with the run folder of a fitted model and writes a file."""
+    for name, about in (
+        ("sample", "draw new observations from a fitted model"),
+        ("encode", "write the codes of observations, means and standard deviations"),
+        ("reconstruct", "write what the codes of observations tell of them"),
+        ("impute", "fill the holes of a table, and say how sure each value is"),
+        ("forecast", "write the steps after the end of each sequence, with intervals"),
+    ):
+        command = add(name, about)
+        command.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
+        if name == "sample":
+            command.add_argument("--number", "-n", type=_positive, default=100, help="observations; default: 100")
+            command.add_argument("--prefix", help="of a model of text: what each text starts with")
+            command.add_argument("--length", type=_positive, default=200, help="... characters; default: 200")
+            command.add_argument("--temperature", type=float, default=1.0, help="... below 1 is tamer; default: 1")
+            command.add_argument("--top-p", type=float, default=1.0, help="... keep to the likeliest; default: 1")
+        else:
+            command.add_argument("data", metavar="DATA", help="name of a data set, or a file")
+        if name in ("impute", "forecast"):
+            command.add_argument("--draws", type=_positive, default=200, help="draws of each value; default: 200")
+            command.add_argument("--mass", type=float, default=0.9, help="probability of the intervals; default: 0.9")
+        if name == "forecast":
+            command.add_argument("--horizon", type=_positive, required=True, help="the number of steps ahead")
+        command.add_argument("--out", required=True, metavar="FILE", help="the .csv or .npy file to write")
+        if name == "forecast":
+            command.set_defaults(picture=None)
+        else:
+            command.add_argument("--picture", metavar="FILE", help="also draw them there, .png, .svg or .pdf")
+        command.add_argument("--replace", action="store_true", help="write over files that are there")
+        command.add_argument("--seed", type=int, default=0, help="default: 0")
+        command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+
+
+def _query(add: Add) -> None:
+    query = add("query", "ask a fitted network for P(variables | evidence)")
+    query.add_argument("folder", metavar="RUN", help="the run folder of a fitted network")
+    query.add_argument("variables", metavar="VARIABLE", nargs="+", help="what is asked for")
+    query.add_argument("--given", action="append", default=[], metavar="NAME=VALUE", help="what was observed")
+    query.add_argument("--do", action="append", default=[], metavar="NAME=VALUE", help="what is set from outside")
+    query.add_argument("--mass", type=float, default=0.9, help="probability of the intervals; default: 0.9")
+    query.add_argument("--picture", metavar="FILE", help="also draw the graph with what it believes")
+    query.add_argument("--seed", type=int, default=0, help="default: 0")
+    query.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return value

@@ -1,0 +1,170 @@
+"""What a run folder is used for: sample, impute, encode, reconstruct, forecast, query."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inference.codes import collapse, encoding, imputation
+from inference.command import files, tables
+from inference.gallery import imputations, observations
+from inference.posterior.draws import Posterior, draw, generate
+from inference.questions import queries
+from inference.questions.sequences import forecast as ahead
+from zoo import datasets
+from zoo.base import ModelGuide
+from zoo.datasets import text
+from zoo.state.files import write
+
+
+def forecast(options: argparse.Namespace) -> None:
+    """The steps after the end of each sequence: mean, and an interval."""
+    pair = files.start(options)
+    if not 0 < options.mass < 1:
+        raise ValueError(f"--mass: expected a number between 0 and 1, got {options.mass}")
+    data = files.sequences(pair, options.data)
+    posterior = draw(pair, data, options.draws, stats=False, seed=options.seed)
+    found = ahead(pair, posterior, data, options.horizon, seed=options.seed).flatten(0, 1).double()  # (S, N, H, ...)
+    found = found.flatten(3) if found.ndim > 3 else found[..., None]
+    ends = found.new_tensor([(1 - options.mass) / 2, (1 + options.mass) / 2])
+    low, high = torch.quantile(found, ends, 0)
+    mean = found.mean(0)
+    N, H, D = mean.shape
+    rows = torch.cartesian_prod(torch.arange(N), torch.arange(1, H + 1), torch.arange(D)).tolist()
+    several = D > 1
+    columns: dict[str, Any] = {"sequence": [n + 1 for n, _, _ in rows], "step": [h for _, h, _ in rows]}
+    if several:
+        columns["feature"] = [d + 1 for _, _, d in rows]
+    columns |= {name: value.flatten().tolist() for name, value in (("mean", mean), ("low", low), ("high", high))}
+    files.save(Path(options.out), columns)
+    print(f"{H} steps ahead of {N} sequence(s), with {options.mass:.0%} intervals, in {options.out}")
+
+
+def query(options: argparse.Namespace) -> None:
+    """P(variables | evidence), or after an intervention."""
+    import zoo
+
+    pair = zoo.load(options.folder)
+    if pair.schema is None or not callable(getattr(pair, "answer", None)):
+        raise ValueError(f"'{options.folder}' holds {pair.registry_name}, which is no network that can be asked")
+    given, do = (_typed(pair, words, name) for words, name in ((options.given, "--given"), (options.do, "--do")))
+    print(queries.query(pair, None, options.variables, given, do=do, mass=options.mass, seed=options.seed))
+    if options.picture:
+        from inference.gallery.network import network
+
+        files.draw_picture(options, network(pair, None, given, do=do, mass=options.mass, seed=options.seed))
+
+
+def _typed(pair: ModelGuide, words: dict[str, str], option: str) -> dict[str, Any]:
+    """Values by name in the user's units: numbers of real variables, words of others."""
+    known = {column.name: column for column in (pair.schema.used if pair.schema else ())}
+    found: dict[str, Any] = {}
+    for name, word in words.items():
+        column = known.get(name)
+        if column is not None and not column.categories:
+            try:
+                found[name] = float(word)
+            except ValueError:
+                raise ValueError(f"{option} {name}={word}: expected a number") from None
+        else:
+            found[name] = word
+    return found
+
+
+def sample(options: argparse.Namespace) -> None:
+    """New observations from the fitted model."""
+    pair = files.start(options, texts=True)
+    letters = getattr(pair, "alphabet", None)
+    if isinstance(letters, str):
+        write_text(options, pair, letters)
+        return
+    if options.prefix is not None:
+        raise ValueError(f"--prefix: {pair.registry_name} writes no text")
+    found = generate(pair, options.number, seed=options.seed)
+    files.save(Path(options.out), files.as_table(pair, {name: value.cpu().numpy() for name, value in found.items()}))
+    print(f"{options.number} new observations in {options.out}")
+    if options.picture:
+        files.draw_picture(options, observations.samples(pair, options.number, seed=options.seed))
+
+
+def encode(options: argparse.Namespace) -> None:
+    """Means and standard deviations of the codes."""
+    pair = files.start(options)
+    data = files.observed(pair, options.data)
+    codes = encoding.encode(pair, data, seed=options.seed)
+    columns: dict[str, Any] = {}
+    for kind, values in (("", codes.mean), ("_sd", codes.sd)):
+        for name, value in values.items():
+            flat = value.flatten(1).cpu().numpy() if value.ndim > 1 else value[:, None].cpu().numpy()
+            columns |= {f"{name}_{i}{kind}": flat[:, i] for i in range(flat.shape[1])}
+    files.save(Path(options.out), columns)
+    if codes.sd:  # the probabilities of classes are exact: they do not collapse
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", collapse.CollapseWarning)  # the notes say it
+            for line in collapse.collapsed(pair, data):
+                print(f"note: {line}")
+    print(f"codes of {len(next(iter(columns.values())))} observations in {options.out}")
+    if options.picture:
+        from inference.drawing import plots
+
+        means = next(value for value in codes.mean.values())
+        files.draw_picture(options, plots.latent_map(means.reshape(len(means), -1)))
+
+
+def reconstruct(options: argparse.Namespace) -> None:
+    """What the codes of observations tell of them."""
+    pair = files.start(options)
+    data = files.observed(pair, options.data)
+    again = encoding.reconstruct(pair, data, seed=options.seed)
+    site = "x" if "x" in pair.dims else "y"
+    files.save(Path(options.out), files.as_table(pair, {site: again.cpu().numpy()}))
+    print(f"{len(again)} reconstructions in {options.out}")
+    if options.picture:
+        files.draw_picture(options, observations.reconstructions(pair, data, seed=options.seed))
+
+
+def impute(options: argparse.Namespace) -> None:
+    """The table with its holes filled, and beside it a line a filled cell that says how sure it is."""
+    out = Path(options.out)
+    told = out.with_name(f"{out.stem}.uncertainty.csv")
+    pair = files.start(options, told)
+    if not 0 < options.mass < 1:
+        raise ValueError(f"--mass: expected a number between 0 and 1, got {options.mass}")
+    table = tables.load(options.data) if pair.schema is not None else files.observed(pair, options.data)
+    found = imputation.impute(pair, table, draws=options.draws, seed=options.seed)
+    schema = pair.schema
+    if schema is None:
+        filled: dict[str, Any] = files.as_table(pair, {"x": found.point().cpu().numpy()})
+        schema = datasets.Schema.of([(name, "real") for name in filled])
+    else:
+        as_text = Path(options.data).suffix.lower() == ".csv" and options.data not in datasets.names()
+        given = datasets.table(options.data, text=True) if as_text else table
+        filled = tables.filled(found, schema, given)
+    files.save(out, filled)
+    tables.uncertainty(found, schema, options.mass).to_csv(told, index=False)
+    print(tables.in_words(found, schema, options.mass))
+    print(f"{found.values.shape[-1]} cells filled in {out}; how sure each is, in {told}")
+    if options.picture and len(found.rows):
+        files.draw_picture(options, imputations.imputations(found, schema))
+
+
+MOST_TEXT = 10_000  # characters of one continuation
+
+
+def write_text(options: argparse.Namespace, pair: ModelGuide, letters: str) -> None:
+    """Continuations of a prefix, one after the other, as a text file."""
+    prefix = options.prefix or ("\n" if "\n" in letters else letters[0])
+    if not 1 <= options.length <= MOST_TEXT:
+        raise ValueError(f"--length: expected 1 to {MOST_TEXT}, got {options.length}")
+    told = text.windows(prefix, letters, len(prefix))
+    posterior = draw(pair, told, options.number, stats=False, seed=options.seed)
+    posterior = posterior if posterior.draws else Posterior({}, size=options.number)
+    heat = {"temperature": options.temperature, "top_p": options.top_p}
+    found = ahead(pair, posterior, told, options.length, seed=options.seed, **heat)[0, :, 0]  # (S, H)
+    said = [(options.prefix or "") + text.decode(codes, letters) for codes in found]
+    write(Path(options.out), "\n\n".join(said).encode() + b"\n")
+    print(f"{options.number} texts of {options.length} characters in {options.out}; the first:\n\n{said[0]}")

@@ -1,0 +1,51 @@
+"""Words of a command line, `key=value` and the like, in the types of a pair's arguments."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+
+def named(
+    assignments: Sequence[str], option: str = "--set", wanted: str = "KEY=VALUE, such as --set components=3"
+) -> dict[str, str]:
+    """`key=value` words as a dictionary of texts."""
+    found: dict[str, str] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f"{option} {assignment}: expected {wanted}")
+        if key.strip() in found:
+            raise ValueError(f"{option} {assignment}: '{key.strip()}' is set twice")
+        found[key.strip()] = text.strip()
+    return found
+
+
+def settings(name: str, words: dict[str, str]) -> dict[str, Any]:
+    """Words as typed arguments of a model: JSON where it reads as JSON, else text; lists also as 256,128."""
+    from zoo.base import registered
+    from zoo.config import hints
+
+    expected = hints(registered(name).__init__)
+    found: dict[str, Any] = {}
+    for key, text in words.items():
+        value = _value(text)
+        if typing.get_origin(expected.get(key)) in (tuple, list) and not isinstance(value, (list, tuple)):
+            value = [_value(part) for part in text.split(",")] if text else []
+        found[key] = value
+    return found
+
+
+def _value(text: str) -> Any:
+    known = {"True": True, "False": False, "None": None}
+    if text in known:
+        return known[text]
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return text

@@ -1,0 +1,150 @@
+"""A function of tensors as one graph, run as it is or compiled. Knows nothing of pairs.
+
+`inference.recording` writes the function down once for each combination of shapes. The graph then runs operation by
+operation (`graph`), which costs no wait, or as machine code that Inductor makes of it (`inductor`), which takes some 5
+to 100 s and pays from some ten thousand runs on.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from inference.compiling.recording import TraceError, record, unready
+
+__all__ = ["WORTH_COMPILING", "WORTH_TRACING", "CompileError", "Mode", "TraceError", "Traced", "choose_mode"]
+Mode = Literal["off", "graph", "inductor"]
+WORTH_TRACING = 50  # runs that repay the tenths of a second of recording
+WORTH_COMPILING = 15_000  # runs that repay Inductor
+
+
+class CompileError(RuntimeError):
+    """Inductor, or the C++ compiler behind it, failed. The graph runs without it."""
+
+
+class Traced:
+    """`function` of (nested) tensors, recorded once for each combination of shapes, types and devices.
+
+    Python values that the function closes over are baked in; whatever changes from call to call must be an argument.
+    Inputs are detached: gradients are taken inside the function, of tensors it marks itself. It may write into its
+    inputs, and so does every run; recording leaves them alone.
+
+    Args:
+        function: of nested tensors, to nested tensors.
+        mode: `graph` runs the recorded operations one by one, `inductor` compiles them.
+    """
+
+    def __init__(self, function: Callable[..., Any], mode: Mode = "graph") -> None:
+        self.function, self.mode = function, mode
+        self.seconds = 0.0  # spent recording and compiling
+        self._graphs: dict[Any, tuple[Callable[..., Any], Any]] = {}
+
+    @torch.no_grad()
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the graph on these arguments.
+
+        Raises:
+            TraceError: the function branches on the value of a tensor.
+            CompileError: the mode is `inductor`, and there is no compiler or it failed.
+        """
+        flat, spec = pytree.tree_flatten(arguments)
+        graph, output_spec = self._graph(flat, spec)
+        return pytree.tree_unflatten(graph(*flat), output_spec)
+
+    def bind(self, *arguments: Any) -> Callable[..., Any]:
+        """The function of what follows these arguments, whose tensors stay; saves going through them on every call."""
+        bound = pytree.tree_leaves(arguments)
+        graphs: dict[Any, tuple[Callable[..., Any], Any]] = {}
+
+        @torch.no_grad()
+        def call(*rest: Any) -> Any:
+            flat, spec = pytree.tree_flatten(rest)
+            key = (spec, *[(tensor.shape, tensor.dtype) for tensor in flat])
+            if key not in graphs:
+                graphs[key] = self._graph(*pytree.tree_flatten((*arguments, *rest)))
+            graph, output_spec = graphs[key]
+            return pytree.tree_unflatten(graph(*bound, *flat), output_spec)
+
+        return call
+
+    def _graph(self, flat: list[Tensor], spec: Any) -> tuple[Callable[..., Any], Any]:
+        key = (spec, *[(tensor.shape, tensor.dtype, tensor.device) for tensor in flat])
+        if key not in self._graphs:
+            began = time.perf_counter()
+            try:
+                graph, output_spec = record(lambda *tensors: self.function(*pytree.tree_unflatten(tensors, spec)), flat)
+                self._graphs[key] = _compiled(graph, flat) if self.mode == "inductor" else graph, output_spec
+            finally:
+                self.seconds += time.perf_counter() - began
+        return self._graphs[key]
+
+
+def choose_mode(asked: str, runs: int | None) -> tuple[Mode, str]:
+    """The mode for so many runs, and why.
+
+    Args:
+        asked: `auto`, or one of the modes.
+        runs: how often the function will run, None where nobody knows.
+    """
+    if asked != "auto":
+        return asked, "asked for"  # type: ignore[return-value]
+    if runs is not None and runs < WORTH_TRACING:
+        return "off", f"recording pays from {WORTH_TRACING} runs on"
+    if runs is None or runs < WORTH_COMPILING:
+        return "graph", f"compiling pays from some {WORTH_COMPILING} runs on"
+    if not torch.cuda.is_available() and not unready() and compiler() is None:
+        return "graph", "no C++ compiler found"
+    return "inductor", f"{runs} runs repay compiling"
+
+
+def compiler() -> str | None:
+    """The C++ compiler that Inductor would call, or None."""
+    from torch._inductor import config
+
+    names = config.cpp.cxx if isinstance(config.cpp.cxx, (tuple, list)) else (config.cpp.cxx,)
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def _compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    if inputs and inputs[0].device.type == "cpu" and compiler() is None:
+        raise CompileError("Inductor needs a C++ compiler (g++ or clang++), and none was found")
+    options: dict[str, Any] = {"fallback_random": True}  # the same seed, the same draws as without it
+    on_gpu = any(tensor.device.type == "cuda" for tensor in inputs)
+    # What runs around the kernels in C++ too: a third less time where they are small (measured: 0.60 to 0.93).
+    tries = [{"triton.cudagraphs": True}] if on_gpu else [{"cpp_wrapper": True}, {}]
+    failed: Exception
+    for further in tries:
+        try:
+            import torch._inductor
+
+            with _no_remarks():
+                run: Callable[..., Any] = torch._inductor.compile(
+                    copy.deepcopy(graph), [tensor.detach() for tensor in inputs], options=options | further
+                )
+        except Exception as error:  # whatever a compiler, its cache folder or its loader may do
+            failed = error
+        else:
+            return run
+    told = next(iter(str(failed).strip().splitlines()), "")
+    raise CompileError(f"Inductor failed: {type(failed).__name__}: {told}") from failed
+
+
+@contextmanager
+def _no_remarks() -> Iterator[None]:
+    """Inductor remarks on each operation that C++ has to call by way of Python."""
+    logger = logging.getLogger("torch._inductor.ir")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,250 @@
+"""A function of tensors, written down as the tensor operations it does.
+
+The function runs once, on copies of its inputs, under a `TorchDispatchMode`, which sees every operation below autograd:
+gradients taken inside the function are part of what it writes. Random draws stay operations and are fresh on every run.
+Whatever Python did in between is gone, so a function that looks at the value of a tensor is refused.
+
+Then the graph is tidied: what depends on no input and no random draw is computed once, equal operations on equal
+arguments are done once, and operations whose result is their argument are left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+import operator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+_SAME = ("detach", "alias", "expand", "view", "_unsafe_view", "_reshape_alias", "lift_fresh")  # may return the argument
+_INDEXED = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
+_BATCH_NORMS = ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm")
+_LARGEST_CONSTANT = 1 << 20  # elements
+_SKIPPED = tuple(str(Path(module.__file__).parent) for module in (torch, pyro) if module.__file__)
+
+
+class TraceError(RuntimeError):
+    """The function cannot be recorded as one graph."""
+
+
+def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.GraphModule, Any]:
+    """Write down what `function(*inputs)` does; the inputs and the random state are left as they are.
+
+    Returns:
+        The graph, which takes as many tensors and returns a flat list, and the spec to unflatten that list with.
+
+    Raises:
+        TraceError: the function reads a value that depends on the inputs or on a random draw; or torch cannot load what
+            recording needs.
+    """
+    if unready():
+        raise TraceError(f"nothing can be traced here: {unready()}")
+    copies = [tensor.detach().clone() for tensor in inputs]
+    recorder = _Recorder(copies)
+    with _quiet(copies), recorder:
+        outputs, spec = pytree.tree_flatten(function(*copies))
+    return recorder.finish(outputs), spec
+
+
+@functools.cache
+def unready() -> str:
+    """Why torch cannot load its tracer (it makes a cache folder), or nothing. A second try would not say why."""
+    try:
+        importlib.import_module("torch._dynamo")
+    except Exception as error:
+        return f"torch._dynamo cannot be loaded ({type(error).__name__}: {error}); see TORCHINDUCTOR_CACHE_DIR"
+    return ""
+
+
+class _Recorder(TorchDispatchMode):
+    """Tensors are known by identity, held weakly: a strong reference would make autograd wrap them anew."""
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.graph, self.root = fx.Graph(), torch.nn.Module()
+        self.nodes = WeakIdKeyDictionary()
+        self.constants: list[Tensor] = []
+        self.written: dict[int, int] = {}  # storage -> number of the first operation that writes into it
+        for i, tensor in enumerate(inputs):
+            self._remember(tensor, self.graph.placeholder(f"input_{i}"))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        leaves = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        if any(x in self.nodes and self._varies(x) for x in _read(func, leaves)):
+            raise TraceError(f"cannot be traced as one graph: it reads the value of a tensor ({func}){_where()}")
+        args = self._without_masks(func, args)
+        result = func(*args, **kwargs)
+        if isinstance(result, Tensor) and func._overloadpacket.__name__ in _SAME and _same(result, args[0]):
+            self.nodes[result] = self._node(args[0])
+            return result
+        nodes, named = pytree.tree_map_only(Tensor, self._node, (args, kwargs))
+        node = self.graph.call_function(func, nodes, named)
+        for tensor in _written(func, args):
+            node.meta["writes"] = True
+            self.written.setdefault(_storage(tensor), len(self.graph.nodes) - 1)
+        if isinstance(result, Tensor):
+            self._remember(result, node)
+        else:
+            for i, value in enumerate(result if isinstance(result, (tuple, list)) else ()):
+                if isinstance(value, Tensor):
+                    self._remember(value, self.graph.call_function(operator.getitem, (node, i)))
+        return result
+
+    def _without_masks(self, func: Any, args: Any) -> Any:
+        """Whole numbers in place of a constant mask as index: how many they are is known to a compiler too."""
+        if func._overloadpacket.__name__ not in _INDEXED:
+            return args
+        indices: list[Tensor | None] = []
+        for index in args[1]:
+            mask = index is not None and index.dtype in (torch.bool, torch.uint8) and not self._varies(index)
+            indices += index.nonzero().unbind(-1) if mask else [index]
+        return (args[0], indices, *args[2:])
+
+    def _remember(self, tensor: Tensor, node: fx.Node) -> None:
+        node.meta["storage"], node.meta["size"] = _storage(tensor), tensor.numel()
+        self.nodes[tensor] = node
+
+    def _node(self, tensor: Tensor) -> fx.Node:
+        if tensor not in self.nodes:  # a constant that the function holds
+            self.constants.append(tensor)
+            self._remember(tensor, _constant(self.graph, self.root, tensor))
+        node: fx.Node = self.nodes[tensor]
+        return node
+
+    def _varies(self, tensor: Tensor) -> bool:
+        """Whether its value depends on an input or a random draw."""
+        open_, seen = [self._node(tensor)], set()
+        while open_:
+            node = open_.pop()
+            if node.op == "placeholder" or _random(node):
+                return True
+            seen.add(node)
+            open_ += [argument for argument in node.all_input_nodes if argument not in seen]
+        return False
+
+    def finish(self, outputs: Sequence[Any]) -> fx.GraphModule:
+        """Close the graph over these outputs."""
+        self.graph.output([self._node(x) if isinstance(x, Tensor) else x for x in outputs])
+        _tidy(self.graph, self.root, self.written)
+        self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or _impure(node))
+        return fx.GraphModule(self.root, self.graph)
+
+
+def _tidy(graph: fx.Graph, root: torch.nn.Module, written: dict[int, int]) -> None:
+    """Fold constants and merge equal operations, in place; what is written into, or read after that, stays."""
+    number = {node: i for i, node in enumerate(graph.nodes)}
+    known: dict[fx.Node, Any] = {}  # nodes that depend on nothing
+    first: dict[Any, fx.Node] = {}
+
+    def read_before_written(node: fx.Node) -> bool:
+        last = max((number[user] for user in node.users), default=0)
+        return last < written.get(node.meta.get("storage", 0), math.inf)
+
+    def safe(node: fx.Node) -> bool:
+        """Whether the same operation gives the same elsewhere: nobody writes into its arguments or, unless it is a view
+        of one, into its result."""
+        own = node.meta.get("storage")
+        view = any(argument.meta.get("storage") == own for argument in node.all_input_nodes)
+        return (view or own not in written) and all(map(read_before_written, node.all_input_nodes))
+
+    for node in list(graph.nodes):
+        if node.op == "get_attr" and node.meta["storage"] not in written:
+            known[node] = getattr(root, node.target)
+        if node.op != "call_function" or _impure(node) or not safe(node):
+            continue
+        if (
+            all(argument in known for argument in node.all_input_nodes)
+            and node.meta.get("storage") not in written
+            and node.meta.get("size", 0) <= _LARGEST_CONSTANT
+        ):
+            arguments, named = fx.map_arg((node.args, node.kwargs), known.__getitem__)
+            known[node] = node.target(*arguments, **named)
+            if isinstance(known[node], Tensor):
+                with graph.inserting_before(node):
+                    constant = _constant(graph, root, known[node])
+                number[constant], known[constant], constant.meta = number[node], known[node], dict(node.meta)
+                node.replace_all_uses_with(constant)
+            continue
+        key = (node.target, _hashable(node.args), _hashable(node.kwargs))
+        if first.setdefault(key, node) is not node:
+            node.replace_all_uses_with(first[key])
+
+
+def _constant(graph: fx.Graph, root: torch.nn.Module, tensor: Tensor) -> fx.Node:
+    name = f"constant_{len(root._buffers)}"
+    root.register_buffer(name, tensor.detach(), persistent=False)
+    return graph.get_attr(name)
+
+
+def _hashable(argument: Any) -> Any:
+    if isinstance(argument, dict):
+        return tuple((name, _hashable(value)) for name, value in sorted(argument.items()))
+    if isinstance(argument, (tuple, list)):
+        return tuple(map(_hashable, argument))
+    return type(argument), argument  # 1, 1.0 and True are equal, and not the same
+
+
+def _read(func: Any, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Those on whose values depends what Python gets, or the shape of the result."""
+    if func is torch.ops.aten.index.Tensor:
+        return [x for x in tensors[1:] if x.dtype in (torch.bool, torch.uint8)]
+    tags = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+    return tensors if any(tag in func.tags for tag in tags) else ()
+
+
+def _written(func: Any, args: Any) -> list[Tensor]:
+    """The tensors that an operation writes into."""
+    if func._overloadpacket.__name__ in _BATCH_NORMS and args[5]:  # their schemas do not say it
+        return [tensor for tensor in args[3:5] if tensor is not None]
+    marked = [a.alias_info is not None and a.alias_info.is_write for a in func._schema.arguments]
+    values = [value for value, is_written in zip(args, marked, strict=False) if is_written]
+    return [value for value in pytree.tree_leaves(values) if isinstance(value, Tensor)]
+
+
+def _random(node: fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def _impure(node: fx.Node) -> bool:
+    return _random(node) or "writes" in node.meta
+
+
+def _same(one: Tensor, other: Any) -> bool:
+    return (
+        isinstance(other, Tensor)
+        and one.shape == other.shape
+        and one.stride() == other.stride()
+        and one.data_ptr() == other.data_ptr()
+    )
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _where() -> str:
+    """The innermost line of somebody's model that is running."""
+    for frame in reversed(traceback.extract_stack()[:-2]):
+        if not frame.filename.startswith((*_SKIPPED, str(Path(__file__).parents[1]))) and frame.line:
+            return f", at {Path(frame.filename).name}:{frame.lineno}: {frame.line}"
+    return ""
+
+
+@contextmanager
+def _quiet(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Validation off (it reads values) and the random state put back, for the time of recording."""
+    devices = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices), torch.enable_grad(), pyro.validation_enabled(False):
+        yield

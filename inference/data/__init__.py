@@ -1,0 +1,1 @@
+"""Whatever the user brings -> a checked batch."""

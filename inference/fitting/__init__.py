@@ -1,0 +1,1 @@
+"""The variational fit: what is climbed, and the steps up."""

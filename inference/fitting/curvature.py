@@ -1,0 +1,99 @@
+"""Second derivatives of the log joint in the unconstrained space of the global latents.
+
+They give automatic guides a start of the right width, and the Laplace guide its covariance. A posterior a hundred times
+narrower than a guide's first width would otherwise be approached slowly enough to look like convergence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.func import functional_call
+
+from inference.fitting.objective import Objective
+from inference.fitting.step import BoundCall
+from inference.running.pieces import chunks
+from zoo import guides
+from zoo.base import Batch, ModelGuide
+
+MOST_LATENTS = 128  # a Hessian row costs as much as a few steps
+MOST_ROWS = 2048
+
+
+def set_widths(pair: ModelGuide, batch: Batch, objective: Objective, values: Mapping[str, Tensor]) -> bool:
+    """Start the automatic guide at the Laplace approximation at `values`, in place; False where there is none.
+
+    A full-covariance guide takes all of it, the others each latent's conditional width.
+    """
+    auto = pair._modules.get("auto")
+    if not isinstance(auto, guides.Standardised) or not values:
+        return False
+    some = batch if batch.size <= MOST_ROWS else batch.select(torch.randperm(batch.size)[:MOST_ROWS].to(pair.device))
+    with _as_point(pair, some, values) as loc:
+        if len(loc) > MOST_LATENTS:
+            return False
+        hessian = _hessian(negative_log_joint(pair, some, objective), loc)
+    factor, info = torch.linalg.cholesky_ex(hessian)
+    if info or not bool(torch.isfinite(factor).all()):
+        return False
+    auto.standardise(hessian.diagonal().rsqrt(), torch.linalg.cholesky(torch.cholesky_inverse(factor)))
+    return True
+
+
+def curve(pair: ModelGuide, batch: Batch, objective: Objective) -> None:
+    """From where Adam stopped to the mode (L-BFGS), then the curvature there, for the Laplace guide."""
+    auto = pair.auto
+    function = negative_log_joint(pair, batch, objective)
+    loc = auto.loc.detach().clone().requires_grad_()
+    search = torch.optim.LBFGS([loc], max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        value = function(loc)
+        value.backward()
+        return value
+
+    with torch.enable_grad(), pyro.validation_enabled(False):
+        search.step(closure)
+    mode = loc.detach() if torch.isfinite(loc).all() else auto.loc.detach()
+    with torch.no_grad():
+        auto.loc.copy_(mode)
+    auto.curve(_hessian(function, mode))
+
+
+def negative_log_joint(pair: ModelGuide, batch: Batch, objective: Objective) -> Callable[[Tensor], Tensor]:
+    """Minus log p(data, globals) as a function of a point guide's unconstrained `loc`, (P,)."""
+    call = BoundCall(pair, objective)
+    one = torch.ones((), dtype=pair.dtype, device=pair.device)
+
+    def function(loc: Tensor) -> Tensor:
+        pieces = [piece for _, piece in chunks(batch, 4096)]
+        losses = [piece.size * functional_call(call, {"pair.auto.loc": loc}, (piece, one)) for piece in pieces]
+        return torch.stack(losses).sum() * (batch.total / batch.size)
+
+    return function
+
+
+def _hessian(function: Callable[[Tensor], Tensor], loc: Tensor) -> Tensor:
+    with torch.enable_grad(), pyro.validation_enabled(False):
+        found: Tensor = torch.autograd.functional.hessian(function, loc.detach().clone())
+    return (found + found.mT) / 2
+
+
+@contextmanager
+def _as_point(pair: ModelGuide, batch: Batch, values: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    """The pair with a point in place of its automatic guide, for a while; yields the point, (P,)."""
+    kept = pair._modules["auto"]
+    point = guides.build("laplace", pair.model, values)
+    with poutine.block(), torch.no_grad():
+        point(batch)
+    try:
+        pair._modules["auto"] = point.to(device=pair.device, dtype=pair.dtype)
+        yield point.loc.detach()
+    finally:
+        pair._modules["auto"] = kept

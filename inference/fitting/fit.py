@@ -1,0 +1,324 @@
+"""fit: stochastic variational inference over any pair and any accepted data."""
+
+from __future__ import annotations
+
+import math
+import platform
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+
+import zoo
+from inference.compiling.compiled import choose_mode
+from inference.data import check
+from inference.fitting import curvature
+from inference.fitting.loop import Callback, Loop
+from inference.fitting.objective import Bound, Objective, choose
+from inference.fitting.schedule import Convergence, EarlyStopping
+from inference.fitting.step import Stepper
+from inference.running.quiet import seeded
+from zoo import guides
+from zoo.base import Batch, ModelGuide, evaluating
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_FULL_BATCH = 512  # data sets up to this size are not cut into minibatches by default
+_MINIBATCH = 128
+_one_fit_at_a_time = threading.RLock()  # Pyro's handler stack is one per process: other threads queue
+
+
+@dataclass
+class Fit:
+    """What happened in a fit.
+
+    losses: minus the bound per observation in nats, one a step (NaN where a step was skipped), (steps,).
+    validation: (step, minus held-out bound per observation) pairs.
+    seconds, trace_seconds: wall time of the whole fit, and of tracing the graph in it.
+    reason: why it stopped. compile: "inductor", "graph" or "off", and compile_reason why.
+    skipped: steps not applied since they were not finite.
+    """
+
+    losses: np.ndarray[Any, np.dtype[np.float64]]
+    steps: int
+    epochs: float
+    reason: str
+    seconds: float
+    trace_seconds: float
+    compile: str
+    compile_reason: str
+    objective: Objective
+    seed: int
+    batch_size: int
+    skipped: int = 0
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
+
+    def plot(self) -> Figure:
+        """The loss curve, as a matplotlib figure."""
+        from inference.drawing import plots
+
+        return plots.loss_curve(self)
+
+    def __repr__(self) -> str:
+        last = np.nanmean(self.losses[-50:]) if len(self.losses) else math.nan
+        return f"Fit({self.steps} steps, loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason})"
+
+
+def fit(
+    pair: ModelGuide,
+    data: Any,
+    *,
+    method: Literal["svi", "em"] = "svi",
+    epochs: float | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    schedule: Literal["auto", "constant", "cosine", "plateau"] = "auto",
+    clip: float | None = 10.0,
+    objective: Bound = "elbo",
+    particles: int | None = None,
+    anneal: int = 0,
+    free_bits: float = 0.0,
+    average: float = 0.1,
+    validation: float | Any = 0.0,
+    patience: int = 10,
+    tolerance: float = 1e-4,
+    max_steps: int = 20_000,
+    initialise: bool | None = None,
+    seed: int = 0,
+    device: torch.device | str = "auto",
+    compile: Literal["auto", "inductor", "graph", "off"] = "auto",  # noqa: A002 - the name users know from torch
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> Fit:
+    """Fit a pair by stochastic variational inference, in place; fitting again goes on from where it stands.
+
+    Args:
+        pair: the model/guide pair; it is moved to `device`.
+        data: see `inference.data`.
+        method: `svi`, or `em`: place the guide at the highest log joint density that expectation-maximisation finds,
+            with the widths that the curvature there suggests, and take no steps. For pairs with a `maximise`.
+        epochs: passes over the data; or
+        steps: optimiser steps. With neither, it runs until the ELBO has converged, or for `max_steps`.
+        batch_size: observations a step, B; by default all N up to 512, else 128.
+        lr: Adam's step size; by default the pair's own `step_size`, else 1e-2 where the pair has networks of its own
+            and 2e-2 without.
+        schedule: `cosine` to zero over the run, `constant`, or `plateau` (times 0.3 whenever the loss stands still,
+            stop after the third time); `auto` is `cosine` for a run of known length and `plateau` otherwise.
+        clip: gradients of the loss per observation longer than this, and than so many times their running mean, are
+            shortened to that; None for no clipping.
+        objective: `elbo`, or `iwae` (importance-weighted; Burda et al. 2016) with `particles` draws.
+        particles: draws from the guide a step; default 1, or 10 for `iwae`.
+        anneal: steps over which the weight of the KL terms rises from 0 to 1.
+        free_bits: nats per latent dimension below which a local KL costs nothing.
+        average: fraction of the run, at its end, over which parameters are averaged (Polyak averaging).
+        validation: fraction of rows held out, or a data set; early stopping then keeps the best parameters.
+        patience: evaluations (one an epoch, or 100 steps) without improvement before early stopping.
+        tolerance: improvement in nats per observation that counts as none.
+        initialise: start global latents at `pair.initial(data)`; by default on the first fit only.
+        seed: seeds everything drawn here; the caller's random state is left as it was.
+        device: `auto` takes a GPU when there is one.
+        compile: `graph` records loss, gradients and Adam's step as one graph, `inductor` compiles that, `off` is
+            plain Pyro; `auto` records runs of 50 steps or more and compiles those known to have 15,000 if there is a
+            C++ compiler, and goes on with the next slower way, with one warning, where one fails.
+        progress: show a bar with the loss per observation.
+        callbacks: called as `callback(step, loss, pair)` after each step; a true result stops the fit.
+
+    Raises:
+        ValueError: data that do not fit the pair, or options out of range.
+        NonFiniteError: the loss stayed NaN or infinite; the pair keeps its last good parameters.
+    """
+    particles = particles if particles is not None else (10 if objective == "iwae" else 1)
+    _check_options(locals())
+    began = time.perf_counter()
+    with _one_fit_at_a_time, seeded(seed):
+        pair.to(_device(device))
+        train, held_out = _split(pair, data, validation, seed)
+        with evaluating(pair):
+            pair.check(train)
+        size = min(batch_size or (train.size if train.size <= _FULL_BATCH else _MINIBATCH), train.size)
+        chosen = choose(pair, train.select(slice(0, min(2, train.size))), objective, particles, free_bits)
+        if objective == "iwae" and chosen.has_globals and size < train.size:
+            raise ValueError("iwae with global latents weighs whole data sets: pass batch_size=len(data)")
+        pair.eval()  # but while steps are taken
+        if method == "em":
+            return _maximise(pair, train, chosen, seed, began)
+        placed = _start(pair, train, chosen, initialise)
+        if steps is None and epochs is not None:
+            steps = max(1, math.ceil(epochs * train.size / size))
+        mode, why = choose_mode(compile, steps)
+        loop = Loop(
+            Stepper(pair, chosen, mode, fallback=compile == "auto"),
+            train,
+            held_out,
+            size,
+            limit=steps or max_steps,
+            known=steps is not None,
+            lr=lr or pair.step_size or (1e-2 if _amortised(pair) else 2e-2),
+            schedule=schedule if schedule != "auto" else ("cosine" if steps is not None else "plateau"),
+            clip=clip,
+            anneal=anneal,
+            average=average,
+            stopping=EarlyStopping(patience, tolerance),
+            convergence=Convergence(tolerance, stages=3 if placed else 4),
+            callbacks=callbacks,
+            progress=progress,
+            placed=placed,
+        )
+        reason = loop.run(torch.Generator().manual_seed(seed))
+        if isinstance(pair._modules.get("auto"), guides.AutoLaplace):
+            curvature.curve(pair, train, chosen)
+    result = Fit(
+        losses=np.array(loop.losses),
+        steps=len(loop.losses),
+        epochs=len(loop.losses) * size / train.size,
+        reason=reason,
+        seconds=time.perf_counter() - began,
+        trace_seconds=loop.stepper.trace_seconds,
+        compile=loop.stepper.mode,
+        compile_reason=why if loop.stepper.mode == mode else f"{mode} failed",
+        objective=chosen,
+        seed=seed,
+        batch_size=size,
+        skipped=loop.skipped,
+        validation=loop.validation,
+        learning_rates=loop.rates,
+    )
+    _write_card(pair, train, result)
+    return result
+
+
+def _check_options(given: dict[str, Any]) -> None:
+    for name in ("epochs", "steps", "batch_size", "lr", "clip", "max_steps", "patience"):
+        value = given[name]
+        if value is not None and not (isinstance(value, (int, float)) and value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name}: expected a finite number above 0, got {value!r}")
+    if given["epochs"] is not None and given["steps"] is not None:
+        raise ValueError("give epochs or steps, not both")
+    for name, options in (
+        ("method", ("svi", "em")),
+        ("schedule", ("auto", "constant", "cosine", "plateau")),
+        ("compile", ("auto", "inductor", "graph", "off")),
+    ):
+        if given[name] not in options:
+            raise ValueError(f"{name}: expected one of {', '.join(options)}, got {given[name]!r}")
+    for name in ("anneal", "free_bits", "average", "tolerance"):
+        if not given[name] >= 0:
+            raise ValueError(f"{name}: expected at least 0, got {given[name]!r}")
+    if given["average"] > 1:
+        raise ValueError(f"average: expected a fraction from 0 to 1, got {given['average']!r}")
+
+
+def _device(device: torch.device | str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> tuple[Batch, Batch | None]:
+    batch = check.as_batch(pair, data)
+    whole = replace(batch, total=batch.size)
+    if not isinstance(validation, (int, float)):
+        return whole, check.as_batch(pair, validation)
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation: expected a fraction from 0 to below 1, or a data set, got {validation}")
+    if validation == 0:
+        # A user's minibatch of a larger data set keeps its total, and with it the scale.
+        return batch, None
+    count = max(1, round(validation * batch.size))
+    if count >= batch.size:
+        raise ValueError(f"validation={validation} leaves no row of {batch.size} to fit")
+    order = torch.randperm(batch.size, generator=torch.Generator().manual_seed(seed)).to(pair.device)
+    held_out, kept = whole.select(order[:count]), whole.select(order[count:])
+    return replace(kept, total=kept.size), replace(held_out, total=held_out.size)
+
+
+def _start(pair: ModelGuide, batch: Batch, objective: Objective, initialise: bool | None) -> bool:
+    """Move global latents to where the data suggest, and undo an earlier Laplace curvature.
+
+    Returns whether the guide's widths suit the posterior already.
+    """
+    auto = pair._modules.get("auto")
+    if isinstance(auto, guides.AutoLaplace):
+        auto.curve(None)
+    if initialise or (initialise is None and not pair.card):
+        with torch.no_grad(), pyro.validation_enabled(False):
+            return _place(pair, batch, objective, pair.initial(batch))
+    return True
+
+
+def _place(pair: ModelGuide, batch: Batch, objective: Objective, values: dict[str, Tensor]) -> bool:
+    """Move the automatic guide to these values of the global latents; True if the curvature there gave it widths."""
+    if "auto" in pair._modules and values:
+        guides.start(pair, batch.select(slice(0, min(2, batch.size))), values)
+    plain = replace(objective, bound="elbo", particles=1, free_bits=0.0)
+    return curvature.set_widths(pair, batch, plain, values)
+
+
+def _maximise(pair: ModelGuide, train: Batch, objective: Objective, seed: int, began: float) -> Fit:
+    """Expectation-maximisation instead of steps."""
+    if "auto" not in pair._modules:
+        raise ValueError(f"{pair.registry_name}: method='em' needs an automatic guide over global latents to place")
+    with torch.no_grad(), pyro.validation_enabled(False):
+        values, course = pair.maximise(train)
+        if isinstance(pair._modules["auto"], guides.AutoLaplace):
+            pair._modules["auto"].curve(None)
+        _place(pair, train, objective, values)
+    if isinstance(pair._modules["auto"], guides.AutoLaplace):
+        curvature.curve(pair, train, objective)
+    result = Fit(
+        losses=-np.array(course),
+        steps=len(course),
+        epochs=float(len(course)),
+        reason="expectation-maximisation has converged",
+        seconds=time.perf_counter() - began,
+        trace_seconds=0.0,
+        compile="off",
+        compile_reason="no gradients are taken",
+        objective=objective,
+        seed=seed,
+        batch_size=train.size,
+    )
+    _write_card(pair, train, result)
+    return result
+
+
+def _amortised(pair: ModelGuide) -> bool:
+    return any(not name.startswith("auto.") for name, _ in pair.named_parameters())
+
+
+def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:
+    last = float(np.nanmean(result.losses[-max(1, len(result.losses) // 20) :])) if result.steps else math.nan
+    metrics: dict[str, Any] = {"elbo_per_observation": -last}
+    if result.validation:
+        metrics["held_out_bound_per_observation"] = -min(score for _, score in result.validation)
+    pair.card = {
+        "data": {name: list(value.shape) for name, value in train.fields().items()},
+        "metrics": metrics,
+        "fit": {
+            "steps": result.steps,
+            "epochs": round(result.epochs, 2),
+            "batch_size": result.batch_size,
+            "objective": result.objective.bound,
+            "particles": result.objective.particles,
+            "compile": result.compile,
+            "stopped": result.reason,
+            "seconds": round(result.seconds, 2),
+        },
+        "seed": result.seed,
+        "versions": {
+            "zoo": zoo.__version__,
+            "torch": torch.__version__,
+            "pyro": pyro.__version__,
+            "python": platform.python_version(),
+        },
+    }

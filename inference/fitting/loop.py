@@ -1,0 +1,194 @@
+"""The steps of one fit: minibatches, schedules, averaging, and when to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from inference.data import check
+from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
+from inference.fitting.step import Stepper
+from inference.running import pieces
+from inference.running.densities import run
+from inference.running.quiet import seeded
+from zoo import guides
+from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
+
+Callback = Callable[[int, float, ModelGuide], bool | None]
+_BAD_STEPS = 10  # consecutive non-finite steps before giving up
+
+
+class NonFiniteError(ValueError):
+    """Loss or gradient stayed NaN or infinite; no such step was applied. The message names the site."""
+
+
+@dataclass
+class Loop:
+    """The steps of one fit, and what came of them. See `inference.fit` for what its options mean.
+
+    Args:
+        stepper: takes the steps; its pair is fitted in place.
+        train, held_out: the observations.
+        size: observations a step, B.
+        limit: most steps; `known`: exactly so many, unless something stops it.
+        schedule: `constant`, `cosine` or `plateau`.
+        placed: the guide's widths suit the posterior already.
+    """
+
+    stepper: Stepper
+    train: Batch
+    held_out: Batch | None
+    size: int
+    limit: int
+    known: bool
+    lr: float
+    schedule: str
+    clip: float | None
+    anneal: int
+    average: float
+    stopping: EarlyStopping
+    convergence: Convergence
+    callbacks: Sequence[Callback]
+    progress: bool
+    placed: bool
+
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    skipped: int = 0
+    bad: int = 0  # the last so many steps were not finite
+    decay: float = 1.0  # of the step size, whenever the loss stands still
+
+    def __post_init__(self) -> None:
+        self.pair = self.stepper.pair
+        kinds = ((1.0, self.pair.dtype), (self.lr, torch.float64), (self.clip or math.inf, torch.float32))
+        # weight of the KL terms, step size, limit on the gradient: inputs of the graph
+        self.scalars = [torch.full((), value, dtype=dtype, device=self.pair.device) for value, dtype in kinds]
+        self.averaging = Averaging(list(self.stepper.parameters.values()))
+        self.average_from = self.limit - round(self.average * self.limit) if self.known else self.limit
+
+    def run(self, generator: torch.Generator) -> str:
+        """Step until done; returns why it stopped."""
+        parameters = list(self.stepper.parameters.values())
+        if not parameters:
+            return "nothing to fit"
+        rows = check.minibatches(self.train.size, self.size, generator)
+        reason = "all steps done" if self.known else f"not converged after max_steps={self.limit}"
+        bar = tqdm(total=self.limit if self.known else None, disable=None if self.progress else True, unit="step")
+        self.pair.train()
+        try:
+            for step in range(self.limit):
+                stop = self._advance(step, self._batch(rows), parameters)
+                self._show(bar, step)
+                if stop:
+                    reason = stop
+                    break
+        except KeyboardInterrupt:
+            reason = "interrupted"
+        finally:
+            self.pair.eval()
+            bar.close()
+        if self.held_out is not None and self.stopping.best is not None:
+            self.stopping.restore(parameters)
+        else:
+            self.averaging.apply()
+        return reason
+
+    def _advance(self, step: int, batch: Batch, parameters: Sequence[nn.Parameter]) -> str | None:
+        """One step and what follows from it; a reason to stop, or None."""
+        rate = self.lr * self.decay * learning_rate(self.schedule, step, self.limit)
+        self.scalars[1].fill_(rate)
+        if self.anneal:
+            self.scalars[0].fill_(min(1.0, (step + 1) / self.anneal))
+        loss = float(self.stepper.step(batch, *self.scalars))
+        self.skipped += not math.isfinite(loss)
+        self.losses.append(loss)
+        self.rates.append(rate)
+        self.bad = 0 if math.isfinite(loss) else self.bad + 1
+        if self.bad == _BAD_STEPS:
+            raise NonFiniteError(
+                f"loss or gradient not finite in {self.bad} steps in a row (step {step}): "
+                f"{_offender(self.stepper, batch)}; the parameters are those of the last good step"
+            )
+        if step >= self.average_from and not self.bad and self.average:
+            self.averaging.add()
+        if any([callback(step, loss, self.pair) for callback in self.callbacks]):  # noqa: C419 - call every one
+            return "stopped by a callback"
+        if self.known and not self.placed and step == self.limit // 3:
+            self._standardise()
+        return self._validate(step, parameters) or self._converged(step, loss)
+
+    def _validate(self, step: int, parameters: Sequence[nn.Parameter]) -> str | None:
+        every = max(1, self.train.size // self.size) if self.size < self.train.size else 100
+        if self.held_out is None or (step + 1) % every:
+            return None
+        score = _held_out_loss(self.pair, self.held_out)
+        self.validation.append((step + 1, score))
+        stop = self.stopping.update(score, parameters)
+        return f"validation has not improved in {self.stopping.patience} evaluations" if stop else None
+
+    def _converged(self, step: int, loss: float) -> str | None:
+        if self.schedule != "plateau" or step < self.anneal:
+            return None
+        if self.convergence.update(loss):
+            # The first loss that stands still may only say that steps are too long for a narrow posterior.
+            self.decay *= 0.3 if self.placed else 1.0
+            self._standardise()
+            self.average_from = step if self.convergence.last else self.limit
+        return "the ELBO has converged" if self.convergence.done else None
+
+    def _standardise(self) -> None:
+        """Let the guide's own widths set the length of steps from here on; the guide stays what it is."""
+        self.placed = True
+        auto = self.pair._modules.get("auto")
+        if isinstance(auto, guides.Standardised):
+            auto.standardise()
+            self.stepper.adam.restart()
+
+    def _batch(self, rows: Iterator[Tensor]) -> Batch:
+        if self.size == self.train.size:
+            return self.train
+        return self.train.select(next(rows).to(self.pair.device))
+
+    def _show(self, bar: Any, step: int) -> None:
+        bar.update()
+        if step % 20 == 0 and not bar.disable:
+            bar.set_postfix_str(f"loss {np.nanmean(self.losses[-20:]):.4f} per observation")
+
+
+@torch.no_grad()
+def _held_out_loss(pair: ModelGuide, batch: Batch, particles: int = 8) -> float:
+    """Minus the mean held-out bound per observation, at fixed noise so that evaluations compare."""
+    total = 0.0
+    with seeded(0), pyro.validation_enabled(False), evaluating(pair):
+        for _, piece in pieces.chunks(batch, 1024):
+            total += float(run(pair, piece, particles).log_weight.mean(0).sum())
+    return -total / batch.size
+
+
+@torch.no_grad()
+def _offender(stepper: Stepper, batch: Batch) -> str:
+    """The first site whose value or log density is not finite, in words."""
+    pair = stepper.pair
+    with pyro.validation_enabled(False):
+        guide_trace = poutine.trace(pair.guide).get_trace(batch)
+        model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(batch)
+        for where, trace in (("guide", guide_trace), ("model", model_trace)):
+            for name, site in sample_sites(trace).items():
+                for what, tensor in (("value", site["value"]), ("log density", site["fn"].log_prob(site["value"]))):
+                    if not torch.isfinite(tensor).all() and not (site["is_observed"] and what == "value"):
+                        rows = (~torch.isfinite(tensor)).nonzero()
+                        row = f" at row {int(rows[0][0])} of the batch" if is_local(site) and len(rows) else ""
+                        return f"{what} of {where} site '{name}'{row} is not finite"
+        gradients = stepper.plain(batch, torch.ones((), dtype=pair.dtype, device=pair.device))[1]
+    names = [n for n, g in zip(stepper.parameters, gradients, strict=True) if not torch.isfinite(g).all()]
+    return f"the gradient of {', '.join(names) or 'the loss'} is not finite though every site's log density is"

@@ -1,0 +1,161 @@
+"""From a pair and an objective to steps of an optimiser: one graph a step, or plain Pyro."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from inference.compiling.compiled import CompileError, Mode, Traced, TraceError
+from inference.fitting.adam import Adam, update
+from inference.fitting.objective import Objective
+from inference.running.densities import UnsupportedGuide
+from inference.running.naming import naming_the_site
+from zoo.base import Batch, ModelGuide
+
+_FUSED_FROM = 16_384  # numbers among the parameters from which torch's own fused Adam beats a compiled one
+
+
+class BoundCall(nn.Module):
+    """The loss per observation as a module call, so that `functional_call` can swap the parameters."""
+
+    def __init__(self, pair: ModelGuide, objective: Objective) -> None:
+        super().__init__()
+        self.pair, self.objective = pair, objective
+
+    def forward(self, batch: Batch, kl_weight: Tensor) -> Tensor:
+        """The loss, a scalar."""
+        return self.objective.loss(self.pair, batch, kl_weight) / batch.total
+
+
+def bound_and_gradients(
+    pair: ModelGuide, objective: Objective, total: int
+) -> Callable[..., tuple[Tensor, list[Tensor]]]:
+    """A function (parameters, buffers, fields, kl_weight) -> (loss per observation, gradients), nothing else in it.
+
+    `parameters` and `buffers` map names to tensors, `fields` are those of a `Batch` of the `total` observations. It
+    reads and writes no state, so `compiled.Traced` can record it.
+    """
+    call = BoundCall(pair, objective)
+
+    def function(
+        parameters: dict[str, Tensor], buffers: dict[str, Tensor], fields: dict[str, Tensor], kl_weight: Tensor
+    ) -> Any:
+        leaves = {f"pair.{name}": value.detach().requires_grad_() for name, value in parameters.items()}
+        batch = Batch(len(next(iter(fields.values()))), total, **fields)
+        constants = {f"pair.{name}": value for name, value in buffers.items()}
+        with naming_the_site():
+            loss = functional_call(call, {**leaves, **constants}, (batch, kl_weight))
+            gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        return loss.detach(), _filled(list(leaves.values()), gradients)
+
+    return function
+
+
+class Stepper:
+    """Loss per observation, its gradients, and steps of Adam at a pair's parameters.
+
+    Args:
+        pair: its parameters are written in place.
+        objective: what to climb.
+        mode: `graph` or `inductor` (see `inference.compiled`), or `off`: Pyro's own estimator where it has
+            this objective.
+        fallback: where the mode fails, say so once and go on with the next slower one.
+    """
+
+    def __init__(self, pair: ModelGuide, objective: Objective, mode: Mode, fallback: bool) -> None:
+        self.pair, self.objective, self.mode, self.fallback = pair, objective, mode, fallback
+        self.parameters = {name: p for name, p in pair.named_parameters() if p.requires_grad}
+        self.buffers = dict(pair.named_buffers())
+        self.adam = Adam.of(list(self.parameters.values()), pair.device)
+        self._traced: list[Traced] = []
+        self._bound: dict[Any, Callable[..., Any]] = {}
+
+    @property
+    def trace_seconds(self) -> float:
+        """Spent on recording and compiling so far."""
+        return sum(traced.seconds for traced in self._traced)
+
+    def __call__(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Loss per observation, a scalar, and its gradients in the order of `parameters`."""
+        found: tuple[Tensor, list[Tensor]] = self._run("gradients", batch, kl_weight)
+        return found
+
+    def step(self, batch: Batch, kl_weight: Tensor, rate: Tensor, clip: Tensor) -> Tensor:
+        """One step of Adam (see `inference.adam`); the loss per observation before it, NaN if no step was possible."""
+        loss: Tensor = self._run("step", batch, kl_weight, rate, clip)
+        return loss
+
+    def _run(self, what: str, batch: Batch, kl_weight: Tensor, *scalars: Tensor) -> Any:
+        while self.mode != "off":
+            key = what, batch.total, self.mode
+            if key not in self._bound:
+                self._bound[key] = self._make(what, batch.total)
+            try:
+                return self._bound[key](batch.fields(), kl_weight, *scalars)
+            except (CompileError, TraceError, UnsupportedGuide) as error:
+                if not self.fallback:
+                    raise
+                name = self.pair.registry_name or type(self.pair).__name__
+                self.mode = "graph" if isinstance(error, CompileError) else "off"
+                instead = "as a graph that is not compiled" if self.mode == "graph" else "with plain Pyro"
+                warnings.warn(f"{name}: {error}; fitting {instead} instead", stacklevel=5)
+        loss, gradients = self.plain(batch, kl_weight)
+        if what == "gradients":
+            return loss, gradients
+        with torch.no_grad():
+            rate, clip = scalars
+            return update(list(self.parameters.values()), gradients, self.adam, loss, rate, clip)
+
+    def _make(self, what: str, total: int) -> Callable[..., Any]:
+        """What `_run` calls, with everything bound that stays."""
+        gradients, state = bound_and_gradients(self.pair, self.objective, total), self.adam.tensors()
+        # The parameters themselves: somebody may give them new storage, as Pyro does when one is assigned to.
+        bound = (self.parameters, self.buffers)
+        large = sum(p.numel() for p in self.parameters.values()) >= _FUSED_FROM
+        fused = self.mode == "graph" or large
+
+        def apply(
+            parameters: dict[str, Tensor],
+            state: dict[str, list[Tensor]],
+            loss: Tensor,
+            found: list[Tensor],
+            rate: Tensor,
+            clip: Tensor,
+        ) -> Tensor:
+            with torch.no_grad():
+                return update(list(parameters.values()), found, Adam.holding(state), loss, rate, clip, fused)
+
+        def step(parameters: Any, buffers: Any, state: Any, fields: Any, weight: Tensor, *scalars: Tensor) -> Tensor:
+            return apply(parameters, state, *gradients(parameters, buffers, fields, weight), *scalars)
+
+        def recorded(function: Callable[..., Any], mode: Mode, *arguments: Any) -> Callable[..., Any]:
+            self._traced.append(Traced(function, mode))
+            return self._traced[-1].bind(*arguments)
+
+        if what == "gradients":
+            return recorded(gradients, self.mode, *bound)
+        if self.mode == "graph" or not large:
+            return recorded(step, self.mode, *bound, state)
+        first, second = recorded(gradients, self.mode, *bound), recorded(apply, "graph", self.parameters, state)
+        return lambda fields, weight, *scalars: second(*first(fields, weight), *scalars)
+
+    def plain(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The same without a graph: by Pyro's own estimator where it has this objective."""
+        with torch.enable_grad():
+            if self.objective.plain and float(kl_weight) == 1.0:
+                loss = self.objective.pyro().differentiable_loss(self.pair.model, self.pair.guide, batch) / batch.total
+            else:
+                loss = self.objective.loss(self.pair, batch, kl_weight) / batch.total
+            leaves = list(self.parameters.values())
+            gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+        return loss.detach(), _filled(leaves, gradients)
+
+
+def _filled(leaves: list[Any], gradients: Any) -> list[Tensor]:
+    pairs = zip(leaves, gradients, strict=True)
+    return [torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in pairs]

@@ -1,0 +1,162 @@
+"""A tree as a picture: its questions, the shares of the data that go each way, and its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from inference.data.check import as_batch
+from inference.posterior.draws import Posterior
+from zoo.base import Batch, ModelGuide
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+from inference.questions.importance import BLUE, INK, MUTED, ORANGE
+
+_WIDEST = 20  # letters of a covariate's name that a node has room for
+
+
+class Trees(Protocol):
+    """S draws of T trees of I = 2^H - 1 nodes, level by level from the root, and L = 2^H leaves from left to right.
+
+    A row goes right at node i where its weighted covariates, in ranks, are above the cut.
+    """
+
+    @property
+    def weight(self) -> Tensor:
+        """Weight of each covariate at each node, (S, T, I, D); they sum to one."""
+
+    @property
+    def cut(self) -> Tensor:
+        """The threshold of each node, in ranks from 0 to 1, (S, T, I)."""
+
+    @property
+    def value(self) -> Tensor:
+        """The same in units of each covariate, (S, T, I, D)."""
+
+    @property
+    def share(self) -> Tensor:
+        """Share of the rows that end in each leaf, (S, T, L)."""
+
+    @property
+    def leaf(self) -> Tensor:
+        """What a leaf says, (S, T, L, K)."""
+
+
+@runtime_checkable
+class TreeLike(Protocol):
+    """A pair that can lay its trees open."""
+
+    def anatomy(self, values: Mapping[str, Tensor], batch: Batch) -> Trees:
+        """The trees of S draws of the global latents, each site (S, *event), over the rows of a batch."""
+
+
+def picture(
+    pair: ModelGuide,
+    posterior: Posterior,
+    data: Any,
+    *,
+    tree: int = 0,
+    names: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    draws: int | None = 200,
+) -> Figure:
+    """A fitted tree, averaged over the posterior: what each node asks, how sure the cut is, and what leaves say.
+
+    A node names the covariates that hold its weight, and the cut in the units of x where one covariate holds most of
+    it, else in ranks, with its 90 % interval. A branch is as thick as the share of rows that take it. A leaf says
+    what it adds to the mean of y, with its 90 % interval, or its classes.
+
+    Args:
+        pair: one that lays its trees open (`TreeLike`).
+        posterior: draws of its global latents.
+        data: rows to send through the tree.
+        tree: which, in a forest.
+        names: of the covariates, D.
+        classes: names of the outputs, K.
+        draws: use only so many draws of each chain.
+
+    Raises:
+        ValueError: a pair without trees, or no such tree.
+    """
+    from matplotlib.figure import Figure
+
+    if not isinstance(pair, TreeLike):
+        raise ValueError(f"{pair.registry_name} has no trees to draw")
+    if names is None and hasattr(data, "columns"):
+        names = [str(column) for column in data.columns]
+    batch = as_batch(pair, data, complete=False)
+    found = pair.anatomy((posterior if draws is None else posterior.thin(draws)).flat(), batch)
+    count = found.cut.shape[1]
+    if not 0 <= tree < count:
+        raise ValueError(f"tree: expected 0 to {count - 1}, got {tree}")
+    weight, cut, value = (part[:, tree].cpu() for part in (found.weight, found.cut, found.value))
+    share, leaf = found.share[:, tree].mean(0).cpu(), found.leaf[:, tree].cpu()
+    names = list(names) if names is not None else [f"x{d}" for d in range(weight.shape[-1])]
+    depth = (cut.shape[1] + 1).bit_length() - 1
+    figure = Figure(figsize=(max(6.0, 1.65 * 2**depth), 1.5 + 1.5 * depth), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(0, 1), ylim=(-0.45, depth + 0.35))
+    axes.axis("off")
+    mass = _node_shares(share, depth)
+    for level in range(depth):
+        for j in range(2**level):
+            i = 2**level - 1 + j
+            at = ((j + 0.5) / 2**level, float(depth - level))
+            for side in (0, 1):
+                below = ((2 * j + side + 0.5) / 2 ** (level + 1), depth - level - 1.0)
+                thick = 0.6 + 9 * float(mass[2 * i + 1 + side])
+                axes.plot(*zip(at, below, strict=True), color="#B8C9D6", linewidth=thick, zorder=1)
+                axes.text(
+                    (at[0] + below[0]) / 2, (at[1] + below[1]) / 2, "no" if side == 0 else "yes",
+                    ha="center", va="center", fontsize=8, color=MUTED, zorder=2,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+                )  # fmt: skip
+            _box(axes, at, question(weight[:, i].mean(0), cut[:, i], value[:, i], names), BLUE)
+    for m in range(2**depth):
+        _box(axes, ((m + 0.5) / 2**depth, 0.0), answer(leaf[:, m], float(share[m]), classes), ORANGE)
+    return figure
+
+
+def question(weight: Tensor, cut: Tensor, value: Tensor, names: Sequence[str]) -> str:
+    """What a node asks: weights (D,), and draws of its cut in ranks, (S,), and in units, (S, D)."""
+    order = weight.argsort(descending=True).tolist()
+    alone = bool(weight[order[0]] > 0.75)
+    kept = order[:1] if alone else [d for d in order if weight[d] > 0.15][:3] or order[:1]
+    shown = [names[d] if len(names[d]) <= _WIDEST else names[d][: _WIDEST - 1] + "…" for d in kept]
+    weighted = shown[0] if alone else "\n+ ".join(f"{weight[d]:.2f} {n}" for d, n in zip(kept, shown, strict=True))
+    middle = value[:, order[0]] if alone else 100 * cut
+    levels = torch.tensor([0.05, 0.5, 0.95], dtype=middle.dtype)
+    low, mid, high = (f"{end:.4g}" if alone else f"{end:.0f}" for end in torch.quantile(middle, levels).tolist())
+    return f"{weighted} > {mid}?\n({low} to {high})" if alone else f"{weighted}\n> rank {mid} %?\n({low} to {high})"
+
+
+def answer(leaf: Tensor, share: float, classes: Sequence[str] | None) -> str:
+    """What a leaf says: draws (S, K), and the share of rows that end there."""
+    mean = leaf.mean(0)
+    if leaf.shape[-1] == 1:
+        low, high = torch.quantile(leaf[:, 0], torch.tensor([0.05, 0.95], dtype=leaf.dtype)).tolist()
+        said = f"{mean[0]:.4g}\n({low:.4g} to {high:.4g})"
+    else:
+        best = mean.argsort(descending=True).tolist()[:2]
+        said = "\n".join(f"{classes[k] if classes else f'class {k}'}: {mean[k]:.2f}" for k in best)
+    return f"{said}\n{share:.0%} of rows"
+
+
+def _node_shares(share: Tensor, depth: int) -> Tensor:
+    """Shares of rows at every node and leaf, level by level, from those of the leaves."""
+    levels = [share]
+    for _ in range(depth):
+        levels.append(levels[-1].unflatten(-1, (-1, 2)).sum(-1))
+    return torch.cat(levels[::-1])
+
+
+def _box(axes: Axes, at: tuple[float, float], text: str, colour: str) -> None:
+    axes.text(
+        *at, text, ha="center", va="center", fontsize=8.5, color=INK, zorder=3, linespacing=1.35,
+        bbox={"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": colour, "linewidth": 1.4},
+    )  # fmt: skip

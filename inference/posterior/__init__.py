@@ -1,0 +1,1 @@
+"""Draws of the latents, their scores, and their way to ArviZ."""

@@ -1,0 +1,106 @@
+"""Groups of named arrays -> the container of whichever ArviZ line is installed. Free of torch.
+
+ArviZ 0.x holds a set of `xarray.Dataset`s in an `InferenceData`, ArviZ 1.x in an `xarray.DataTree`. Both are filled
+here from the same plain datasets, so nothing downstream asks which line it runs on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+Array = np.ndarray[Any, Any]
+Variable = tuple[Sequence[str], Array]  # names of its dims, values
+OBSERVED = ("observed_data", "constant_data")  # the groups without draws
+
+
+def build(
+    groups: Mapping[str, Mapping[str, Variable]],
+    coords: Mapping[str, Sequence[Any]] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+    own: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
+) -> Any:
+    """One container of all groups that hold something.
+
+    Args:
+        groups: group -> variable -> (dims, values). Drawn groups start with the dims `chain, draw`.
+        coords: dim -> labels; a dim that is not named gets 0, 1, 2, …
+        attrs: what to write on the container and on every group; what netCDF cannot hold goes in as JSON.
+        own: group -> dim -> labels, for a group that holds a part of a dim only.
+
+    Returns:
+        An `arviz.InferenceData` under ArviZ 0.x, an `xarray.DataTree` under 1.x.
+
+    Raises:
+        ValueError: dims or labels that do not fit a variable, or a variable that shares its name with a dim.
+    """
+    notes = {key: _plain(value) for key, value in (attrs or {}).items()}
+    taken = {dim for variables in groups.values() for dims, _ in variables.values() for dim in dims}
+    datasets = {}
+    for group, variables in groups.items():
+        for name, (dims, values) in variables.items():
+            _check(f"group '{group}', variable '{name}'", tuple(dims), values, group in OBSERVED)
+            if name in taken:
+                raise ValueError(
+                    f"group '{group}': variable '{name}' may not share its name with a dim; rename the dim"
+                )
+        if variables:
+            labels = {**(coords or {}), **(own or {}).get(group, {})}
+            datasets[group] = _dataset(group, variables, labels).assign_attrs(notes)
+    if int(version("arviz").split(".")[0]) >= 1:
+        tree = xr.DataTree.from_dict(datasets)
+        tree.attrs.update(notes)
+        return tree
+    import arviz
+
+    container: Any = arviz.InferenceData
+    return container(attrs=notes, **datasets)
+
+
+def save(container: Any, path: str | Path) -> None:
+    """Write the container as netCDF; a file that stands at `path` is replaced whole or not at all."""
+    path = Path(path)
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        container.to_netcdf(half, engine="h5netcdf")
+        with half.open("rb") as written:
+            os.fsync(written.fileno())
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def observations(container: Any) -> int:
+    """The number of observations N."""
+    return int(container["observed_data"].sizes["obs"])
+
+
+def _check(where: str, dims: tuple[str, ...], values: Array, observed: bool) -> None:
+    if len(set(dims)) != len(dims) or len(dims) != values.ndim:
+        raise ValueError(f"{where}: expected {values.ndim} distinct dims for shape {values.shape}, got {dims}")
+    if not observed and dims[:2] != ("chain", "draw"):
+        raise ValueError(f"{where}: expected dims that start with chain, draw; got {dims}")
+
+
+def _dataset(group: str, variables: Mapping[str, Variable], labels: Mapping[str, Sequence[Any]]) -> xr.Dataset:
+    coords: dict[str, Any] = {}
+    for name, (dims, values) in variables.items():
+        for dim, size in zip(dims, values.shape, strict=True):
+            known = coords.setdefault(dim, np.asarray(labels.get(dim, range(size))))
+            if len(known) != size:
+                where = f"group '{group}', variable '{name}'"
+                raise ValueError(
+                    f"{where}: dim '{dim}' has {size} entries here, {len(known)} elsewhere or in its labels"
+                )
+    return xr.Dataset({name: (tuple(dims), values) for name, (dims, values) in variables.items()}, coords=coords)
+
+
+def _plain(value: Any) -> str | int | float:
+    return value if isinstance(value, (str, int, float)) and not isinstance(value, bool) else json.dumps(value)

@@ -1,0 +1,251 @@
+"""Posterior: draws of the latents, and what they predict.
+
+Everything runs in pieces (draws x rows), so that memory beyond the result itself is bounded whatever N and the number
+of draws are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from inference.data.check import as_batch, check_sites
+from inference.running.marginal import log_joint, pointwise
+from inference.running.pieces import chunks, pieces, rows_at_once
+from inference.running.quiet import quietly
+from inference.running.vectorised import Redraw, vectorised
+from inference.running.width import width
+from zoo.base import Batch, ModelGuide, is_local, sample_sites
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Draws of the latents of a pair.
+
+    Args:
+        draws: site name -> (chain, draw, *event) for global and (chain, draw, N, *event) for local latents.
+        local: names of the local latents.
+        stats: per-draw numbers, (chain, draw): `log_p` the log joint density of data and globals (locals summed or
+            integrated out), `log_q` that of the guide.
+        method: "svi", "mcmc" or "prior".
+        chains, size: number of chains, and of draws in each.
+    """
+
+    draws: dict[str, Tensor]
+    local: frozenset[str] = frozenset()
+    stats: dict[str, Tensor] = field(default_factory=dict)
+    method: str = "svi"
+    chains: int = 1
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (*self.draws.items(), *self.stats.items()):
+            if value.shape[:2] != (self.chains, self.size):
+                raise ValueError(
+                    f"draws of '{name}': expected (chain, draw, ...) = ({self.chains}, {self.size}, ...), "
+                    f"got {tuple(value.shape)}"
+                )
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Draws of one latent, (chain, draw, ...)."""
+        if name not in self.draws:
+            raise KeyError(f"no draws of '{name}'; there are: {', '.join(self.draws) or 'none'}")
+        return self.draws[name]
+
+    def flat(self, names: frozenset[str] | None = None) -> dict[str, Tensor]:
+        """Draws with chain and draw joined, (S, ...), of the sites named or of all."""
+        return {name: value.flatten(0, 1) for name, value in self.draws.items() if names is None or name in names}
+
+    @property
+    def globals(self) -> frozenset[str]:
+        """Names of the global latents."""
+        return frozenset(self.draws) - self.local
+
+    def thin(self, draws: int) -> Posterior:
+        """At most `draws` evenly spaced draws of each chain."""
+        keep = torch.linspace(0, self.size - 1, min(draws, self.size)).round().long()
+        kept, stats = ({n: v[:, keep.to(v.device)] for n, v in values.items()} for values in (self.draws, self.stats))
+        return replace(self, draws=kept, stats=stats, size=len(keep))
+
+
+def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, seed: int = 0) -> Posterior:
+    """Draws from the guide: chain 1 of `draws`, global latents once, local latents for every row of the data.
+
+    Args:
+        pair: a fitted pair.
+        data: see `inference.data`.
+        draws: how many.
+        stats: with the log densities of each draw of the globals, which need a pass over the data for each; `khat`
+            and ArviZ's sample_stats want them.
+        seed: seeds the draws; the caller's random state is left as it was.
+
+    Raises:
+        ValueError: data that do not fit the pair, or no draws asked for.
+    """
+    _check_count("draws", draws)
+    batch = as_batch(pair, data)
+    found: dict[str, list[Tensor]] = {}
+    log_q: list[Tensor] = []
+    with quietly(seed, pair):
+        local = _guide_sites(pair, check_sites(pair))
+        first = batch.select(slice(0, min(2, batch.size)))
+        for piece in pieces(draws, 4096):
+            trace = vectorised(pair.guide, first, piece.stop - piece.start, {}, frozenset())
+            trace.compute_log_prob()
+            log_q.append(_global_log_density(trace, piece.stop - piece.start))
+            for name in (name for name, is_local in local.items() if not is_local):
+                found.setdefault(name, []).append(trace.nodes[name]["value"].squeeze(1))
+        values = {name: torch.cat(parts) for name, parts in found.items()}
+        names = frozenset(name for name, is_local in local.items() if is_local)
+        if names:
+            values |= _draw_locals(pair, batch, draws, values, names)
+        densities = {}
+        if found and stats:
+            log_p = log_joint(pair, batch, {name: values[name] for name in found}, seed)
+            densities = {"log_p": log_p[None], "log_q": torch.cat(log_q)[None]}
+        elif not names and stats:  # without any latent: the same for every draw
+            log_p = torch.stack([part.sum() for _, part in pointwise(pair, batch, {}, 1)]).sum().expand(1, draws)
+            densities = {"log_p": log_p, "log_q": torch.zeros_like(log_p)}
+    return Posterior({name: value[None] for name, value in values.items()}, names, densities, "svi", 1, draws)
+
+
+def _check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+
+
+def _guide_sites(pair: ModelGuide, batch: Batch) -> dict[str, bool]:
+    """Latents that the guide draws, in order: name -> whether local."""
+    trace = poutine.trace(pair.guide).get_trace(batch)
+    return {name: is_local(site) for name, site in sample_sites(trace).items() if not site["infer"].get("is_auxiliary")}
+
+
+def _global_log_density(trace: Any, draws: int) -> Tensor:
+    total = torch.zeros(draws)
+    for site in sample_sites(trace).values():
+        if not is_local(site):
+            total = total.to(site["log_prob"]) + site["log_prob"].expand(draws, -1).sum(-1)
+    return total
+
+
+def _draw_locals(
+    pair: ModelGuide, batch: Batch, draws: int, fixed: Mapping[str, Tensor], names: frozenset[str]
+) -> dict[str, Tensor]:
+    kept: dict[str, Tensor] = {}
+    per_row = width(pair, batch)
+    for rows, part in chunks(batch, rows_at_once(batch, per_row)):
+        for piece in pieces(draws, part.size * per_row):
+            here = {name: value[piece] for name, value in fixed.items()}
+            trace = vectorised(pair.guide, part, piece.stop - piece.start, here, frozenset())
+            for name in names:
+                value = trace.nodes[name]["value"]  # (S, B, *event)
+                if name not in kept:
+                    kept[name] = value.new_empty(draws, batch.size, *value.shape[2:])
+                kept[name][piece, rows] = value
+    return kept
+
+
+def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) -> Posterior:
+    """Draws of the latents from the prior, for `data` (their number and covariates) or for a number of rows."""
+    _check_count("draws", draws)
+    batch = _rows(pair, data)
+    sites = {name: site for name, site in pair.sites(check_sites(pair)).items() if not site.observed}
+    kept: dict[str, list[Tensor]] = {}
+    with quietly(seed, pair):
+        for piece in pieces(draws, batch.size * width(pair, batch)):
+            count = piece.stop - piece.start
+            trace = vectorised(Redraw()(pair.model), batch, count, {}, frozenset())
+            for name, site in sites.items():
+                value = trace.nodes[name]["value"]
+                lead = (count, batch.size) if site.local else (count, 1)
+                value = value.expand(*lead, *value.shape[2:])
+                kept.setdefault(name, []).append(value if site.local else value.squeeze(1))
+    local = frozenset(name for name, site in sites.items() if site.local)
+    return Posterior({name: torch.cat(parts)[None] for name, parts in kept.items()}, local, {}, "prior", 1, draws)
+
+
+def predict(
+    pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, seed: int = 0
+) -> dict[str, Tensor]:
+    """Draws of new observations under each draw of the latents: the posterior (or prior) predictive.
+
+    Args:
+        pair: the pair.
+        posterior: from `draw`, `sample` or `prior`.
+        data: the rows whose local latents the posterior holds, covariates of new rows, or a number of new rows.
+        draws: use only so many draws of each chain, evenly spaced; default all.
+        seed: seeds the draws.
+
+    Returns:
+        observed site -> (chain, draw, N, *event).
+
+    Raises:
+        ValueError: the posterior holds local latents of another number of rows.
+    """
+    posterior = posterior if draws is None else posterior.thin(draws)
+    batch = _rows(pair, data)
+    for name in posterior.local:
+        if posterior[name].shape[2] != batch.size:
+            raise ValueError(
+                f"the posterior holds '{name}' of {posterior[name].shape[2]} rows, the data have {batch.size}: "
+                "draw for these data first"
+            )
+    observed = [name for name, site in pair.sites(check_sites(pair)).items() if site.observed]
+    values = posterior.flat()
+    total = posterior.chains * posterior.size
+    kept: dict[str, Tensor] = {}
+    model = Redraw()(pair.model)
+    with quietly(seed, pair):
+        per_row = width(pair, batch)
+        for rows, part in chunks(batch, rows_at_once(batch, per_row)):
+            for piece in pieces(total, part.size * per_row):
+                here = {n: v[piece][:, rows] if n in posterior.local else v[piece] for n, v in values.items()}
+                trace = vectorised(model, part, piece.stop - piece.start, here, posterior.local)
+                for name in observed:
+                    value = trace.nodes[name]["value"]
+                    value = value.expand(piece.stop - piece.start, part.size, *value.shape[2:])
+                    if name not in kept:
+                        kept[name] = value.new_empty(total, batch.size, *value.shape[2:])
+                    kept[name][piece, rows] = value
+    return {name: value.unflatten(0, (posterior.chains, posterior.size)) for name, value in kept.items()}
+
+
+def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = None, seed: int = 0) -> dict[str, Tensor]:
+    """New observations from the fitted model: each under a draw of the globals of its own, locals from their prior.
+
+    Args:
+        pair: a fitted pair.
+        number: how many, M.
+        posterior: of the global latents; by default draws from the guide.
+        seed: seeds everything drawn.
+
+    Returns:
+        observed site -> (M, *event).
+    """
+    _check_count("number", number)
+    if posterior is None:
+        posterior = draw(pair, check_sites(pair), min(number, 1000), stats=False, seed=seed)
+    kept = {name: posterior[name] for name in posterior.globals}
+    if not kept:
+        found = predict(pair, Posterior({}, method=posterior.method, size=1), number, seed=seed)
+        return {name: value[0, 0] for name, value in found.items()}
+    total = posterior.chains * posterior.size
+    picked = torch.arange(number) % total
+    kept = {name: value.flatten(0, 1)[picked.to(value.device)][None] for name, value in kept.items()}
+    found = predict(pair, Posterior(kept, method=posterior.method, size=number), 1, seed=seed)
+    return {name: value[0, :, 0] for name, value in found.items()}
+
+
+def _rows(pair: ModelGuide, data: Any) -> Batch:
+    """The rows to generate: those of the data, or a number of new ones."""
+    if isinstance(data, int) and not isinstance(data, bool):
+        _check_count("number of rows", data)
+        with torch.random.fork_rng():
+            return pair.inputs(data).to(pair.device, pair.dtype)
+    batch = as_batch(pair, data, complete=False)
+    return batch.but(total=batch.size)

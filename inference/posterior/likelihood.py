@@ -1,0 +1,110 @@
+"""Pointwise log-likelihoods: discrete locals summed out exactly, continuous ones by importance sampling.
+
+log p(x_n | t) = log sum_z p(x_n, z | t)                                     discrete z, exact
+log p(x_n | t) ~ log 1/K sum_k p(x_n, z_k | t) / q(z_k | x_n),  z_k ~ q      continuous z (Burda et al. 2016, eq. 8)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro.poutine import condition, trace
+from pyro.poutine.enum_messenger import EnumMessenger
+from torch import Tensor
+
+from inference.data.check import as_batch
+from inference.posterior.draws import Posterior
+from inference.running import marginal
+from inference.running.densities import run
+from inference.running.marginal import pointwise
+from inference.running.pieces import chunks, pieces, rows_at_once
+from inference.running.quiet import quietly
+from inference.running.width import width
+from zoo.base import Batch, ModelGuide, is_local, sample_sites
+
+
+def log_likelihood(pair: ModelGuide, posterior: Posterior, data: Any, *, particles: int = 100, seed: int = 0) -> Tensor:
+    """log p(x_n | global latents) at each draw, (chain, draw, N), in nats.
+
+    Without global latents it is the marginal log p(x_n), the same number for every draw.
+
+    Args:
+        pair: the pair.
+        posterior: draws of the globals.
+        data: see `inference.data`; any number of rows.
+        particles: importance samples K of continuous locals (without globals: 10 K, since they are drawn once).
+        seed: seeds them.
+    """
+    batch = as_batch(pair, data)
+    fixed = posterior.flat(posterior.globals)
+    lead = (posterior.chains, posterior.size)
+    total = posterior.chains * posterior.size if fixed else 1
+    kept = torch.empty(total, batch.size, dtype=pair.dtype, device=pair.device)
+    with quietly(seed, pair):
+        for rows, part in pointwise(pair, batch, fixed, total, particles if fixed else 10 * particles, seed):
+            kept[:, rows] = part
+    return kept.unflatten(0, lead) if fixed else kept.expand(*lead, batch.size)
+
+
+def local_log_weights(pair: ModelGuide, data: Any, particles: int = 500, *, seed: int = 0) -> Tensor:
+    """log p(x_n, z | t) - log q(z | x_n) at draws of all latents from the guide, (particles, N)."""
+    batch = as_batch(pair, data)
+    kept = torch.empty(particles, batch.size, dtype=pair.dtype, device=pair.device)
+    with quietly(seed, pair):
+        per_row = width(pair, batch)
+        for rows, part in chunks(batch, rows_at_once(batch, per_row)):
+            for piece in pieces(particles, part.size * per_row):
+                kept[piece, rows] = run(pair, part, piece.stop - piece.start).log_weight
+    return kept
+
+
+def has_continuous_locals(pair: ModelGuide, data: Any) -> bool:
+    """Whether any observation has a continuous latent of its own."""
+    return marginal.has_continuous_locals(pair, as_batch(pair, data))
+
+
+def assignments(pair: ModelGuide, posterior: Posterior, data: Any, *, new: bool = False) -> dict[str, Tensor]:
+    """Posterior probabilities of each enumerated local latent, averaged over draws: site -> (N, categories).
+
+    Args:
+        pair: the pair.
+        posterior: draws of its latents.
+        data: see `inference.data`.
+        new: the posterior has not seen these rows, as when a classifier predicts: a draw t then counts in proportion
+            to p(x_n | t), and the mean is p(z_n | x_n, the data of the fit).
+
+    Raises:
+        ValueError: the pair has no enumerated local latent, or more than one in a row of the trace.
+    """
+    batch = as_batch(pair, data)
+    with torch.random.fork_rng():
+        sites = [name for name, site in pair.sites(batch).items() if site.enumerated and site.local]
+    if len(sites) != 1:
+        raise ValueError(f"expected one enumerated local latent, found {len(sites)}: {', '.join(sites) or 'none'}")
+    values = posterior.flat(posterior.globals)
+    total = posterior.chains * posterior.size
+    kept = []
+    with quietly(0, pair):
+        per_row = width(pair, batch)
+        for _, part in chunks(batch, rows_at_once(batch, per_row)):
+            parts = []
+            for piece in pieces(total, part.size * per_row):
+                factor = _joint_factor(pair, part, {n: v[piece] for n, v in values.items()}, piece, sites[0])
+                parts.append((factor if new else factor.log_softmax(0)).logsumexp(1))  # (K, B)
+            kept.append(torch.stack(parts).logsumexp(0).softmax(0).T)
+    return {sites[0]: torch.cat(kept)}
+
+
+def _joint_factor(pair: ModelGuide, part: Batch, values: Mapping[str, Tensor], piece: slice, site: str) -> Tensor:
+    """log p(x_n, z_n = k | globals), (K, S, B)."""
+    fixed = {name: value.unsqueeze(1) for name, value in values.items()}
+    draws = piece.stop - piece.start
+    with pyro.plate("draws", draws, dim=-2), condition(data=fixed), EnumMessenger(first_available_dim=-3):
+        recorded = trace(pair.model).get_trace(part)
+    recorded.compute_log_prob()
+    local = [node["unscaled_log_prob"] for node in sample_sites(recorded).values() if is_local(node)]
+    factor: Tensor = sum(local[1:], local[0])
+    return factor.expand(factor.shape[0], draws, part.size)

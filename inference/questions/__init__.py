@@ -1,0 +1,1 @@
+"""What some families can be asked: hidden states, conditional probabilities, importance."""

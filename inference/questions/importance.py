@@ -1,0 +1,154 @@
+"""What a fitted tree or forest says: which covariates matter, how sure that is, and what a tree looks like.
+
+`importance` asks nothing of a pair but that it explains y by x, so it serves every regression; `picture` draws pairs
+that can lay their trees open (`TreeLike`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from inference.data.check import as_batch
+from inference.posterior.draws import Posterior
+from inference.running.pieces import chunks, pieces, rows_at_once
+from inference.running.quiet import quietly
+from inference.running.vectorised import vectorised
+from inference.running.width import width
+from zoo.base import Batch, ModelGuide
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+INK, MUTED, BLUE, ORANGE = "#222222", "#666666", "#0072B2", "#E69F00"
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much of what the model says depends on each covariate, draw by draw.
+
+    Args:
+        names: of the covariates, D.
+        draws: total effects, (S, D): 0 where the covariate is not used, 1 where nothing else is.
+    """
+
+    names: tuple[str, ...]
+    draws: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Posterior mean, (D,)."""
+        return self.draws.mean(0)
+
+    def interval(self, mass: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Central posterior intervals: lower and upper ends, (D,)."""
+        tail = torch.tensor([(1 - mass) / 2, (1 + mass) / 2], dtype=self.draws.dtype, device=self.draws.device)
+        low, high = torch.quantile(self.draws, tail, dim=0)
+        return low, high
+
+    def __str__(self) -> str:
+        low, high = self.interval()
+        wide = max(len(name) for name in self.names)
+        lines = [
+            f"{self.names[d]:<{wide}}  {self.mean[d]:6.1%}  ({low[d]:.1%} to {high[d]:.1%})"
+            for d in self.mean.argsort(descending=True).tolist()
+        ]
+        return "\n".join(lines)
+
+    def plot(self) -> Figure:
+        """The covariates, most important on top, with 50 % and 90 % intervals."""
+        from matplotlib.figure import Figure
+
+        order = self.mean.argsort().tolist()
+        figure = Figure(figsize=(6.4, 0.8 + 0.32 * len(order)), layout="constrained")
+        axes = figure.subplots()
+        for mass, thick in ((0.9, 1.5), (0.5, 5.0)):
+            low, high = (100 * end[order].cpu() for end in self.interval(mass))
+            axes.hlines(range(len(order)), low.tolist(), high.tolist(), color=BLUE, linewidth=thick)
+        mean = 100 * self.mean[order].cpu()
+        axes.plot(mean.tolist(), range(len(order)), "o", color="white", markeredgecolor=BLUE, markersize=6)
+        axes.set_yticks(range(len(order)), [self.names[d] for d in order])
+        axes.set_xlim(left=0)
+        axes.set_xlabel("share of the model's variance that is lost without it (%), with 50 % and 90 % intervals")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", color="#E4E4E4")
+        axes.set_axisbelow(True)
+        return figure
+
+
+def importance(
+    pair: ModelGuide,
+    posterior: Posterior,
+    data: Any,
+    *,
+    names: Sequence[str] | None = None,
+    draws: int | None = 200,
+    seed: int = 0,
+) -> Importance:
+    r"""Total effect of each covariate on the mean of y (on class probabilities), under each posterior draw.
+
+    T_d = E[(f(x) - f(x with x_d from another row))^2] / (2 Var f(x)), over the rows (Jansen 1999; Saltelli et al.
+    2010, table 2). Total effects count interactions with each covariate in them, so their sum may exceed one; and
+    they take covariates to be independent, as permutation importance does.
+
+    Args:
+        pair: one that observes y given x.
+        posterior: draws of its global latents.
+        data: rows with the covariates of interest, as a rule the training data.
+        names: of the covariates; by default those of a frame, or x0, x1, ...
+        draws: use only so many draws of each chain.
+        seed: of the permutations; the same for every draw, so that differences between draws are the posterior's.
+
+    Raises:
+        ValueError: the pair explains no y, or has local latents.
+    """
+    sites = pair.sites()
+    if "y" not in sites or not sites["y"].observed:
+        raise ValueError(f"{pair.registry_name}: explains no y, so no covariate of it is important")
+    if any(site.local and not site.observed for site in sites.values()):
+        raise ValueError(f"{pair.registry_name}: has local latents; importance is of covariates given the globals")
+    if names is None and hasattr(data, "columns"):
+        names = [str(column) for column in data.columns]
+    batch = as_batch(pair, data, complete=False)
+    x = batch.x
+    if x is None or x.ndim != 2:
+        raise ValueError(f"{pair.registry_name}: importance needs covariates x of shape (N, D)")
+    if batch.size < 2:
+        raise ValueError("importance needs at least 2 rows")
+    batch = batch.but(y=None, total=batch.size)
+    D = x.shape[1]
+    names = tuple(names) if names is not None else tuple(f"x{d}" for d in range(D))
+    if len(names) != D:
+        raise ValueError(f"names: expected {D}, one a covariate, got {len(names)}")
+    posterior = posterior if draws is None else posterior.thin(draws)
+    generator = torch.Generator().manual_seed(seed)
+    with quietly(seed, pair):
+        f = _means(pair, posterior, batch)  # (S, N, K)
+        variance = f.var(1, correction=0).sum(-1)  # (S)
+        effects = []
+        for d in range(D):
+            other = x.clone()
+            other[:, d] = x[torch.randperm(batch.size, generator=generator).to(x.device), d]
+            change = (f - _means(pair, posterior, batch.but(x=other))).square().sum(-1).mean(1)  # (S)
+            effects.append(torch.where(variance > 0, change / (2 * variance), torch.zeros_like(change)))
+    return Importance(names, torch.stack(effects, -1))
+
+
+def _means(pair: ModelGuide, posterior: Posterior, batch: Batch) -> Tensor:
+    """The mean of y, or the probability of each class, at each row under each draw, (S, N, K)."""
+    values, total = posterior.flat(), posterior.chains * posterior.size
+    kept, per_row = [], width(pair, batch)
+    for _, part in chunks(batch, rows_at_once(batch, per_row)):
+        rows = []
+        for piece in pieces(total, part.size * per_row):
+            here = {name: value[piece] for name, value in values.items()}
+            fn = vectorised(pair.model, part, piece.stop - piece.start, here, frozenset()).nodes["y"]["fn"]
+            mean = fn.probs if fn.support.is_discrete and hasattr(fn, "probs") else fn.mean.unsqueeze(-1)
+            rows.append(mean.expand(piece.stop - piece.start, part.size, mean.shape[-1]))
+        kept.append(torch.cat(rows))
+    return torch.cat(kept, 1)

@@ -1,0 +1,216 @@
+"""Questions to a network of variables: P(variables | evidence), and what an intervention would do.
+
+    >>> pair = zoo.create("bayesian_network", columns=..., edges=...)  # doctest: +SKIP
+    >>> inference.query(pair, None, "lung", {"xray": "yes", "smoke": "yes"})  # doctest: +SKIP
+
+Works for any pair that offers `schema` and `answer(values, variables, evidence, do)`: exact answers at S values of its
+global latents. Where these are uncertain, so is the answer: it is given for every draw of the posterior, with its mean
+and an interval. Under each draw t the answer is P(variables | evidence, t); draws keep their equal weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from inference.data.check import check_sites
+from inference.posterior.draws import Posterior
+from inference.posterior.draws import draw as draw_posterior
+from zoo.base import ModelGuide
+
+DRAWS = 200  # from the guide, where the caller brings no posterior
+
+
+class Belief(Protocol):
+    """What a network answers at S values of its latents."""
+
+    @property
+    def probs(self) -> Tensor | None:
+        """Of discrete variables together, (S, *states); None if they are real."""
+
+    @property
+    def mean(self) -> Tensor | None:
+        """Of Q real variables, (S, Q)."""
+
+    @property
+    def variance(self) -> Tensor | None:
+        """Of Q real variables, (S, Q)."""
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """Log probability (density) of the evidence, (S,)."""
+
+
+class Network(Protocol):
+    """A pair that can be asked."""
+
+    def answer(
+        self, values: Mapping[str, Tensor], variables: Sequence[str], evidence: Mapping[str, Any], do: Mapping[str, Any]
+    ) -> Belief:
+        """The answer at S values of the global latents, each (S, *event)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """P(variables | evidence), at each draw of the tables.
+
+    Args:
+        variables: what was asked for.
+        states: of each discrete variable; empty for real ones.
+        given: the evidence and interventions, in words.
+        draws: probabilities of the states, (draw, *states); or means of real variables, (draw, Q).
+        sd: standard deviations of real variables, (draw, Q).
+        log_evidence: log probability (density) of the evidence, (draw,).
+        mass: of the intervals.
+    """
+
+    variables: tuple[str, ...]
+    states: tuple[tuple[Any, ...], ...]
+    given: str
+    draws: Tensor
+    sd: Tensor | None
+    log_evidence: Tensor
+    mass: float = 0.9
+
+    @property
+    def mean(self) -> Tensor:
+        """Probabilities of the states, (*states), or means of real variables, (Q,), averaged over the draws."""
+        return self.draws.mean(0)
+
+    @property
+    def interval(self) -> tuple[Tensor, Tensor]:
+        """Low and high ends, of the shape of `mean`: what the uncertainty of the tables leaves open."""
+        ends = self.draws.new_tensor([(1 - self.mass) / 2, (1 + self.mass) / 2])
+        low, high = torch.quantile(self.draws.flatten(1), ends, 0).unflatten(1, self.draws.shape[1:])
+        return low, high
+
+    def __getitem__(self, states: Any) -> float:
+        """The mean probability of a state, or of one state for each variable: `answer["yes"]`, `answer["yes", "no"]`.
+
+        Of real variables: the mean of the variable of that name.
+
+        Raises:
+            KeyError: there is no such state or variable.
+        """
+        wanted = states if isinstance(states, tuple) else (states,)
+        if not self.states:
+            if len(wanted) != 1 or wanted[0] not in self.variables:
+                raise KeyError(f"no variable {states!r}; asked for: {', '.join(self.variables)}")
+            return float(self.mean[self.variables.index(wanted[0])])
+        if len(wanted) != len(self.states):
+            raise KeyError(f"expected a state of each of {', '.join(self.variables)}, got {states!r}")
+        index = []
+        for name, state, known in zip(self.variables, wanted, self.states, strict=True):
+            words = list(map(str, known))
+            if str(state) not in words:
+                raise KeyError(f"'{name}' has no state {state!r}; states: {', '.join(words)}")
+            index.append(words.index(str(state)))
+        return float(self.mean[tuple(index)])
+
+    def __str__(self) -> str:
+        """A line a state."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        bar = f" | {self.given}" if self.given else ""
+        sure = len(self.draws) == 1
+        low, high = self.interval
+        words = f", {self.mass:.0%} interval"
+        if self.sd is not None:
+            for q, name in enumerate(self.variables):
+                spread = (self.sd[:, q].square().mean() + self.draws[:, q].var(correction=0)).sqrt()
+                between = "" if sure else f"  [mean in {low[q]:.4g}, {high[q]:.4g}{words}]"
+                yield f"{name}{bar}: {self.mean[q]:.4g}, sd {spread:.4g}{between}"
+            return
+        yield f"P({', '.join(self.variables)}{bar})"
+        for index in torch.cartesian_prod(*(torch.arange(len(s)) for s in self.states)).reshape(-1, len(self.states)):
+            at = tuple(index.tolist())
+            state = ", ".join(str(states[i]) for states, i in zip(self.states, at, strict=True))
+            yield f"  {state}: {self.mean[at]:.4f}" + ("" if sure else f"  [{low[at]:.4f}, {high[at]:.4f}{words}]")
+
+
+def query(
+    pair: ModelGuide,
+    posterior: Posterior | None,
+    variables: str | Sequence[str],
+    evidence: Mapping[str, Any] | None = None,
+    *,
+    do: Mapping[str, Any] | None = None,
+    mass: float = 0.9,
+    seed: int = 0,
+) -> Answer:
+    """P(variables | evidence), exact under each draw of the tables; with `do`, after an intervention.
+
+    Args:
+        pair: a network.
+        posterior: of its tables; None takes draws from the guide, or nothing where every table is known.
+        variables: one name or several: all discrete (their joint distribution), or all real (means and deviations).
+        evidence: observed values by name, in the user's words and units.
+        do: values of nodes that are set from outside: what would make them so is taken away (Pearl 2009).
+        mass: of the intervals.
+        seed: of the draws from the guide.
+
+    Raises:
+        ValueError: the pair is no network, a node or state does not exist, a node is asked for and given, the evidence
+            has probability zero, or the question is too large; what is wrong is named.
+    """
+    if not callable(getattr(pair, "answer", None)) or pair.schema is None:
+        raise ValueError(f"{pair.registry_name or type(pair).__name__} is no network that can be asked")
+    if not 0 < mass < 1:
+        raise ValueError(f"mass: expected a number between 0 and 1, got {mass!r}")
+    names = (variables,) if isinstance(variables, str) else tuple(variables)
+    evidence, do = dict(evidence or {}), dict(do or {})
+    with torch.no_grad():
+        belief = cast(Network, pair).answer(_values(pair, posterior, seed), names, evidence, do)
+    columns = {column.name: column for column in pair.schema.used}
+    states = tuple(columns[name].categories for name in names)
+    given = ", ".join([*(f"do({n}={v})" for n, v in do.items()), *(f"{n}={v}" for n, v in evidence.items())])
+    if belief.probs is not None:
+        return Answer(names, states, given, belief.probs, None, belief.log_evidence, mass)
+    if belief.mean is None or belief.variance is None:
+        raise ValueError("the network gave no answer")
+    return Answer(names, (), given, belief.mean, belief.variance.sqrt(), belief.log_evidence, mass)
+
+
+def marginals(
+    pair: ModelGuide,
+    posterior: Posterior | None = None,
+    evidence: Mapping[str, Any] | None = None,
+    *,
+    do: Mapping[str, Any] | None = None,
+    mass: float = 0.9,
+    seed: int = 0,
+) -> dict[str, Answer]:
+    """P(node | evidence) of every node that is not given; arguments and errors are those of `query`."""
+    if pair.schema is None:
+        raise ValueError(f"{pair.registry_name or type(pair).__name__} is no network that can be asked")
+    given = {*(evidence or {}), *(do or {})}
+    if posterior is None:
+        posterior = _drawn(pair, seed)
+    return {
+        name: query(pair, posterior, name, evidence, do=do, mass=mass)
+        for name in pair.schema.names
+        if name not in given
+    }
+
+
+def mean_values(posterior: Posterior) -> dict[str, Tensor]:
+    """The posterior mean of each global latent: tables whose rows still sum to one, say for `pair.to_bif`."""
+    return {name: value.mean(0) for name, value in posterior.flat(posterior.globals).items()}
+
+
+def _values(pair: ModelGuide, posterior: Posterior | None, seed: int) -> dict[str, Tensor]:
+    if posterior is None:
+        posterior = _drawn(pair, seed)
+    return posterior.flat(posterior.globals)
+
+
+def _drawn(pair: ModelGuide, seed: int) -> Posterior:
+    """Draws from the guide; none of a guide without parameters, for then every table is known."""
+    if next(pair.parameters(), None) is None:
+        return Posterior({}, size=1)
+    return draw_posterior(pair, check_sites(pair), DRAWS, seed=seed)

@@ -1,0 +1,189 @@
+"""What a fitted model of sequences says about hidden states and the future.
+
+`forecast` works for any pair whose observed site is a distribution that offers `forecast(x, horizon)`, the distribution
+of the next steps, or `forecast(x, horizon, inputs)` if these depend on inputs known ahead. `smooth`, `viterbi` and
+`sample_paths` are for those with hidden states, that offer `states` (their number K), `smooth(x)`, (..., T, K),
+`viterbi(x)`, paths (..., T) and their log joint densities, and `sample_states(x)`, paths (..., T), such as
+`zoo.sequences.chain.HiddenMarkovChain`. Everything is computed under each draw of the posterior, in pieces
+(draws x sequences) of bounded memory.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference.data.check import as_batch
+from inference.posterior.draws import Posterior
+from inference.running.marginal import work
+from inference.running.pieces import BUDGET, chunks, pieces
+from inference.running.quiet import quietly
+from inference.running.vectorised import vectorised
+from zoo.base import FIELDS, Batch, ModelGuide
+
+
+def smooth(pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, mean: bool = True) -> Tensor:
+    """Probabilities of the hidden states at each step, given the whole sequence.
+
+    Past the end of a sequence they are the probabilities predicted for that step. States keep the labels of each draw:
+    averages mean something when the draws agree about labels, as those of one guide do.
+
+    Args:
+        pair: the pair.
+        posterior: draws of its latents.
+        data: the sequences.
+        draws: use only so many draws of each chain, evenly spaced; default all.
+        mean: average over chains and draws.
+
+    Returns:
+        (N, T, K), or (chain, draw, N, T, K) when `mean` is false.
+
+    Raises:
+        ValueError: the pair has no hidden states.
+    """
+    return _collect(pair, posterior, data, draws, lambda fn, x, _: fn.smooth(x), mean)
+
+
+def viterbi(pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None) -> Tensor:
+    """The most probable sequence of states under each draw, (chain, draw, N, T); -1 past the end of a sequence.
+
+    Arguments and errors are those of `smooth`.
+    """
+    return _collect(pair, posterior, data, draws, lambda fn, x, _: fn.viterbi(x)[0])
+
+
+def sample_paths(
+    pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, seed: int = 0
+) -> Tensor:
+    """One path of hidden states under each draw, from the posterior over states and parameters together.
+
+    Each is drawn exactly, given the whole sequence and the draw's parameters: averages over draws carry the uncertainty
+    of both. Other arguments and errors are those of `smooth`.
+
+    Args:
+        seed: seeds the paths.
+
+    Returns:
+        (chain, draw, N, T), -1 past the end of a sequence.
+    """
+    return _collect(pair, posterior, data, draws, lambda fn, x, _: fn.sample_states(x), seed=seed)
+
+
+def forecast(
+    pair: ModelGuide,
+    posterior: Posterior,
+    data: Any,
+    horizon: int,
+    draws: int | None = None,
+    *,
+    inputs: Any = None,
+    seed: int = 0,
+    **options: Any,
+) -> Tensor:
+    """One draw, under each draw of the posterior, of the `horizon` steps after the last valid step of each sequence.
+
+    Other arguments are those of `smooth`.
+
+    Args:
+        horizon: the number of steps ahead H.
+        inputs: exogenous inputs of those steps, (N, H, E), for a pair that has such.
+        seed: seeds the draws.
+        options: what else the distribution's `forecast` takes, such as a temperature.
+
+    Returns:
+        (chain, draw, N, horizon) or (chain, draw, N, horizon, D).
+
+    Raises:
+        ValueError: the pair cannot forecast, or not so many steps; inputs that it lacks; inputs or options that it does
+            not take.
+    """
+    if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
+        raise ValueError(f"horizon: expected a whole number of at least 1, got {horizon!r}")
+    batch = as_batch(pair, data)
+    ahead = None if inputs is None else _inputs(pair, inputs, batch.size, horizon)
+
+    def future(fn: Any, x: Tensor, rows: slice) -> Tensor:
+        given = options if ahead is None else {**options, "inputs": ahead[rows]}
+        takes = inspect.signature(fn.forecast).parameters
+        for name in given:
+            if name not in takes:
+                raise ValueError(f"{pair.registry_name or type(pair).__name__} takes no {name}")
+        found: Tensor = fn.forecast(x, horizon, **given).sample()
+        return found
+
+    return _collect(pair, posterior, batch, draws, future, seed=seed, horizon=horizon)
+
+
+def _inputs(pair: ModelGuide, inputs: Any, rows: int, horizon: int) -> Tensor:
+    """Inputs of the steps ahead as a tensor of the pair's, (N, H, E)."""
+    ahead = torch.as_tensor(inputs).to(device=pair.device, dtype=pair.dtype)
+    if ahead.ndim != 3 or ahead.shape[:2] != (rows, horizon):
+        raise ValueError(f"inputs: expected shape ({rows}, {horizon}, E), got {tuple(ahead.shape)}")
+    if not ahead.isfinite().all():
+        row, step, column = (~ahead.isfinite()).nonzero()[0].tolist()
+        found = float(ahead[row, step, column])
+        raise ValueError(f"inputs, row {row}, step {step}, column {column}: expected a finite number, got {found:g}")
+    return ahead
+
+
+def _collect(
+    pair: ModelGuide,
+    posterior: Posterior,
+    data: Any,
+    draws: int | None,
+    function: Callable[[Any, Tensor, slice], Tensor],
+    mean: bool = False,
+    seed: int = 0,
+    horizon: int = 0,
+) -> Tensor:
+    """`function` of the observed site, its values and their rows under each draw, put together or averaged.
+
+    With a horizon the site has to forecast, without one to have hidden states.
+    """
+    posterior = posterior if draws is None else posterior.thin(draws)
+    batch = as_batch(pair, data)
+    total = posterior.chains * posterior.size
+    result = torch.empty(0)
+    with quietly(seed, pair):
+        for rows, piece, fn, x in _sites(pair, posterior, batch, total, horizon):
+            value = function(fn, x, rows)  # (S, B, ...)
+            value = value.expand(piece.stop - piece.start, rows.stop - rows.start, *value.shape[2:])
+            if result.numel() == 0:
+                result = value.new_zeros(*([] if mean else [total]), batch.size, *value.shape[2:])
+            if mean:
+                result[rows] += value.sum(0) / total
+            else:
+                result[piece, rows] = value
+    return result if mean else result.unflatten(0, (posterior.chains, posterior.size))
+
+
+def _sites(
+    pair: ModelGuide, posterior: Posterior, batch: Batch, total: int, horizon: int
+) -> Iterator[tuple[slice, slice, Any, Tensor]]:
+    """Rows, draws, and the observed distribution and its values there, in pieces of bounded memory."""
+    values = posterior.flat()
+    methods, what = (
+        (("forecast",), "forecast") if horizon else (("states", "smooth", "viterbi", "sample_states"), "hidden states")
+    )
+
+    def observed(part: Batch, rows: slice, piece: slice) -> tuple[Any, Tensor]:
+        here = {n: v[piece][:, rows] if n in posterior.local else v[piece] for n, v in values.items()}
+        trace = vectorised(pair.model, part, piece.stop - piece.start, here, posterior.local)
+        found = [name for name in FIELDS if name in trace.nodes and trace.nodes[name]["is_observed"]]
+        for name in found:
+            fn = trace.nodes[name]["fn"]
+            if all(hasattr(fn, method) for method in methods):
+                return fn, getattr(part, name)
+        raise ValueError(f"{pair.registry_name or type(pair).__name__} has no {what} at {' or '.join(found)}")
+
+    one = slice(0, 1)
+    states: int = getattr(observed(batch.select(one), one, one)[0], "states", 1)
+    # of one draw and one sequence: matrices between states, or among the steps ahead
+    cost = (states**3 + horizon) * (work(batch) // batch.size + horizon)
+    for rows, part in chunks(batch, max(1, min(batch.size, BUDGET // cost))):
+        for piece in pieces(total, cost * part.size):
+            yield rows, piece, *observed(part, rows, piece)

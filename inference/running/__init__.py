@@ -1,0 +1,1 @@
+"""One run of guide and model, in pieces of bounded memory."""

@@ -1,0 +1,28 @@
+"""A run that leaves no trace: own random state, no gradients, modules' modes put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import pyro
+import torch
+
+from zoo.base import ModelGuide, evaluating
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Own random state; the caller's is put back."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def quietly(seed: int, pair: ModelGuide | None = None) -> Iterator[None]:
+    """Own random state, no gradients, no validation, the pair in evaluation mode: all are put back."""
+    mode = nullcontext() if pair is None else evaluating(pair)
+    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False), mode:
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,135 @@
+"""C chains that walk on a pair's log density together: where they stand, under which metric, and one transition.
+
+The leapfrog step is traced, compiled or plain Pyro, whichever works; `inference.hamiltonian` has the algorithm.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference.compiling.compiled import CompileError, Mode, Traced, TraceError
+from inference.sampling.hamiltonian import Metric, Move, State, leapfrog, transition
+from inference.sampling.potential import Potential
+
+DENSE = 100  # most numbers that get a full covariance
+STUCK = (
+    "every chain diverges or stands still, however short its steps: the log density or its gradient is not smooth or "
+    "not finite around the start. Look for a scale that may go to zero, use pair.double(), rescale the data, or start "
+    "elsewhere (start='prior' or 'guide')"
+)
+
+
+class SamplingError(ValueError):
+    """No chain can move, or none can start; the message says where and what to do."""
+
+
+class Chains:
+    """What warm-up and drawing share.
+
+    Args:
+        potential: what they walk on.
+        number: of chains, C.
+        seed: of momenta and acceptance.
+        mode: how the leapfrog step runs.
+        fallback: whether to go on in a slower mode, with a warning, where that one cannot be.
+    """
+
+    state: State
+    metric: Metric
+    step: Callable[..., Any]  # one leapfrog step under that metric
+
+    def __init__(self, potential: Potential, number: int, seed: int, mode: Mode, fallback: bool) -> None:
+        self.potential, self.number, self.mode, self.fallback = potential, number, mode, fallback
+        self.device = potential.pair.device
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.plain = leapfrog(potential.value_and_gradient)
+        self.traced = Traced(self.plain, mode)
+        self.index = 0  # of the next trajectory
+        self.moved = 0  # chains that started again elsewhere
+        self.notes = list[str]()
+        self.seconds = dict.fromkeys(("compile", "warmup", "draws"), 0.0)
+        self.cpu = dict(self.seconds)
+
+    def stand(self, points: Tensor, metric: Metric) -> None:
+        """Put the chains at free latents (C, P) under a metric: a step of no length.
+
+        Raises:
+            TraceError, CompileError: the mode was asked for, and cannot be.
+        """
+        self.metric = metric
+        z, zero, none = metric.into(points), torch.zeros_like(points), points.new_zeros(len(points), 1)
+        began, known = clock(), self.traced.seconds
+        while True:
+            bound = (metric.centre, metric.scale)
+            self.step = partial(self.plain, *bound) if self.mode == "off" else self.traced.bind(*bound)
+            try:
+                _, _, log_density, gradient = self.step(z, zero, zero, none)
+                break
+            except (TraceError, CompileError) as error:
+                if not self.fallback:
+                    raise
+                self.mode = "off" if isinstance(error, TraceError) else "graph"
+                self.traced = Traced(self.plain, self.mode)
+                slower = "plain Pyro" if self.mode == "off" else "a plain graph"
+                warnings.warn(f"{self.potential.name}: {error}; sampling with {slower} instead", stacklevel=5)
+        if self.traced.seconds != known:
+            self.spent("compile", began)
+        self.state = State(z, log_density, gradient)
+
+    def spent(self, what: str, began: tuple[float, float]) -> None:
+        """Count the time since `began`."""
+        now = clock()
+        self.seconds[what] += now[0] - began[0]
+        self.cpu[what] += now[1] - began[1]
+
+    def move(self, size: Tensor, steps: int) -> Move:
+        """One transition of all chains, of so many steps of sizes (C, 1)."""
+        z = self.state.z
+        noise = torch.randn(z.shape, dtype=z.dtype, device=self.device, generator=self.generator)
+        log_uniform = torch.rand(len(z), dtype=z.dtype, device=self.device, generator=self.generator).log()
+        self.state, move = transition(self.step, self.state, noise, log_uniform, size, steps)
+        return move
+
+    def sizes(self, size: float) -> Tensor:
+        """One step size for all chains, (C, 1)."""
+        return torch.full((self.number, 1), size, dtype=self.state.z.dtype, device=self.device)
+
+    def first_size(self) -> Tensor:
+        """Step sizes at which the chains accept one step, (C,).
+
+        Raises:
+            SamplingError: no chain does, however short the step.
+        """
+        state, size = self.state, self.sizes(1.0)
+        for _ in range(60):
+            move = self.move(size, 1)
+            self.state = state
+            refused = move.acceptance.unsqueeze(-1) < 0.5
+            if not bool(refused.any()):
+                break
+            size = torch.where(refused, size / 2, size)
+        if bool((size < 2.0**-50).all()):
+            raise SamplingError(STUCK)
+        return size.squeeze(-1)
+
+    def points(self) -> Tensor:
+        """Free latents where the chains stand, (C, P)."""
+        return self.metric.out(self.state.z)
+
+
+def unit(centre: Tensor, spread: Tensor, chains: int) -> Metric:
+    """The metric of so much spread, each (P,): diagonal, or full where it has few numbers for so many chains."""
+    dense = len(centre) <= min(DENSE, 25 * chains)
+    return Metric(centre.contiguous(), spread.diag_embed() if dense else spread.contiguous())
+
+
+def clock() -> tuple[float, float]:
+    """Seconds on the wall and of this process."""
+    return time.perf_counter(), time.process_time()

@@ -1,0 +1,237 @@
+"""The log density of a pair as a function of flat, unconstrained latents: what gradient MCMC walks on.
+
+With globals t, continuous locals z and discrete locals summed out, and each latent v = T(u) the image of a free vector
+u under the bijection of its support,
+
+    log p(u) = log p(x, z, t) + sum over latents of log |det dT / du|
+
+The joint density and the sum over discrete locals are those of `inference.running.densities.run`, with nothing left
+to a guide.
+Supports may move with other latents: every bijection is made in the very run that uses it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions import biject_to
+from torch.distributions.utils import _sum_rightmost
+
+from inference.running.densities import run
+from inference.running.naming import naming_the_site
+from inference.running.pieces import pieces
+from zoo.base import Batch, ModelGuide, is_local, sample_sites
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where one latent stands in the flat vector."""
+
+    name: str
+    local: bool
+    rows: int  # B of a local latent, 1 of a global one
+    free: torch.Size  # event shape without constraint
+    begin: int
+
+    @property
+    def end(self) -> int:
+        """One past its last number."""
+        return self.begin + self.rows * math.prod(self.free)
+
+
+class Potential:
+    """Flat log density of a pair given data, for S points at once. Parameters of the pair are held fixed.
+
+    Args:
+        pair: the pair.
+        batch: all N observations.
+
+    Raises:
+        ValueError: no latents; a discrete latent that is not enumerated; a part of the data only.
+    """
+
+    def __init__(self, pair: ModelGuide, batch: Batch) -> None:
+        if batch.size != batch.total:
+            raise ValueError(f"MCMC needs all observations at once, got {batch.size} of {batch.total}")
+        self.pair, self.batch = pair, batch
+        self.blocks = _blocks(pair, batch)
+        self.size = self.blocks[-1].end
+
+    @property
+    def name(self) -> str:
+        """What the pair is called."""
+        return self.pair.registry_name or type(self.pair).__name__
+
+    @property
+    def local(self) -> frozenset[str]:
+        """Names of the local latents."""
+        return frozenset(block.name for block in self.blocks if block.local)
+
+    def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The log density at S points, (S, P) -> (S,), and its gradient, (S, P)."""
+        with torch.enable_grad(), naming_the_site():
+            points = points.detach().requires_grad_()
+            value = self.log_density(points)
+            (gradient,) = torch.autograd.grad(value.sum(), points)
+        return value.detach(), gradient
+
+    def log_density(self, points: Tensor) -> Tensor:
+        """The log density at S points, (S, P) -> (S,)."""
+        free = Unconstrained(self.unflatten(points))
+        alone = SimpleNamespace(model=free(self.pair.model), guide=_nothing)  # every latent has its value already
+        with pyro.validation_enabled(False):
+            terms = run(cast(ModelGuide, alone), self.batch, len(points))
+        total: Tensor = terms.likelihood.sum(-1) + terms.global_log_p + free.log_jacobian
+        return total
+
+    @torch.no_grad()
+    def constrain(self, points: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Latents at S points, (S, P): globals (S, *event), locals (S, N, *event); and log |det dT / du|, (S,)."""
+        kept: dict[str, list[Tensor]] = {block.name: [] for block in self.blocks}
+        jacobian = []
+        for piece in pieces(len(points), self.size):
+            found = self._visit(self.unflatten(points[piece]), inverse=False)
+            jacobian.append(found.log_jacobian)
+            for block in self.blocks:
+                value = found.values[block.name]
+                kept[block.name].append(value if block.local else value.squeeze(1))
+        return {name: torch.cat(values) for name, values in kept.items()}, torch.cat(jacobian)
+
+    @torch.no_grad()
+    def free(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The inverse of `constrain`: (S, P). A latent that is not among the values is drawn from its prior."""
+        given = {b.name: values[b.name] if b.local else values[b.name].unsqueeze(1) for b in self.blocks_of(values)}
+        found = self._visit(given, inverse=True, draws=len(next(iter(values.values()))))
+        return self.flatten(found.free)
+
+    def blocks_of(self, values: Mapping[str, Tensor]) -> Iterator[Block]:
+        """The blocks of these latents."""
+        return (block for block in self.blocks if block.name in values)
+
+    @torch.no_grad()
+    def prior(self, draws: int) -> Tensor:
+        """Free latents drawn from the prior, (S, P)."""
+        return self.flatten(self._visit({}, inverse=True, draws=draws).free)
+
+    def flatten(self, free: Mapping[str, Tensor]) -> Tensor:
+        """Free latents, each (S, rows, *shape), as (S, P)."""
+        return torch.cat([free[block.name].flatten(1) for block in self.blocks], 1)
+
+    def unflatten(self, points: Tensor) -> dict[str, Tensor]:
+        """(S, P) to free latents, each (S, rows, *shape)."""
+        return {
+            block.name: points[:, block.begin : block.end].reshape(-1, block.rows, *block.free) for block in self.blocks
+        }
+
+    @torch.no_grad()
+    def culprits(self, point: Tensor) -> list[str]:
+        """Sites whose value or log density is not finite at a point, (P,)."""
+        free = Unconstrained(self.unflatten(point[None]))
+        with pyro.plate("particles", 1, dim=-2), pyro.validation_enabled(False):
+            trace = poutine.trace(free(_enumerated(self.pair.model))).get_trace(self.batch)
+            trace.compute_log_prob()
+        sites = sample_sites(trace)
+        return [name for name, site in sites.items() if not bool(torch.isfinite(site["log_prob"]).all())]
+
+    def _visit(self, values: Mapping[str, Tensor], inverse: bool, draws: int | None = None) -> Unconstrained:
+        """Run the model as far as its last latent."""
+        found = Unconstrained(values, inverse, last=frozenset(block.name for block in self.blocks))
+        draws = len(next(iter(values.values()))) if draws is None else draws
+        with pyro.validation_enabled(False), poutine.block():
+            try:
+                with pyro.plate("particles", draws, dim=-2), found:
+                    self.pair.model(self.batch)
+            except SeenAll:
+                pass
+        shapes = {block.name: (draws, block.rows, *block.free) for block in self.blocks}
+        found.free = {name: value.expand(shapes[name]) for name, value in found.free.items()}
+        return found
+
+
+class Unconstrained(Messenger):
+    """Sets latents from free values, each (S, rows, *shape), and adds up the log Jacobians; or the other way round.
+
+    Args:
+        values: site -> free values; with `inverse` constrained ones, and latents left out are drawn.
+        inverse: record the free values that belong to the latents.
+        last: stop the run once these have been seen.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor], inverse: bool = False, last: frozenset[str] = frozenset()) -> None:
+        super().__init__()
+        self.given, self.inverse, self.left = values, inverse, set(last)
+        self.stops = bool(last)
+        self.log_jacobian: Any = 0.0  # (S,)
+        self.values: dict[str, Tensor] = {}
+        self.free: dict[str, Tensor] = {}
+
+    def _pyro_sample(self, message: Any) -> None:
+        name = message["name"]
+        if name not in self.given or message["is_observed"]:
+            return
+        if self.inverse:
+            message["value"] = self.given[name]
+            return
+        transform = biject_to(message["fn"].support)
+        free = self.given[name]
+        value = transform(free)
+        jacobian = transform.log_abs_det_jacobian(free, value)
+        self.log_jacobian = self.log_jacobian + _sum_rightmost(jacobian, jacobian.ndim - 1)
+        self.values[name] = message["value"] = value
+
+    def _pyro_post_sample(self, message: Any) -> None:
+        name = message["name"]
+        if name not in self.left:
+            return
+        if self.inverse:
+            self.values[name] = message["value"]
+            self.free[name] = biject_to(message["fn"].support).inv(message["value"])
+        self.left.discard(name)
+        if self.stops and not self.left:
+            raise SeenAll
+
+
+class SeenAll(Exception):
+    """Every latent has its value; what the model does with them is not needed."""
+
+
+def _nothing(batch: Batch) -> None:
+    """A guide without sites."""
+
+
+def _blocks(pair: ModelGuide, batch: Batch) -> list[Block]:
+    with torch.random.fork_rng(), torch.no_grad(), poutine.block(), pyro.validation_enabled(False):
+        sites = sample_sites(poutine.trace(pair.model).get_trace(batch))
+    latent = {name: site for name, site in sites.items() if not site["is_observed"]}
+    model = pair.registry_name or type(pair).__name__
+    if not latent:
+        raise ValueError(f"{model} has no latents: there is nothing to sample")
+    blocks: list[Block] = []
+    for name, site in latent.items():
+        if site["fn"].support.is_discrete:
+            if site["infer"].get("enumerate") == "parallel":
+                continue
+            raise ValueError(
+                f"discrete site '{name}' has no gradient: mark it infer={{'enumerate': 'parallel'}} in the model, so "
+                "that it is summed out"
+            )
+        local = is_local(site)
+        free = biject_to(site["fn"].support).inv(site["value"]).shape
+        begin = blocks[-1].end if blocks else 0
+        blocks.append(Block(name, local, batch.size if local else 1, free[1:] if local else free, begin))
+    if not blocks:
+        raise ValueError(f"{model}: every latent is summed out, there is nothing left to sample")
+    return blocks
+
+
+def _enumerated(model: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
+    return cast("Callable[[Batch], Any]", poutine.enum(model, first_available_dim=-3))

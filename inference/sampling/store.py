@@ -1,0 +1,200 @@
+"""Where draws are kept as they come: in memory, or each array in a NumPy file that is mapped into memory when read.
+
+Arrays are (C, draws, ...). Files are written by seeking, not through the map: a full disk is then an error that can be
+told of, and what has been written need not stay in memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inference.running.pieces import BUDGET, pieces
+
+WATCHED = 1000  # most numbers of a draw whose R-hat is looked at
+_LOOKED_AT = 4 * BUDGET  # most numbers read from files for that
+
+
+def evenly(size: int, most: int) -> Tensor:
+    """At most so many of the numbers 0, 1, ..., size - 1, evenly spaced."""
+    return torch.linspace(0, size - 1, max(1, min(most, size)), dtype=torch.float64).round().long()
+
+
+class Memory:
+    """Arrays in memory."""
+
+    def __init__(self, chains: int, draws: int) -> None:
+        self.chains, self.draws = chains, draws
+        self.arrays: dict[str, Tensor] = {}
+
+    def put(self, begin: int, values: Mapping[str, Tensor]) -> None:
+        """Keep (C, b, ...) as draws begin, begin + 1, ..."""
+        for name, value in values.items():
+            if name not in self.arrays:
+                self.arrays[name] = value.new_empty(self.chains, self.draws, *value.shape[2:])
+            self.arrays[name][:, begin : begin + value.shape[1]] = value
+
+    def cut(self, draws: int) -> None:
+        """Keep only the first so many draws."""
+        self.arrays, self.draws = {name: value[:, :draws] for name, value in self.arrays.items()}, draws
+
+    def remove(self) -> None:
+        """Nothing came of the run."""
+        self.arrays = {}
+
+    def read(self) -> dict[str, Tensor]:
+        """Everything, (C, draws, ...)."""
+        return self.arrays
+
+    def columns(self, name: str) -> Tensor:
+        """At most about `WATCHED` numbers of each draw, evenly spaced: (C, draws, P)."""
+        flat = self.arrays[name].flatten(2) if self.arrays[name].ndim > 2 else self.arrays[name].unsqueeze(-1)
+        return flat[..., :: max(1, flat.shape[-1] // WATCHED)]
+
+
+class Files:
+    """Arrays in files of one folder, `NAME.npy`.
+
+    Args:
+        folder: made here.
+        draws: of each chain.
+        example: one draw of each, (C, 1, ...).
+
+    Raises:
+        OSError: the disk is full.
+    """
+
+    def __init__(self, folder: Path, draws: int, example: Mapping[str, Tensor]) -> None:
+        self.folder, self.draws = folder, draws
+        self.files: dict[str, tuple[IO[bytes], int]] = {}  # open, and where the numbers begin
+        self.shapes = {name: (len(value), draws, *value.shape[2:]) for name, value in example.items()}
+        self.types = {name: value.cpu().numpy().dtype for name, value in example.items()}
+        folder.mkdir(parents=True)
+        for name, shape in self.shapes.items():
+            path = self.path(name)
+            made = np.lib.format.open_memmap(path, "w+", self.types[name], shape)
+            self.files[name] = path.open("r+b"), made.offset
+            _reserve(self.files[name][0], made.offset + made.nbytes)
+
+    def path(self, name: str) -> Path:
+        """Where an array is."""
+        return self.folder / f"{quote(name, safe='')}.npy"
+
+    def put(self, begin: int, values: Mapping[str, Tensor]) -> None:
+        """Keep (C, b, ...) as draws begin, begin + 1, ..."""
+        for name, value in values.items():
+            for chain, rows in enumerate(value.cpu().contiguous().numpy()):
+                self.seek(name, chain, begin).write(rows)
+        for file, _ in self.files.values():
+            file.flush()
+
+    def seek(self, name: str, chain: int, draw: int) -> IO[bytes]:
+        """The file, at a draw of a chain."""
+        file, offset = self.files[name]
+        file.seek(offset + (chain * self.shapes[name][1] + draw) * self.width(name) * self.types[name].itemsize)
+        return file
+
+    def width(self, name: str) -> int:
+        """Numbers of a draw."""
+        return int(np.prod(self.shapes[name][2:], dtype=int))
+
+    def block(self, name: str, chain: int, draws: slice) -> np.ndarray[Any, Any]:
+        """These draws of a chain, (b, E)."""
+        count = (draws.stop - draws.start) * self.width(name)
+        found = np.fromfile(self.seek(name, chain, draws.start), self.types[name], count)
+        return found.reshape(-1, self.width(name))
+
+    def cut(self, draws: int) -> None:
+        """Keep only the first so many draws."""
+        for name, (file, offset) in self.files.items():
+            chains, _, *event = self.shapes[name]
+            end = offset
+            for chain in range(chains):
+                for piece in pieces(draws, self.width(name)):
+                    rows = self.block(name, chain, piece)
+                    file.seek(end)
+                    file.write(rows.data)
+                    end += rows.nbytes
+            file.truncate(end)
+            self.shapes[name] = (chains, draws, *event)
+            header = {"descr": self.types[name].str, "fortran_order": False, "shape": self.shapes[name]}
+            file.seek(10)  # behind the magic bytes, the version and the length of the header, which stays
+            file.write(repr(header).ljust(offset - 11).encode() + b"\n")
+            file.flush()
+        self.draws = draws
+
+    def read(self) -> dict[str, Tensor]:
+        """Everything, (C, draws, ...), mapped into memory; what is written into these tensors does not get to disk."""
+        self.close()
+        return {name: torch.from_numpy(np.load(self.path(name), mmap_mode="c")) for name in self.files}
+
+    def columns(self, name: str) -> Tensor:
+        """At most about `WATCHED` numbers of each draw, evenly spaced: (C, draws, P)."""
+        chains, draws = self.shapes[name][:2]
+        chosen = evenly(self.width(name), min(WATCHED, _LOOKED_AT // (chains * draws))).numpy()
+        found = np.empty((chains, draws, len(chosen)), self.types[name])
+        for chain in range(chains):
+            for piece in pieces(draws, self.width(name)):
+                found[chain, piece] = self.block(name, chain, piece)[:, chosen]
+        return torch.from_numpy(found)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file, _ in self.files.values():
+            file.close()
+
+    def remove(self) -> None:
+        """Take the files away: nothing came of the run."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def check_folder(folder: Path) -> None:
+    """See to it that draws can be written there.
+
+    Raises:
+        ValueError: the folder cannot be made or written into, or holds draws already.
+    """
+    for name in ("draws", "stats"):
+        if (folder / name).exists():
+            raise ValueError(f"store: '{folder}' holds draws already ({folder / name}); name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"store: cannot write into '{folder}': {error.strerror or error}") from error
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """See to it that the disk has room for so many bytes.
+
+    Raises:
+        ValueError: it has not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ValueError(
+            f"store: the draws take {needed / 1e9:.3g} GB, and '{folder}' has {free / 1e9:.3g} GB left; ask for fewer "
+            "draws or chains, or another folder"
+        )
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Have the disk set the room aside now, where it can, so that it does not run out in mid-course."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise

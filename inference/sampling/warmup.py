@@ -1,0 +1,168 @@
+"""Warm-up of many chains: metric, step size and trajectory length, until R-hat says that the chains agree.
+
+Windows follow each other, each under the metric of the one before, and from some point on each twice as long. The last
+is the first in which R-hat of all latents settles, or in which the chains are seen to stay apart for good.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference.running.pieces import BUDGET, pieces
+from inference.sampling.adaptation import QUARTER, Moments, StepSize, Trajectory, harmonic
+from inference.sampling.chains import STUCK, Chains, SamplingError, unit
+from inference.sampling.hamiltonian import Metric, plan
+from inference.sampling.mixing import SETTLED, limit, rhat, standstill
+from inference.sampling.potential import Potential
+from inference.sampling.store import WATCHED, evenly
+
+APPROACH = (15, 15, 20)  # transitions, each chain with a step size of its own; after each a new metric
+SETTLE = 50  # transitions after which the metric is estimated once more
+CHECKED = 100  # transitions of the first window that may be the last; each further one is twice as long
+SHORTEST = 10  # transitions of a window that R-hat can be worked out from
+SHORT = 8  # most leapfrog steps on the way to where the mass is
+STEPS = 128  # most leapfrog steps of a transition
+LONGEST = 8 * QUARTER  # most time of a trajectory: modes apart would make it grow for nothing
+ASKED = 50  # most draws of each chain that are looked at for groups that stay apart
+
+
+@dataclass
+class Window:
+    """The later half of a window, n transitions, and what was tuned in it."""
+
+    watched: Tensor  # numbers of each draw, (C, n, W)
+    columns: Tensor  # which they are, (W,)
+    points: Tensor  # some draws, whole, (C, m, P)
+    density: Tensor  # of those, (C, m)
+    size: float  # of a step
+    moments: Moments
+
+
+def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: Any) -> tuple[float, float, int]:
+    """Tune metric, step size and trajectory.
+
+    Args:
+        chains: whose metric and place are then those to go on with.
+        points: to start from, (C, P).
+        metric: to start with, where one is known.
+        most: transitions.
+        bar: to show progress on.
+
+    Returns:
+        Step size, trajectory length, and the number of transitions.
+
+    Raises:
+        SamplingError: no chain can move.
+    """
+    chains.stand(points, metric or unit(points.mean(0), torch.ones_like(points[0]), chains.number))
+    first = (SETTLE,) if metric is not None else (*APPROACH, SETTLE)
+    longer = min(8.0, max(1.0, math.sqrt(64 / chains.number)))  # fewer chains tell less
+    factor = min(longer, most / (sum(first) + CHECKED))
+    windows = [max(1, round(window * factor)) for window in first]
+    for window in windows[:-1]:
+        _approach(chains, window, bar)
+    clock, found = Trajectory(), _window(chains, windows[-1], Trajectory(), bar)
+    total, length = sum(windows), max(SHORTEST, round(CHECKED * factor))
+    while True:
+        chains.stand(chains.points(), found.moments.metric())
+        found = _window(chains, length, clock, bar)
+        total += length
+        rhats = rhat(found.watched).nan_to_num(nan=1.0)
+        bar.set_postfix_str(f"R-hat {float(rhats.max()):.3f}")
+        if float(rhats.max()) < limit(found.watched.shape[1]):
+            break
+        why = _standstill(chains.potential, found)
+        if why:
+            chains.notes.append(
+                f"warm-up stopped after {total} of at most {most} transitions: more would not bring the chains "
+                f"together, for {why}"
+            )
+            break
+        if most - total < SHORTEST:
+            chains.notes.append(_unsettled(chains, rhats, found.columns, total))
+            break
+        length = min(2 * length, most - total)
+    return found.size, clock.settled, total
+
+
+def _approach(chains: Chains, count: int, bar: Any) -> None:
+    """Go towards where the mass is, each chain with steps of its own size, then take on the metric found there."""
+    size, moments = StepSize(chains.first_size(), 0.8), Moments(chains.metric)
+    for i in range(count):
+        steps = min(SHORT, math.ceil(QUARTER / float(size.size.median())))
+        move = chains.move(size.size.unsqueeze(-1), steps)
+        size.update(move.acceptance)
+        if 2 * i + 1 >= count:
+            moments.add(chains.state)
+        bar.update()
+    points, lost = chains.points(), moments.lost()
+    if bool(lost.any()) and not bool(lost.all()):  # these chains start again where others stand
+        others = (~lost).nonzero().squeeze(-1)
+        picked = torch.randint(len(others), (int(lost.sum()),), device=chains.device, generator=chains.generator)
+        points[lost] = points[others[picked]]
+        chains.moved += len(picked)
+    chains.stand(points, moments.metric())
+
+
+def _window(chains: Chains, count: int, clock: Trajectory, bar: Any) -> Window:
+    """Tune step size and trajectory for a while."""
+    half, size = count - count // 2, chains.potential.size
+    columns = evenly(size, min(WATCHED, 4 * BUDGET // (chains.number * half))).to(chains.device)
+    kept = evenly(half, min(ASKED, max(SHORTEST, BUDGET // (chains.number * size)))).tolist()
+    watched, points, density = list[Tensor](), list[Tensor](), list[Tensor]()
+    step, moments = StepSize(chains.first_size().median()), Moments(chains.metric)
+    diverging = torch.zeros(chains.number, device=chains.device)
+    for i in range(count):
+        used, steps = plan(clock.time, float(step.size), chains.index, STEPS)
+        chains.index += 1
+        move = chains.move(chains.sizes(used), steps)
+        step.update(harmonic(move.acceptance))
+        clock.update(move, used * steps, float(step.size) / 2, min(LONGEST, float(step.size) * STEPS))
+        if 2 * i + 1 >= count:
+            moments.add(chains.state)
+            now = chains.points()
+            if len(watched) in kept:
+                points.append(now)
+                density.append(chains.state.log_density)
+            watched.append(now[:, columns])
+            diverging += move.diverging
+        bar.update()
+    if bool((diverging > 0.5 * len(watched)).all()):
+        raise SamplingError(STUCK)
+    whole, log_density = torch.stack(points, 1), torch.stack(density, 1)
+    return Window(torch.stack(watched, 1), columns, whole, log_density, float(step.settled), moments)
+
+
+def _standstill(potential: Potential, window: Window) -> str:
+    """What keeps the chains apart for good, if anything does."""
+    lead = window.density.shape
+    if lead[0] < 2 or lead[1] < 4:
+        return ""
+    values: dict[str, list[Tensor]] = {}
+    jacobian = []
+    for piece in pieces(math.prod(lead), potential.size):
+        found, part = potential.constrain(window.points.flatten(0, 1)[piece])
+        jacobian.append(part)
+        for name, value in found.items():
+            if name not in potential.local or len(potential.local) == len(found):
+                values.setdefault(name, []).append(value)
+    draws = {name: torch.cat(parts).unflatten(0, lead) for name, parts in values.items()}
+    return standstill(draws, potential.pair.dims, window.density - torch.cat(jacobian).unflatten(0, lead))
+
+
+def _unsettled(chains: Chains, rhats: Tensor, columns: Tensor, total: int) -> str:
+    """Which sites kept warm-up from ending."""
+    names = []
+    for block in chains.potential.blocks:
+        inside = (columns >= block.begin) & (columns < block.end)
+        value = float(rhats[inside].max()) if bool(inside.any()) else 1.0
+        names += [f"'{block.name}' ({value:.2f})"] if value >= SETTLED else []
+    return (
+        f"warm-up stopped at max_warmup={total} with R-hat above {SETTLED} of {', '.join(names)}: step size and "
+        "metric may not suit the posterior"
+    )

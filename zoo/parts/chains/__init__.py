@@ -1,0 +1,1 @@
+"""Hidden Markov chains: kernels, recursions, emissions, expectation-maximisation."""

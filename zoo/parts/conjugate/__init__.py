@@ -1,0 +1,1 @@
+"""Conjugate posteriors in closed form."""

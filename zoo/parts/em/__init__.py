@@ -1,0 +1,1 @@
+"""Expectation-maximisation of Gaussian mixtures, and where it starts."""

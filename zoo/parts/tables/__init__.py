@@ -1,0 +1,1 @@
+"""Columns of mixed types."""
