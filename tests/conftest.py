@@ -16,6 +16,7 @@ from zoo import guides
 from zoo.base import registered
 from zoo.config import hints
 
+pytest.register_assert_rewrite("tests.helpers")
 torch.set_num_threads(1)  # two busy cores: more threads make steps several times slower
 
 

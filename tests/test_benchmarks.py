@@ -7,9 +7,7 @@ import itertools
 import json
 import math
 import re
-import sys
 import threading
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -18,23 +16,12 @@ import torch
 from torch.nn import functional
 
 import zoo
-
-FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
-
-
-def _script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+from tests.helpers.places import benchmark
 
 
 @pytest.fixture(scope="module")
 def density() -> ModuleType:
-    return _script("density")
+    return benchmark("density")
 
 
 def _digits(settings):
@@ -146,7 +133,7 @@ class TestImputation:
     @pytest.fixture
     def imputation(self):
         pytest.importorskip("sklearn")
-        return _script("imputation")
+        return benchmark("imputation")
 
     @pytest.fixture
     def table(self):
@@ -198,7 +185,7 @@ class TestImputation:
 class TestStrangers:
     @pytest.fixture
     def strangers(self):
-        return _script("strangers")
+        return benchmark("strangers")
 
     def test_area_counts_pairs_and_halves_ties(self, strangers):
         usual, strange = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0, -1.0])
@@ -231,7 +218,7 @@ class TestRegression:
     @pytest.fixture
     def regression(self):
         pytest.importorskip("sklearn")
-        return _script("regression")
+        return benchmark("regression")
 
     def test_scores_are_those_counted_by_hand(self, regression):
         found = regression.gaussian(np.array([0.0, 1.0]), 2.0, np.array([0.0, 4.5]))
@@ -277,7 +264,7 @@ class TestRegression:
 class TestQueries:
     @pytest.fixture
     def queries(self):
-        return _script("queries")
+        return benchmark("queries")
 
     def test_a_tiny_run(self, queries, capsys):
         assert queries.main(["asia", "nowhere", "--rounds", "1"]) < 1e-9
@@ -319,7 +306,7 @@ class TestQueries:
 class TestText:
     @pytest.fixture
     def script(self):
-        return _script("text")
+        return benchmark("text")
 
     def test_probabilities_of_the_ngram_sum_to_one(self, script):
         letters, train, before = "abcd", "abracadabra", "cabra"
@@ -347,7 +334,7 @@ class TestText:
 class TestSequences:
     @pytest.fixture
     def sequences(self):
-        return _script("sequences")
+        return benchmark("sequences")
 
     def test_a_part_of_a_score_is_read(self, sequences):
         from xml.etree import ElementTree
@@ -420,7 +407,7 @@ class TestSequences:
 class TestSpeed:
     @pytest.fixture
     def speed(self):
-        return _script("speed")
+        return benchmark("speed")
 
     def test_contenders_fit_the_same_model(self, speed):
         x = (torch.rand(64, 16, generator=torch.Generator().manual_seed(0)) < 0.3).float()
@@ -460,13 +447,13 @@ class TestSpeed:
 
 
 def test_hidden_markov_chains_agree_and_their_times_are_told(capsys):
-    found = _script("markov").main(["--quick"])  # refuses methods whose log-likelihoods differ
+    found = benchmark("markov").main(["--quick"])  # refuses methods whose log-likelihoods differ
     assert {work for work, _, _ in found} == {"score", "gradient"}
     assert "| score | 1 x 1,000 | zoo, float64 |" in capsys.readouterr().out
 
 
 def test_mixtures_from_the_same_start_end_at_the_same_likelihood(capsys):
     pytest.importorskip("sklearn")
-    ours, peer = _script("mixtures").main(["--quick", "--only", "start"])["start"][0]
+    ours, peer = benchmark("mixtures").main(["--quick", "--only", "start"])["start"][0]
     assert ours[2] == pytest.approx(peer[2], abs=0.05)
     assert "| zoo | " in capsys.readouterr().out

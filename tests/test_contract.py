@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 import zoo
+from tests.helpers.places import ROOT
 from zoo.base import ModelGuide, register, registered
-
-ROOT = Path(__file__).parent.parent
 
 # Floors of inference/, lowest first: a package imports from floors below its own, never from beside it or above.
 FLOORS = [

@@ -11,9 +11,10 @@ from pathlib import Path
 import pyro
 import pytest
 
+from tests.helpers.places import EXAMPLES
 from zoo import registry
 
-SCRIPTS = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)

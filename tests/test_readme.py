@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +13,9 @@ import zoo
 from inference.command import about, words
 from inference.command import main as command_line
 from inference.command.parser import parser
+from tests.helpers.places import ROOT
 from zoo import registry
 
-ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 BEGIN, END = "<!-- table: models -->\n", "<!-- end of table -->"

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import math
-import sys
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 import arviz as az
@@ -19,7 +16,6 @@ import pytest
 import scipy.stats
 import torch
 from pyro.poutine import condition, trace
-from test_fit import Coded
 
 import inference
 import zoo
@@ -29,21 +25,14 @@ from inference.running.marginal import log_joint
 from inference.sampling import adaptation, hamiltonian, labels, mixing
 from inference.sampling.potential import Potential, SeenAll, Unconstrained
 from inference.sampling.sample import SamplingError, sample
+from tests.helpers.pairs import Coded
+from tests.helpers.places import benchmark
 from zoo import Batch, ModelGuide
 
 QUICK = {"progress": False}
 
 
-def _benchmark():
-    path = Path(__file__).parents[1] / "examples" / "benchmarks" / "sampling.py"
-    spec = importlib.util.spec_from_file_location("benchmark_sampling", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-sampling = _benchmark()
+sampling = benchmark("sampling")
 
 
 class Normals(ModelGuide):

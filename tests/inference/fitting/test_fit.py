@@ -21,41 +21,10 @@ from inference.fitting.loop import NonFiniteError
 from inference.fitting.objective import Objective, choose
 from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
 from inference.running.densities import UnsupportedGuide, run
-from zoo.base import Batch, ModelGuide
+from tests.helpers.pairs import Coded, Normal
+from zoo.base import Batch
 
 QUICK = {"progress": False, "device": "cpu"}
-
-
-class Normal(ModelGuide):
-    """x_n ~ Normal(loc, 1), loc ~ Normal(0, 2): the posterior is known."""
-
-    def __init__(self, guide: zoo.guides.Family = "normal") -> None:
-        super().__init__(guide)
-        self.register_buffer("zero", torch.zeros(()))
-
-    def model(self, batch):
-        loc = pyro.sample("loc", dist.Normal(self.zero, 2.0))
-        with batch.plate():
-            return pyro.sample("x", dist.Normal(loc, 1.0), obs=batch.x)
-
-
-class Coded(ModelGuide):
-    """z_n ~ N(0, I), x_n ~ Normal(W z_n, 1), with a linear encoder."""
-
-    def __init__(self, latent: int = 3, features: int = 4) -> None:
-        super().__init__()
-        self.register_buffer("zero", torch.zeros(latent))
-        self.decoder, self.encoder = nn.Linear(latent, features), nn.Linear(features, 2 * latent)
-
-    def model(self, batch):
-        with batch.plate():
-            z = pyro.sample("z", dist.Normal(self.zero, 1.0).to_event(1))
-            return pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=batch.x)
-
-    def guide(self, batch):
-        with batch.plate():
-            loc, scale = self.encoder(batch.x).chunk(2, -1)
-            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
 
 
 def data(n=40, seed=0):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import runpy
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pyro.distributions as dist
@@ -23,12 +21,12 @@ from sklearn.mixture import GaussianMixture
 import inference
 import zoo
 from inference.running.densities import run
+from tests.helpers.places import EXAMPLES, REFERENCE
 from zoo import Batch, datasets
 from zoo.mixtures.gmm import FLOOR, GMM, stick_breaking
 from zoo.parts.em import gaussian
 
 COVARIANCES = ["full", "tied", "diag", "spherical"]
-REFERENCE = Path(os.environ.get("ZOO_REFERENCE", Path(__file__).parents[2] / "shared/reference")) / "posteriordb"
 
 
 def pair_and_values(covariance, weights="dirichlet", features=3, components=4, seed=0):
@@ -329,7 +327,7 @@ class LowDimGaussMix(GMM):
 
 
 def test_reference_posterior_of_a_mixture():
-    folder = REFERENCE / "low_dim_gauss_mix-low_dim_gauss_mix"
+    folder = REFERENCE / "posteriordb" / "low_dim_gauss_mix-low_dim_gauss_mix"
     if not folder.exists():
         pytest.skip(f"no reference posteriors at {REFERENCE} (set ZOO_REFERENCE)")
     x = torch.tensor(json.loads((folder / "data.json").read_text())["y"], dtype=torch.float64)[:, None]
@@ -393,7 +391,7 @@ def test_no_data_make_the_likelihood_infinite(covariance, kind):
 
 
 def test_arviz_example_recovers_the_share_of_long_eruptions(tmp_path):
-    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "gmm_arviz.py"))
+    example = runpy.run_path(str(EXAMPLES / "gmm_arviz.py"))
     assert abs(example["main"](tmp_path) - 0.64) < 0.05
     assert (tmp_path / "gmm_arviz.png").stat().st_size > 10_000
 

@@ -24,9 +24,9 @@ from torch import nn
 from inference import to_arviz
 from inference.posterior.containers import build, observations, save
 from inference.posterior.draws import Posterior
+from tests.helpers.places import ROOT
 from zoo.base import Batch, ModelGuide
 
-ROOT = Path(__file__).parents[1]
 ARVIZ_HERE = "1.x" if int(version("arviz").split(".")[0]) >= 1 else "0.x"
 CHAINS, DRAWS, N, D = 2, 100, 30, 3
 

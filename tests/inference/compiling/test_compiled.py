@@ -6,11 +6,9 @@ import os
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
-from test_fit import Coded, Normal
 from torch import nn
 
 import inference
@@ -20,6 +18,8 @@ from inference.compiling.recording import record
 from inference.data.check import as_batch
 from inference.fitting.adam import Adam, update
 from inference.fitting.objective import choose
+from tests.helpers.pairs import Coded, Normal
+from tests.helpers.places import ROOT
 
 
 def _with_row(x):
@@ -225,14 +225,13 @@ def test_without_a_working_compiler_the_graph_runs_and_says_so(monkeypatch, brok
 def test_where_torch_can_make_no_cache_folder_plain_pyro_runs_and_says_so(tmp_path):
     (tmp_path / "file").touch()
     code = (
-        "import warnings, inference, torch, test_fit\n"
+        "import warnings, inference, torch\nfrom tests.helpers.pairs import Normal\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"
-        "    fit = inference.fit(test_fit.Normal(), torch.zeros(9), steps=60, progress=False, device='cpu')\n"
+        "    fit = inference.fit(Normal(), torch.zeros(9), steps=60, progress=False, device='cpu')\n"
         "print(fit.compile, [str(w.message) for w in caught if 'plain Pyro' in str(w.message)])"
     )
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "file" / "cache"), "PYTHONPATH": paths}
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "file" / "cache"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
     )

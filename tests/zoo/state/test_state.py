@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 import zoo
 from inference.fitting.objective import choose
+from tests.helpers.places import ROOT
 from zoo import state
 from zoo.base import Batch, ModelGuide, register
 from zoo.state import CONFIG, README, WEIGHTS, DamagedFile, files
@@ -385,8 +386,8 @@ def test_threads_save_and_load_side_by_side(tmp_path: Path) -> None:
 def test_sigkill(tmp_path: Path) -> None:
     script = tmp_path / "saver.py"
     script.write_text(
-        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(zoo.__file__).parents[1])]!r}\n"
-        "import test_state as t\n"
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}]\n"
+        "from tests.zoo.state import test_state as t\n"
         "pairs = [t.made(seed=0), t.made(seed=1, features=5)]\n"
         f"pairs[0].save({str(tmp_path / 'run')!r}); print('ready', flush=True)\n"
         f"while True:\n    for pair in pairs: pair.save({str(tmp_path / 'run')!r})\n"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +11,11 @@ import torch
 import inference
 import zoo
 from inference.questions import importance
+from tests.helpers.places import benchmark
 from zoo.base import Batch
 
 datasets = pytest.importorskip("sklearn.datasets")
 ensemble = pytest.importorskip("sklearn.ensemble")
-BENCHMARK = Path(__file__).parents[1] / "examples" / "benchmarks" / "regression.py"
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +110,12 @@ def test_gates_stay_unsure_and_leaves_follow_them(friedman):
 @pytest.mark.timeout(3600)
 def test_ten_fold_errors_and_coverage(tmp_path):
     """The table of the issue: as in the benchmark, which this runs."""
-    spec = importlib.util.spec_from_file_location("benchmark_regression", BENCHMARK)
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    regression = benchmark("regression")
     options = ["--only", "diabetes,friedman", "--methods", "tree,decision_tree,forest,random_forest"]
-    done = benchmark.main([*options, "--out", str(tmp_path / "out.json")])
+    done = regression.main([*options, "--out", str(tmp_path / "out.json")])
     for name in ("diabetes", "friedman"):
         found = {
-            method: benchmark.score([run for key, run in done.items() if key.startswith(f"{name} {method} ")])
+            method: regression.score([run for key, run in done.items() if key.startswith(f"{name} {method} ")])
             for method in ("tree", "decision_tree", "forest", "random_forest")
         }
         assert found["random_forest"]["error"] <= found["forest"]["error"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from inference.fitting.fit import fit
 from inference.posterior.draws import Posterior, draw
 from inference.posterior.khat import khat
 from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
+from tests.helpers.places import REFERENCE
 from zoo import datasets
 from zoo.base import Batch, ModelGuide
 from zoo.parts.chains import baum_welch
@@ -32,7 +31,6 @@ from zoo.parts.chains.chain import HiddenMarkovChain
 from zoo.parts.chains.transitions import stationary
 from zoo.sequences.hmm import HMM
 
-REFERENCE = Path(os.environ.get("ZOO_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
 KINDS = ("normal", "diag", "full", "poisson", "categorical")
 MISSING = torch.nan
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +10,13 @@ import torch
 
 import inference
 import zoo
+from tests.helpers.places import benchmark
 from zoo.base import Batch
 from zoo.parts.covariates import Fourier
 from zoo.regression.support_vector_machine import Hinge, soft_margin
 
 datasets = pytest.importorskip("sklearn.datasets")
 svm = pytest.importorskip("sklearn.svm")
-BENCHMARK = Path(__file__).parents[1] / "examples" / "benchmarks" / "regression.py"
 
 
 def standardised(x):
@@ -185,15 +183,13 @@ def test_bad_labels_are_refused_by_name():
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_probabilities_beat_platts_on_two_of_three_sets(tmp_path):
-    spec = importlib.util.spec_from_file_location("benchmark_regression", BENCHMARK)
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    regression = benchmark("regression")
     options = ["--only", "wine,breast_cancer,iris", "--methods", "svc,svm"]
-    done = benchmark.main([*options, "--out", str(tmp_path / "out.json")])
+    done = regression.main([*options, "--out", str(tmp_path / "out.json")])
     wins = 0
-    for name in benchmark.CLASSES:
+    for name in regression.CLASSES:
         log = {
-            method: benchmark.score([run for key, run in done.items() if key.startswith(f"{name} {method} ")])["log"]
+            method: regression.score([run for key, run in done.items() if key.startswith(f"{name} {method} ")])["log"]
             for method in ("svc", "svm")
         }
         wins += log["svm"] > log["svc"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pyro.distributions as dist
@@ -16,11 +15,11 @@ import inference
 import zoo
 import zoo.datasets.series  # its series register themselves
 from inference.data.check import as_batch
+from tests.helpers.places import REFERENCE
 from zoo import Batch, datasets
 from zoo.parts.series import AutoregressiveSeries
 from zoo.sequences.autoregressive import Autoregressive
 
-REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 QUICK: dict[str, Any] = {"progress": False, "compile": "off"}
 LENGTHS = torch.tensor([14, 9, 12])
 

@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from test_cli import fails
 
 import zoo
 from inference.command.main import main
 from inference.posterior.draws import generate
+from tests.helpers.command import fails
 
 ROWS = 80
 CITIES = ("São Paulo, SP", 'The "Hague"', "Oslo")

@@ -14,6 +14,7 @@ import zoo
 from inference.command import demo, fit, parser, run_folder
 from inference.command import main as command
 from inference.command.main import main
+from tests.helpers.command import fails
 
 FEW = ["--steps", "3", "--draws", "20"]
 
@@ -21,20 +22,6 @@ FEW = ["--steps", "3", "--draws", "20"]
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def fails(capsys, *arguments):
-    """The one line that a command with a fault prints; nothing else, and status 2."""
-    try:
-        status = main(arguments)
-    except SystemExit as error:  # argparse's way out
-        status = error.code
-    printed = capsys.readouterr()
-    assert status == 2, printed
-    assert len(printed.err.splitlines()) == 1, printed.err
-    assert printed.err.startswith("zoo")
-    assert "Traceback" not in printed.err + printed.out
-    return printed.err
 
 
 def write_csv(path, rows, header=""):

@@ -11,6 +11,7 @@ from torch import nn
 
 import inference
 import zoo
+from tests.helpers.places import benchmark
 from zoo import Batch
 from zoo.datasets import text
 
@@ -192,14 +193,7 @@ def test_a_bayesian_output_layer_has_a_posterior_that_narrows_with_data():
 
 @pytest.mark.slow
 def test_bits_per_character_lie_below_an_interpolated_5_gram():
-    from importlib.util import module_from_spec, spec_from_file_location
-    from pathlib import Path
-
-    path = Path(__file__).parents[1] / "examples" / "benchmarks" / "text.py"
-    spec = spec_from_file_location("benchmark_text", path)
-    script = module_from_spec(spec)
-    spec.loader.exec_module(script)
-    found = script.main(["--steps", "1500"])
+    found = benchmark("text").main(["--steps", "1500"])
     assert found["recurrent"] < found["5-gram"]
 
 

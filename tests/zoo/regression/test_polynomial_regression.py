@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from torch import Tensor
 
 import inference
 import zoo
+from tests.helpers.places import REFERENCE
 from zoo.base import Batch, ModelGuide
 
 # NIST StRD, "Filip" (A. Filippelli): 82 observations, a polynomial of degree 10, "higher level of difficulty".
@@ -49,8 +48,6 @@ CERTIFIED = [
 ]  # fmt: skip
 CERTIFIED_RESIDUAL = 0.334801051324544e-02  # standard deviation, 71 degrees of freedom
 
-REFERENCE = Path(os.environ.get("ZOO_REFERENCE", Path(__file__).parents[2] / "shared/reference")) / "posteriordb"
-
 
 def filip() -> Batch:
     x, y = (torch.tensor([float(v) for v in text.split()], dtype=torch.float64) for text in (FILIP_X, FILIP_Y))
@@ -73,7 +70,7 @@ def initialised(batch: Batch, **config: Any) -> tuple[ModelGuide, dict[str, Tens
 
 
 def reference(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    folder = REFERENCE / name
+    folder = REFERENCE / "posteriordb" / name
     if not folder.is_dir():
         pytest.skip(f"the reference posterior {name} is not here: no {folder}")
     data, summary = (json.loads((folder / f"{file}.json").read_text()) for file in ("data", "reference_summary"))

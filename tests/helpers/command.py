@@ -1,0 +1,19 @@
+"""The `zoo` command as a user types it."""
+
+from __future__ import annotations
+
+from inference.command.main import main
+
+
+def fails(capsys, *arguments):
+    """The one line that a command with a fault prints; nothing else, and status 2."""
+    try:
+        status = main(arguments)
+    except SystemExit as error:  # argparse's way out
+        status = error.code
+    printed = capsys.readouterr()
+    assert status == 2, printed
+    assert len(printed.err.splitlines()) == 1, printed.err
+    assert printed.err.startswith("zoo")
+    assert "Traceback" not in printed.err + printed.out
+    return printed.err

@@ -1,0 +1,24 @@
+"""Where the tests find the project, its benchmarks, and the reference values that are not part of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+REFERENCE = Path(os.environ.get("ZOO_REFERENCE", ROOT.parent / "shared" / "reference"))
+
+
+def benchmark(name: str) -> ModuleType:
+    """A script of examples/benchmarks as a module."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", EXAMPLES / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
