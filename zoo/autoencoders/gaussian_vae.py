@@ -23,6 +23,14 @@ where F is an inverse autoregressive flow, so that log q(z | x) = log N(e | 0, I
 All sites are local: `z`, the code, and `x`, the observation. There are no global latents: the networks and the
 pseudo-inputs are parameters.
 
+Limits: features should be of like scale where they are `gaussian`.
+
+Held against, in `test_gaussian_vae.py`: the ELBO by SciPy at equal weights and noise, five likelihoods by two guides
+(equal to 1e-9); the `vamp` prior by SciPy's mixture, and the flow's density by the autograd log-determinant (1e-9); log
+p(x) of a bent posterior with two modes, by quadrature (gap 0.60 diagonal, 0.45 full, 0.22 flow, each ± 0.04 nats); a
+plain PyTorch twin trained beside it on digits, three seeds, held out: ahead by -0.02 ± 0.73 nats (ELBO) and
+0.24 ± 0.71 (importance-sampled log-likelihood), that is level (slow).
+
 Kingma & Welling 2014, "Auto-encoding variational Bayes"; Tomczak & Welling 2018, "VAE with a VampPrior"; Kingma et al.
 2016, "Improved variational inference with inverse autoregressive flow".
 """

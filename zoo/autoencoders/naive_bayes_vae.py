@@ -20,6 +20,9 @@ a row without cells keeps the prior. In one dimension with linear-Gaussian cells
 
 All sites are local: `z`, the code, and `x`, the row. Networks, scales and cuts are parameters.
 
+Held against, in `test_naive_bayes_vae.py`: the log density of each cell by SciPy (equal to 1e-9); the exact posterior
+of the linear-Gaussian case, for all patterns of holes (log weights constant to 1e-9).
+
 Hinton 2002, "Training products of experts by minimizing contrastive divergence"; Wu & Goodman 2018, "Multimodal
 generative models for scalable weakly-supervised learning"; Nazabal et al. 2020, "Handling incomplete heterogeneous
 data using VAEs"; McCullagh 1980, "Regression models for ordinal data".

@@ -16,6 +16,11 @@ Why codes live in the unit cube: there the flat prior, which costs a point code 
 one, and the codes of any data are on a known scale. A code drawn from the prior is one that the decoder may have seen;
 but nothing makes codes fill the cube evenly, so `simulate` also decodes gaps between them. A VAE closes those.
 
+Limits: features should be of like scale. Pointwise log-likelihoods are given a row's own code: no marginal.
+
+Held against, in `test_neural_autoencoder.py`: PCA's held-out squared error on digits at L = 8, three seeds: 6.28, 6.20
+and 6.02; here 3.99, 3.84 and 3.80 (mlp).
+
 Rumelhart, Hinton & Williams 1986, "Learning internal representations by error propagation"; Hinton & Salakhutdinov
 2006, "Reducing the dimensionality of data with neural networks".
 """

@@ -24,6 +24,11 @@ The guide has one factor a site, of the family that is conjugate to it, with par
 
 When every y is known the posterior of w, v, m and p has this very form, in closed form, and `fit` starts there.
 
+Held against, in `test_naive_bayes.py`: the log evidence of a mixed table with holes, all labels known, -679.84237476 in
+closed form and as log p - log q of every draw (sd 1e-13); scikit-learn's GaussianNB on iris (accuracy 0.96, both) and
+CategoricalNB on binned breast cancer (class probabilities equal to 1e-9); the Bayes-optimal share of latent classes,
+0.986 (here 0.990 after relabelling); with six labels in 300 rows 0.982, the optimum (by those six alone 0.844).
+
 References: Lazarsfeld & Henry (1968), "Latent structure analysis"; Nigam, McCallum, Thrun & Mitchell (2000), "Text
 classification from labeled and unlabeled documents using EM"; Murphy (2007), "Conjugate Bayesian analysis of the
 Gaussian distribution".

@@ -1,4 +1,9 @@
-"""Bayesian polynomial regression on a basis that is orthonormal over the training design."""
+"""Bayesian polynomial regression on a basis that is orthonormal over the training design.
+
+Held against, in `test_polynomial_regression.py`: NIST's Filip, degree 10 (more than 13 of the 15 certified digits of
+the coefficients); the log evidence of diabetes (2 inputs, degree 2) in closed form, -2469.238 nats, where the ELBO is
+-2469.263 and the ratios of sd lie within 0.8 and 1.2.
+"""
 
 from __future__ import annotations
 

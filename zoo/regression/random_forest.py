@@ -23,6 +23,11 @@ a factorised Gaussian (of the logarithm where positive) for all but the leaves, 
 (`leaves.py`): one Gaussian over all T 2^H of them. That is what keeps intervals honest. A factorised guide of the
 leaves has to freeze the gates, or to give up their trees.
 
+Limits: the guide has one mode, where trees may have many.
+
+Held against, in `test_random_forest.py`: 10-fold RMSE of scikit-learn's RandomForestRegressor, 58.5 on diabetes and
+2.253 on Friedman #1; here 54.5 and 1.104, with 90 % intervals that cover 90.7 % and 92.4 % (slow).
+
 References: Linero & Yang (2018), "Bayesian regression tree ensembles that adapt to smoothness and sparsity"; Chipman,
 George & McCulloch (2010), "BART: Bayesian additive regression trees".
 """

@@ -16,6 +16,12 @@ the guide is empty, and the ELBO is the log-likelihood. `fit` sets the mean m_d 
 
 One pass of the network gives the density of a row. A draw takes D, one for each feature.
 
+Limits: no latents: the density is exact, the parameters are points.
+
+Held against, in `test_masked_autoregressive.py`: probabilities of all 2^10 binary vectors (their sum is off 1 by
+4e-16); a strictly triangular Jacobian under each ordering; independent Bernoullis on held-out binarised digits, 25.27
+nats an image (here 18.45, slow).
+
 Germain, Gregor, Murray & Larochelle 2015, "MADE: masked autoencoder for distribution estimation"; Uria, Murray &
 Larochelle 2014, "A deep and tractable density estimator" (several orderings, one set of weights).
 """

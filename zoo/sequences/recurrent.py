@@ -18,6 +18,12 @@ theta is learned. The output layer is learned too, `output="point"`; or it has a
 
 `weight` and `bias` are global latents; there are no local ones. The density of a sequence is exact, by the chain rule.
 
+Limits: no latents but for a `bayesian` output layer: the density is exact, the other parameters are points.
+
+Held against, in `test_recurrent.py`: probabilities of all sequences (their sum is off 1 by less than 1e-12); torch's
+own cells in a plain loop (equal to 1e-12); an interpolated 5-gram on Python's help topics, held out, 1.905 bits a
+character (here 1.893: `examples/benchmarks/text.py --steps 1300 --hidden 192`, 248 s; slow).
+
 References: Graves (2013), "Generating sequences with recurrent neural networks"; Boulanger-Lewandowski, Bengio and
 Vincent (2012), "Modeling temporal dependencies in high-dimensional sequences".
 """

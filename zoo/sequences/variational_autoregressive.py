@@ -26,6 +26,10 @@ where x is given z is drawn with it as the past, and where it is not, both are d
 (`zoo.sequences.latent_path`). So `simulate` and `inference.generate` draw from p(x, z); `inference.predict` draws each
 x_nt again given z_n1..z_nt and the observations before it, which completes missing steps.
 
+Held against, in `test_variational_autoregressive.py`: in the linear-Gaussian case, statsmodels' Kalman filter, with
+gaps: log weights of the exact smoother are constant and equal to its log-likelihood; bounds of learned guides are never
+above it, and the smoother's within 1 %.
+
 References: Chung et al. (2015), "A recurrent latent variable model for sequential data"; Fraccaro et al. (2016),
 "Sequential neural models with stochastic layers" (smoothing); Sønderby et al. (2016), "Ladder variational
 autoencoders" (the product of prior and evidence).
