@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from zoo.settings import settings
+
 if TYPE_CHECKING:
     from inference.codes.collapse import active_units, code_kl, collapsed
     from inference.codes.encoding import decode, encode, reconstruct
@@ -84,6 +86,7 @@ __all__ = [
     "refine",
     "sample",
     "sample_paths",
+    "settings",
     "smooth",
     "to_arviz",
     "viterbi",

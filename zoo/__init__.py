@@ -8,11 +8,13 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.settings import settings
+
 if TYPE_CHECKING:
     from zoo.base import Batch, ModelGuide, register
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "ModelGuide", "create", "datasets", "load", "names", "register"]
+__all__ = ["Batch", "ModelGuide", "create", "datasets", "load", "names", "register", "settings"]
 
 _FAMILIES = ("autoencoders", "mixtures", "sequences", "graphs", "regression")
 

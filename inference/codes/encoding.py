@@ -2,7 +2,7 @@
 
 Works for every pair with local latents, read from its trace: codes z_n drawn by the guide, and classes summed out by
 the model, whose posterior is exact. Global latents t are averaged over: by draws of a `Posterior`, or by a few dozen
-from the guide. Nothing here holds more than a few times `inference.running.pieces.BUDGET` numbers beside its result,
+from the guide. Nothing here holds more than a few times `zoo.settings.memory` numbers beside its result,
 whatever the numbers of rows and draws.
 
 Imputation is sampling importance resampling of the codes (Mattei & Frellsen 2019, "MIWAE"): of K codes z_k from
@@ -30,8 +30,7 @@ from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from inference.running.words import check_count, name_of
 from zoo.base import FIELDS, Batch, ModelGuide
-
-MOMENT_DRAWS = 1000  # where a guide's mean is not known in closed form
+from zoo.settings import settings
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def _moments(codes: Codes, part: Batch, globals_: list[Values]) -> dict[str, tup
     one, other = (_conditional(codes, part, 1, fixed) for fixed in (globals_[0], globals_[-1]))
     if all(torch.equal(a, b) for name in one for a, b in zip(one[name], other[name], strict=True)):
         return {name: (mean[0], variance[0].sqrt()) for name, (mean, variance) in one.items()}
-    number = max(MOMENT_DRAWS, len(globals_))
+    number = max(settings.moment_draws, len(globals_))
     centre = {name: mean[0].clone() for name, (mean, _) in one.items()}  # so that squares do not cancel
     first = {name: torch.zeros_like(c) for name, c in centre.items()}
     second = {name: torch.zeros_like(c) for name, c in centre.items()}
@@ -226,7 +225,7 @@ def _class_probabilities(codes: Codes, batch: Batch, globals_: list[Values]) -> 
         stacked = {name: torch.cat([values[name] for values in globals_])[None] for name in globals_[0]}
         return assignments(codes.pair, Posterior(stacked, chains=1, size=len(globals_)), batch)[site]
     found: dict[str, Tensor] = {}
-    number = max(MOMENT_DRAWS, len(globals_))
+    number = max(settings.moment_draws, len(globals_))
     for rows, part in codes.rows(batch):
         for s, where in share(number, len(globals_)):
             for piece in codes.draws_at_once(where.stop - where.start, part):

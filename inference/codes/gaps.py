@@ -26,8 +26,8 @@ from inference.running.pieces import share
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
+from zoo.settings import settings
 
-GAP_GLOBALS = 10  # draws of the global latents, from the guide
 SAMPLING = {"importance": "importance sampling", "annealed": "annealed importance sampling"}
 
 
@@ -157,7 +157,7 @@ def gap(
     codes = Codes.of(pair, batch)
     codes.check_continuous("gap")
     with quietly(seed, pair):
-        globals_ = codes.global_draws(batch, posterior, GAP_GLOBALS)
+        globals_ = codes.global_draws(batch, posterior, settings.gap_draws)
     drawn = {name: torch.cat([values[name] for values in globals_])[None] for name in codes.globals}
     same = Posterior(drawn, chains=1, size=len(globals_)) if drawn else None
     options: dict[str, Any] = {"steps": steps, "covariance": covariance, "posterior": same}

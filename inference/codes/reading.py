@@ -30,8 +30,8 @@ from inference.running.vectorised import vectorised
 from inference.running.width import Sizes, growth, repeated
 from inference.running.words import name_of
 from zoo.base import Batch, ModelGuide, Site, is_local, sample_sites
+from zoo.settings import settings
 
-GLOBAL_DRAWS = 30  # of the global latents, from the guide, where the caller brings no posterior
 Values = Mapping[str, Tensor]
 
 
@@ -121,10 +121,10 @@ class Codes:
             point = next(iter(self.points))
             raise ValueError(f"{what}: the guide of {name} is a point mass at '{point}', without a density")
 
-    def global_draws(self, batch: Batch, posterior: Posterior | None, draws: int = GLOBAL_DRAWS) -> list[Values]:
+    def global_draws(self, batch: Batch, posterior: Posterior | None, draws: int | None = None) -> list[Values]:
         """Values of the global latents, each (1, *event): from the posterior, or `draws` from the guide.
 
-        A pair without global latents has one value of nothing.
+        By default so many as `settings.global_draws`. A pair without global latents has one value of nothing.
 
         Raises:
             ValueError: the posterior lacks a global latent.
@@ -134,7 +134,8 @@ class Codes:
         if posterior is None:
             few = batch.select(slice(0, 1))
             # One at a time: the weights of a network may be large.
-            traces = [vectorised(self.pair.guide, few, 1, {}, frozenset()) for _ in range(draws)]
+            number = draws or settings.global_draws
+            traces = [vectorised(self.pair.guide, few, 1, {}, frozenset()) for _ in range(number)]
             return [{name: trace.nodes[name]["value"].squeeze(1) for name in self.globals} for trace in traces]
         missing = [name for name in self.globals if name not in posterior.draws]
         if missing:

@@ -32,10 +32,10 @@ from inference.running.pieces import share
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
+from zoo.settings import settings
 
 Covariance = Literal["diagonal", "full"]
 NOISE = 8  # samples a step, in antithetic pairs
-START_DRAWS = 256  # of the encoder, for the moments to start at
 SAMPLES = 200  # fresh ones for the ELBOs afterwards
 
 
@@ -169,7 +169,7 @@ def refine(
         globals_ = codes.global_draws(batch, posterior)
         climb = _Climb(codes, space, globals_, steps, lr)
         # Gradients hold on to some four tensors for each sample; the start, to all of its draws.
-        start_draws = max(START_DRAWS, 10 * space.size)
+        start_draws = max(settings.start_draws, 10 * space.size)
         held = start_draws * space.size + (4 * space.size**2 if covariance == "full" else 0)
         cost = 1 + NOISE * 4 // 16 + held // (16 * codes.width)
         for _, part in codes.rows(batch, cost):

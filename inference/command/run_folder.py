@@ -24,6 +24,7 @@ from inference.posterior.export import to_arviz
 from inference.posterior.khat import KHat, khat
 from inference.posterior.likelihood import has_continuous_locals, log_likelihood
 from zoo.base import Batch, ModelGuide
+from zoo.settings import settings
 from zoo.state.files import sync, write
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ LAST = "config.json"  # without it `zoo.load` refuses a folder: it comes last, a
 FILES = (LAST, "model.safetensors", "README.md", "metrics.json", "posterior.nc", "summary.txt")
 PICTURES = ("loss", "predictive", "posterior", "density", "curve", "latent_*")
 UNFINISHED = ".unfinished"
-_ROWS = 2000  # observations looked at by diagnostics and pictures
-_DRAWS = 100  # fewest for a leave-one-out score
-_LINES = 40  # of the table in the summary
 
 
 def check(folder: Path, *, replace: bool = False) -> None:
@@ -132,7 +130,8 @@ def write_run(
         target: what y is called.
         seed: seeds draws and diagnostics.
     """
-    some = data if data.size <= _ROWS else data.select(slice(0, _ROWS))
+    most = settings.summary_rows
+    some = data if data.size <= most else data.select(slice(0, most))
     some = some.but(total=some.size)
     posterior = draw(pair, some, draws, seed=seed)
     scores = log_likelihood(pair, posterior, some, seed=seed)
@@ -189,7 +188,7 @@ def _metrics(
         "log_score_per_observation": float((best + np.log(np.exp(scores - best).mean(0))).mean()),
     }
     # Of a single observation nothing is left to predict it from; and Pareto smoothing wants a tail.
-    if scores.shape[1] > 1 and posterior.globals and len(scores) >= _DRAWS:
+    if scores.shape[1] > 1 and posterior.globals and len(scores) >= settings.loo_draws:
         loo: Any = arviz.loo(exported, pointwise=True)
         elpd = loo.elpd_loo if hasattr(loo, "elpd_loo") else loo.elpd
         metrics["elpd_loo_per_observation"] = float(elpd) / scores.shape[1]
@@ -240,8 +239,9 @@ def _summary(
 ) -> str:
     names = sorted(posterior.globals) or sorted(posterior.draws)
     lines = [f"{pair.registry_name}: posterior of {', '.join(names)}", ""]
+    most = settings.summary_lines if posterior.globals else settings.summary_lines // 4
     if names:
-        lines += [*table(exported, names, _LINES if posterior.globals else _LINES // 4), ""]
+        lines += [*table(exported, names, most), ""]
     for name, words in _WORDS.items():
         if name in metrics:
             value = metrics[name]

@@ -18,6 +18,7 @@ from inference.questions.sequences import forecast as ahead
 from zoo import datasets
 from zoo.base import ModelGuide
 from zoo.datasets import text
+from zoo.settings import settings
 from zoo.state.files import write
 
 
@@ -152,14 +153,11 @@ def impute(options: argparse.Namespace) -> None:
         files.draw_picture(options, imputations.imputations(found, schema))
 
 
-MOST_TEXT = 10_000  # characters of one continuation
-
-
 def write_text(options: argparse.Namespace, pair: ModelGuide, letters: str) -> None:
     """Continuations of a prefix, one after the other, as a text file."""
     prefix = options.prefix or ("\n" if "\n" in letters else letters[0])
-    if not 1 <= options.length <= MOST_TEXT:
-        raise ValueError(f"--length: expected 1 to {MOST_TEXT}, got {options.length}")
+    if not 1 <= options.length <= settings.text_length:
+        raise ValueError(f"--length: expected 1 to {settings.text_length}, got {options.length}")
     told = text.windows(prefix, letters, len(prefix))
     posterior = draw(pair, told, options.number, stats=False, seed=options.seed)
     posterior = posterior if posterior.draws else Posterior({}, size=options.number)

@@ -20,11 +20,10 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from inference.compiling.recording import TraceError, record, unready
+from zoo.settings import settings
 
-__all__ = ["WORTH_COMPILING", "WORTH_TRACING", "CompileError", "Mode", "TraceError", "Traced", "choose_mode"]
+__all__ = ["CompileError", "Mode", "TraceError", "Traced", "choose_mode"]
 Mode = Literal["off", "graph", "inductor"]
-WORTH_TRACING = 50  # runs that repay the tenths of a second of recording
-WORTH_COMPILING = 15_000  # runs that repay Inductor
 
 
 class CompileError(RuntimeError):
@@ -97,10 +96,10 @@ def choose_mode(asked: str, runs: int | None) -> tuple[Mode, str]:
     """
     if asked != "auto":
         return asked, "asked for"  # type: ignore[return-value]
-    if runs is not None and runs < WORTH_TRACING:
-        return "off", f"recording pays from {WORTH_TRACING} runs on"
-    if runs is None or runs < WORTH_COMPILING:
-        return "graph", f"compiling pays from some {WORTH_COMPILING} runs on"
+    if runs is not None and runs < settings.worth_recording:
+        return "off", f"recording pays from {settings.worth_recording} runs on"
+    if runs is None or runs < settings.worth_compiling:
+        return "graph", f"compiling pays from some {settings.worth_compiling} runs on"
     if not torch.cuda.is_available() and not unready() and compiler() is None:
         return "graph", "no C++ compiler found"
     return "inductor", f"{runs} runs repay compiling"

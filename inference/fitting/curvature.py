@@ -20,9 +20,7 @@ from inference.fitting.step import BoundCall
 from inference.running.pieces import chunks
 from zoo import guides
 from zoo.base import Batch, ModelGuide
-
-MOST_LATENTS = 128  # a Hessian row costs as much as a few steps
-MOST_ROWS = 2048
+from zoo.settings import settings
 
 
 def set_widths(pair: ModelGuide, batch: Batch, objective: Objective, values: Mapping[str, Tensor]) -> bool:
@@ -33,9 +31,11 @@ def set_widths(pair: ModelGuide, batch: Batch, objective: Objective, values: Map
     auto = pair._modules.get("auto")
     if not isinstance(auto, guides.Standardised) or not values:
         return False
-    some = batch if batch.size <= MOST_ROWS else batch.select(torch.randperm(batch.size)[:MOST_ROWS].to(pair.device))
+    some, most = batch, settings.hessian_rows
+    if batch.size > most:
+        some = batch.select(torch.randperm(batch.size)[:most].to(pair.device))
     with _as_point(pair, some, values) as loc:
-        if len(loc) > MOST_LATENTS:
+        if len(loc) > settings.hessian_latents:  # a Hessian row costs as much as a few steps
             return False
         hessian = _hessian(negative_log_joint(pair, some, objective), loc)
     factor, info = torch.linalg.cholesky_ex(hessian)

@@ -26,13 +26,12 @@ from inference.fitting.step import Stepper
 from inference.running.quiet import seeded
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating
+from zoo.settings import settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_FULL_BATCH = 512  # data sets up to this size are not cut into minibatches by default
-_MINIBATCH = 128
 _one_fit_at_a_time = threading.RLock()  # Pyro's handler stack is one per process: other threads queue
 
 
@@ -145,7 +144,7 @@ def fit(
         train, held_out = _split(pair, data, validation, seed)
         with evaluating(pair):
             pair.check(train)
-        size = min(batch_size or (train.size if train.size <= _FULL_BATCH else _MINIBATCH), train.size)
+        size = min(batch_size or (train.size if train.size <= settings.full_batch else settings.minibatch), train.size)
         chosen = choose(pair, train.select(slice(0, min(2, train.size))), objective, particles, free_bits)
         if objective == "iwae" and chosen.has_globals and size < train.size:
             raise ValueError("iwae with global latents weighs whole data sets: pass batch_size=len(data)")

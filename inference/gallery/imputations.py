@@ -12,13 +12,14 @@ from inference.drawing.style import COLOURS, INK, MUTED, Array
 from inference.running.words import check_count
 from zoo.schema.column import Column
 from zoo.schema.schema import Schema
+from zoo.settings import settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from inference.codes.imputation import Imputation
-from inference.gallery.panels import LIGHT, NAMED, PANELS, calmed, counted, grouped, name_ticks, shortened
+from inference.gallery.panels import LIGHT, calmed, counted, grouped, name_ticks, shortened
 
 
 def imputations(imputation: Imputation, schema: Schema, *, most: int = 40) -> Figure:
@@ -50,7 +51,7 @@ def imputations(imputation: Imputation, schema: Schema, *, most: int = 40) -> Fi
     cells = {place: np.flatnonzero(places == place) for place in range(len(schema.used))}
     # Panels of like height stand side by side.
     holed = sorted((place for place, mine in cells.items() if len(mine)), key=lambda place: -len(cells[place]))
-    shown = holed[:PANELS]
+    shown = holed[: settings.picture_columns]
     across = 2 if len(shown) in (2, 4) else min(3, len(shown))
     tall = [0.95 + _height(min(most, len(cells[shown[i]]))) for i in range(0, len(shown), across)]
     size = (4.1 * across + 0.4, sum(tall) + 0.4)
@@ -91,7 +92,7 @@ class _Probabilities:
 def _probabilities(column: Column, draws: Array, points: Array, seen: Array) -> _Probabilities:
     size = len(column.categories)
     weight = np.stack([counted(draws[:, m], size) for m in range(draws.shape[1])])  # (M, K)
-    names, group = grouped(column, weight.sum(0), NAMED)
+    names, group = grouped(column, weight.sum(0), settings.picture_categories)
     each = np.stack([weight[:, group == g].sum(1) for g in range(len(names))], 1) / len(draws)
     counts = counted(group[seen.astype(int)], len(names))
     first = group[points.astype(int)]

@@ -15,15 +15,12 @@ from inference.drawing.style import COLOURS, INK, MUTED
 from inference.posterior.draws import Posterior
 from inference.questions.queries import Answer, marginals
 from zoo.base import ModelGuide
+from zoo.settings import settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 from inference.drawing.layers import LINE, WIDTH, Place, laid_out
-
-SHOWN = 8  # states of a node
-MOST = 200  # nodes
-
 
 FACE, SEEN, SET = "#F7F7F7", "#DCE9F2", "#FBE3D2"
 
@@ -43,18 +40,19 @@ def network(
     intervals. Arguments and errors are those of `inference.questions.queries.query`; besides:
 
     Raises:
-        ValueError: the pair is no network, or has more than 200 nodes.
+        ValueError: the pair is no network, or has more nodes than `settings.picture_nodes`.
     """
     edges = getattr(pair, "edges", None)
     if edges is None or pair.schema is None:
         raise ValueError(f"{pair.registry_name or type(pair).__name__} is no network that can be drawn")
     names = pair.schema.names
-    if len(names) > MOST:
-        raise ValueError(f"a picture of {len(names)} nodes cannot be read; at most {MOST}")
+    most = settings.picture_nodes
+    if len(names) > most:
+        raise ValueError(f"a picture of {len(names)} nodes cannot be read; at most {most}")
     evidence, do = dict(evidence or {}), dict(do or {})
     beliefs = marginals(pair, posterior, evidence, do=do, mass=mass, seed=seed)
     used = [(names.index(parent), names.index(child)) for parent, child in edges]
-    lines = [min(len(c.categories), SHOWN + 1) or 1 for c in pair.schema.used]
+    lines = [min(len(c.categories), settings.picture_states + 1) or 1 for c in pair.schema.used]
     places, routes = laid_out(len(names), used, [LINE * (1.6 + n) for n in lines])
     return _drawn(names, places, routes, beliefs, evidence, do)
 
@@ -112,16 +110,17 @@ def _belief(axes: Axes, left: float, top: float, answer: Answer) -> None:
         axes.text(left + 0.08, top, f"{float(answer.mean[0]):.4g} ± {spread:.2g}", **text)
         return
     begin, full = left + 0.76, 0.58
+    shown = settings.picture_states
     states = list(zip(answer.states[0], answer.mean.tolist(), low.tolist(), high.tolist(), strict=True))
-    for line, (state, mean, bottom, upper) in enumerate(states[:SHOWN]):
+    for line, (state, mean, bottom, upper) in enumerate(states[:shown]):
         y = top + LINE * line
         axes.text(left + 0.08, y, _short(str(state), 9), **text)
         axes.barh(y, full * mean, left=begin, height=LINE * 0.62, color=COLOURS[0], alpha=0.75, zorder=3)
         if not sure:
             axes.plot([begin + full * bottom, begin + full * upper], [y, y], color=INK, linewidth=0.9, zorder=4)
         axes.text(left + WIDTH - 0.06, y, f"{mean:.1%}", ha="right", **text)
-    if len(states) > SHOWN:
-        axes.text(left + 0.08, top + LINE * SHOWN, f"… {len(states) - SHOWN} more states", **text)
+    if len(states) > shown:
+        axes.text(left + 0.08, top + LINE * shown, f"… {len(states) - shown} more states", **text)
 
 
 def _arrow(axes: Axes, route: Sequence[Place], cut: bool) -> None:

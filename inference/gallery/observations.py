@@ -31,14 +31,13 @@ from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import ModelGuide
 from zoo.schema.column import Column
+from zoo.settings import settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 from inference.gallery.panels import (
-    NAMED,
-    PANELS,
     as_cells,
     as_pixels,
     calmed,
@@ -139,7 +138,7 @@ def _series(found: Mapping[str, Tensor]) -> Figure:
     from matplotlib.figure import Figure
 
     x = style.as_array(found["x"]).astype(float)
-    shown = min(len(x), PANELS)
+    shown = min(len(x), settings.picture_columns)
     size = (6.4, 0.95 * shown + 0.5)
     figure = Figure(figsize=size, dpi=144, layout="constrained", facecolor="white")
     panels = figure.subplots(shown, 1, squeeze=False, sharex=True, sharey=True)[:, 0]
@@ -187,7 +186,7 @@ def _against(axes: Axes, _column: Column, observed: Array, told: Array) -> None:
 
 def _confusion(axes: Axes, column: Column, observed: Array, told: Array) -> None:
     """Of those observed as one category (across), how many were reconstructed as each (up), in per cent."""
-    names, group = grouped(column, counted(observed, len(column.categories)), NAMED)
+    names, group = grouped(column, counted(observed, len(column.categories)), settings.picture_categories)
     table = np.zeros((len(names), len(names)))
     np.add.at(table, (group[told.astype(int)], group[observed.astype(int)]), 1)
     shares = 100 * table / np.maximum(1, table.sum(0))

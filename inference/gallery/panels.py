@@ -16,6 +16,7 @@ from inference.drawing import style
 from inference.drawing.style import INK, MUTED, Array
 from zoo.base import FIELDS, Batch, ModelGuide
 from zoo.schema.column import Column
+from zoo.settings import settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 
 IMAGE = 16  # a square number of features above this are pixels
-PANELS = 12  # columns of a table that are shown
-ROWS = 5000  # observations that are looked at, evenly spaced
-NAMED = 8  # categories with a name of their own; the rarest others are shown together
 
 
 LIGHT, PALE = "#8DBBDB", "#CFE3F1"
@@ -49,11 +47,12 @@ def as_pixels(pair: ModelGuide) -> bool:
 
 
 def spread_over(batch: Batch) -> Batch:
-    """At most `ROWS` observations, evenly spaced."""
-    if batch.size <= ROWS:
+    """At most `settings.picture_rows` observations, evenly spaced."""
+    most = settings.picture_rows
+    if batch.size <= most:
         return batch
     device = next(iter(batch.fields().values())).device
-    return batch.select(torch.linspace(0, batch.size - 1, ROWS).round().long().to(device)).but(total=ROWS)
+    return batch.select(torch.linspace(0, batch.size - 1, most).round().long().to(device)).but(total=most)
 
 
 def as_cells(pair: ModelGuide, values: Mapping[str, Tensor], names: Sequence[str] | None = None) -> Cells:
@@ -114,7 +113,7 @@ def panel_grid(shown: Cells, about: str) -> tuple[Figure, list[Axes]]:
     """A panel for each of the first columns, its name above it."""
     from matplotlib.figure import Figure
 
-    number = min(len(shown), PANELS)
+    number = min(len(shown), settings.picture_columns)
     across = 2 if number in (2, 4) else min(3, number)
     down = -(-number // across)
     size = (3.1 * across + 0.2, 2.3 * down + 0.4)

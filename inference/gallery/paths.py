@@ -21,15 +21,14 @@ from inference.running.pieces import share
 from inference.running.quiet import quietly
 from inference.running.words import check_count, name_of
 from zoo.base import ModelGuide
+from zoo.settings import settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 from inference.gallery.panels import (
-    NAMED,
     PALE,
-    PANELS,
     Cells,
     as_cells,
     as_pixels,
@@ -42,7 +41,6 @@ from inference.gallery.panels import (
 )
 
 REACH = 2.5  # standard deviations that a traversal goes to either side
-DRAWS = 1000  # of observations given a code, for bands and for the probabilities of categories
 
 
 def interpolations(pair: ModelGuide, data: Any, pairs: int = 5, steps: int = 9, *, seed: int = 0) -> Figure:
@@ -182,7 +180,7 @@ def _draw(pair: ModelGuide, path: _Path, seed: int) -> dict[str, Tensor]:
     with quietly(seed, pair):
         batch = pair.inputs(count).to(pair.device, pair.dtype)
         globals_ = codes.global_draws(check_sites(pair), None)
-        for s, where in share(DRAWS, len(globals_)):
+        for s, where in share(settings.picture_draws, len(globals_)):
             for piece in codes.draws_at_once(where.stop - where.start, batch):
                 size = piece.stop - piece.start
                 given = {name: value.expand(size, *value.shape) for name, value in values.items()}
@@ -237,14 +235,14 @@ def _path_panels(pair: ModelGuide, path: _Path, data: Cells, seed: int, ends: bo
     lines, steps = len(path.names), len(path.at)
     drawn = as_cells(pair, _draw(pair, path, seed))  # (S, G S) of each column
     means = as_cells(pair, encoding.decode(pair, path.flat(), seed=seed))
-    shown = min(PANELS, len(data))
+    shown = min(settings.picture_columns, len(data))
     size = (max(1.75 * lines, 3.5) + 1.9, 1.25 * shown + 0.7)
     figure = Figure(figsize=size, dpi=144, layout="constrained", facecolor="white")
     panels = figure.subplots(shown, lines, squeeze=False, sharex=True, sharey="row")
     for row, ((column, seen), (_, draws), (_, mean)) in enumerate(zip(data[:shown], drawn, means, strict=False)):
         draws = draws.reshape(-1, lines, steps)  # noqa: PLW2901 - (S, G, S)
         counts = counted(draws, len(column.categories)) if column.categories else np.empty(0)
-        names, group = grouped(column, counts, NAMED)
+        names, group = grouped(column, counts, settings.picture_categories)
         for i, axes in enumerate(panels[row]):
             style.styled(axes)
             axes.tick_params(labelsize=8)

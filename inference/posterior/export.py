@@ -30,10 +30,9 @@ from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from zoo.base import Batch, ModelGuide, Site
 from zoo.config import nearest
+from zoo.settings import settings
 
 OBS = "obs"
-ROWS = 200  # numbers that the local latents may hold in each draw: a plot or summary takes 10 to 40 ms for each
-CELLS = 4_000_000  # numbers that a predictive group may hold
 RIPPLE = 1e-6  # nats
 
 
@@ -135,7 +134,9 @@ class _Export:
                 found = posterior[name].shape[2]
                 raise ValueError(f"the posterior holds '{name}' of {found} rows, the data have {self.batch.size}")
         each = sum(posterior[name][0, 0, 0].numel() for name in posterior.local)
-        return min(self.batch.size, max(1, ROWS // max(1, each)) if asked is None else asked)
+        if asked is None:  # a plot or summary takes 10 to 40 ms for each number
+            asked = max(1, settings.export_latents // max(1, each))
+        return min(self.batch.size, asked)
 
     def latents(self, posterior: Posterior, rows: int) -> dict[str, Variable]:
         found: dict[str, Variable] = {}
@@ -195,7 +196,7 @@ class _Export:
     def affordable(self, posterior: Posterior) -> int:
         """Predictive draws of each chain that fit."""
         each: int = sum(getattr(self.batch, name).numel() for name in self.observed)
-        return max(1, CELLS // max(1, each * posterior.chains))
+        return max(1, settings.export_cells // max(1, each * posterior.chains))
 
     def predictive(
         self, posterior: Posterior, most: int, seed: int

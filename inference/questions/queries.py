@@ -21,8 +21,7 @@ from inference.data.check import check_sites
 from inference.posterior.draws import Posterior
 from inference.posterior.draws import draw as draw_posterior
 from zoo.base import ModelGuide
-
-DRAWS = 200  # from the guide, where the caller brings no posterior
+from zoo.settings import settings
 
 
 class Belief(Protocol):
@@ -213,4 +212,4 @@ def _drawn(pair: ModelGuide, seed: int) -> Posterior:
     """Draws from the guide; none of a guide without parameters, for then every table is known."""
     if next(pair.parameters(), None) is None:
         return Posterior({}, size=1)
-    return draw_posterior(pair, check_sites(pair), DRAWS, seed=seed)
+    return draw_posterior(pair, check_sites(pair), settings.query_draws, seed=seed)

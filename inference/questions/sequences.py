@@ -20,10 +20,11 @@ from torch import Tensor
 from inference.data.check import as_batch
 from inference.posterior.draws import Posterior
 from inference.running.marginal import work
-from inference.running.pieces import BUDGET, chunks, pieces
+from inference.running.pieces import chunks, pieces
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from zoo.base import FIELDS, Batch, ModelGuide
+from zoo.settings import settings
 
 
 def smooth(pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, mean: bool = True) -> Tensor:
@@ -184,6 +185,6 @@ def _sites(
     states: int = getattr(observed(batch.select(one), one, one)[0], "states", 1)
     # of one draw and one sequence: matrices between states, or among the steps ahead
     cost = (states**3 + horizon) * (work(batch) // batch.size + horizon)
-    for rows, part in chunks(batch, max(1, min(batch.size, BUDGET // cost))):
+    for rows, part in chunks(batch, max(1, min(batch.size, settings.memory // cost))):
         for piece in pieces(total, cost * part.size):
             yield rows, piece, *observed(part, rows, piece)

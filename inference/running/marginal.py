@@ -1,7 +1,7 @@
 """Log densities with the locals summed or integrated out, in pieces of bounded memory.
 
 Everything over draws of the globals runs in pieces (draws x rows): beyond its result it holds at most a few times
-`inference.running.pieces.BUDGET` numbers at a time, whatever N and the number of draws are.
+`zoo.settings.memory` numbers at a time, whatever N and the number of draws are.
 """
 
 from __future__ import annotations

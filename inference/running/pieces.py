@@ -1,4 +1,4 @@
-"""Bounded memory: work over draws and rows runs in pieces that hold at most about `BUDGET` numbers at a time.
+"""Bounded memory: work over draws and rows runs in pieces that hold at most about `settings.memory` numbers at a time.
 
 What one draw of one row holds is measured, not guessed: `width` runs guide and model on two rows and on three, and
 takes the growth of the largest tensor. Outputs of a decoder, mostly: 256 numbers for each pixel of a categorical one.
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from zoo.base import Batch
+from zoo.settings import settings
 
 
 def share(total: int, among: int) -> Iterator[tuple[int, slice]]:
@@ -28,20 +29,16 @@ def chunks(batch: Batch, rows: int) -> Iterator[tuple[slice, Batch]]:
         yield piece, batch.select(piece)
 
 
-BUDGET = 2**22  # numbers held by one piece of work
-_AT_ONCE = 16  # draws for which a piece of rows leaves room
-
-
 def pieces(total: int, cost: int) -> Iterator[slice]:
-    """Consecutive slices of `total` items that cost `cost` numbers each, within the budget."""
-    count = max(1, min(total, BUDGET // max(1, cost)))
+    """Consecutive slices of `total` items that cost `cost` numbers each, within `settings.memory`."""
+    count = max(1, min(total, settings.memory // max(1, cost)))
     for begin in range(0, total, count):
         yield slice(begin, min(begin + count, total))
 
 
 def rows_at_once(batch: Batch, width: int) -> int:
     """How many observations to take at a time, when a draw of one holds `width` numbers."""
-    return max(1, min(batch.size, BUDGET // _AT_ONCE // max(1, width)))
+    return max(1, min(batch.size, settings.memory // settings.draws_at_once // max(1, width)))
 
 
 def held(values: Mapping[str, Tensor]) -> int:

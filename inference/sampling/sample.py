@@ -24,7 +24,6 @@ from inference.compiling.compiled import choose_mode
 from inference.data.check import as_batch
 from inference.posterior.draws import Posterior
 from inference.running.naming import proper
-from inference.running.pieces import BUDGET
 from inference.running.quiet import quietly
 from inference.sampling import starts
 from inference.sampling.chains import Chains, SamplingError, clock
@@ -36,6 +35,7 @@ from inference.sampling.store import check_folder, evenly
 from inference.sampling.warmup import CHECKED, STEPS, warm
 from inference.sampling.writer import Draws
 from zoo.base import ModelGuide
+from zoo.settings import settings
 
 __all__ = ["Sampled", "SamplingError", "sample"]
 Start = Literal["auto", "prior", "jitter", "guide"]
@@ -255,7 +255,7 @@ def _result(chains: Chains, kept: Draws, warmup: int, size: float, length: float
             rhats |= worst({block.name: kept.values.columns(block.name)})
     found, stats = kept.values.read(), kept.stats.read()
     if rhats and max(rhats.values()) > limit(kept.done):
-        most = max(LOOKED_AT, BUDGET // (chains.number * potential.size))
+        most = max(LOOKED_AT, settings.memory // (chains.number * potential.size))
         looked = evenly(kept.done, most).to(stats["log_p"].device)
         wanted = found.keys() - potential.local or found.keys()
         some = {name: value[:, looked] for name, value in found.items() if name in wanted}

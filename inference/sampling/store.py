@@ -18,10 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.running.pieces import BUDGET, pieces
-
-WATCHED = 1000  # most numbers of a draw whose R-hat is looked at
-_LOOKED_AT = 4 * BUDGET  # most numbers read from files for that
+from inference.running.pieces import pieces
+from zoo.settings import settings
 
 
 def evenly(size: int, most: int) -> Tensor:
@@ -56,9 +54,9 @@ class Memory:
         return self.arrays
 
     def columns(self, name: str) -> Tensor:
-        """At most about `WATCHED` numbers of each draw, evenly spaced: (C, draws, P)."""
+        """At most about `settings.rhat_numbers` numbers of each draw, evenly spaced: (C, draws, P)."""
         flat = self.arrays[name].flatten(2) if self.arrays[name].ndim > 2 else self.arrays[name].unsqueeze(-1)
-        return flat[..., :: max(1, flat.shape[-1] // WATCHED)]
+        return flat[..., :: max(1, flat.shape[-1] // settings.rhat_numbers)]
 
 
 class Files:
@@ -138,9 +136,9 @@ class Files:
         return {name: torch.from_numpy(np.load(self.path(name), mmap_mode="c")) for name in self.files}
 
     def columns(self, name: str) -> Tensor:
-        """At most about `WATCHED` numbers of each draw, evenly spaced: (C, draws, P)."""
+        """At most about `settings.rhat_numbers` numbers of each draw, evenly spaced: (C, draws, P)."""
         chains, draws = self.shapes[name][:2]
-        chosen = evenly(self.width(name), min(WATCHED, _LOOKED_AT // (chains * draws))).numpy()
+        chosen = evenly(self.width(name), min(settings.rhat_numbers, 4 * settings.memory // (chains * draws))).numpy()
         found = np.empty((chains, draws, len(chosen)), self.types[name])
         for chain in range(chains):
             for piece in pieces(draws, self.width(name)):

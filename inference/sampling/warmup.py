@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inference.running.pieces import BUDGET, pieces
+from inference.running.pieces import pieces
 from inference.sampling.adaptation import QUARTER, Moments, StepSize, Trajectory, harmonic
 from inference.sampling.chains import STUCK, Chains, SamplingError, unit
 from inference.sampling.hamiltonian import Metric, plan
 from inference.sampling.mixing import SETTLED, limit, rhat, standstill
 from inference.sampling.potential import Potential
-from inference.sampling.store import WATCHED, evenly
+from inference.sampling.store import evenly
+from zoo.settings import settings
 
 APPROACH = (15, 15, 20)  # transitions, each chain with a step size of its own; after each a new metric
 SETTLE = 50  # transitions after which the metric is estimated once more
@@ -112,8 +113,8 @@ def _approach(chains: Chains, count: int, bar: Any) -> None:
 def _window(chains: Chains, count: int, clock: Trajectory, bar: Any) -> Window:
     """Tune step size and trajectory for a while."""
     half, size = count - count // 2, chains.potential.size
-    columns = evenly(size, min(WATCHED, 4 * BUDGET // (chains.number * half))).to(chains.device)
-    kept = evenly(half, min(ASKED, max(SHORTEST, BUDGET // (chains.number * size)))).tolist()
+    columns = evenly(size, min(settings.rhat_numbers, 4 * settings.memory // (chains.number * half))).to(chains.device)
+    kept = evenly(half, min(ASKED, max(SHORTEST, settings.memory // (chains.number * size)))).tolist()
     watched, points, density = list[Tensor](), list[Tensor](), list[Tensor]()
     step, moments = StepSize(chains.first_size().median()), Moments(chains.metric)
     diverging = torch.zeros(chains.number, device=chains.device)

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inference.running.pieces import BUDGET
 from inference.sampling.potential import Potential
 from inference.sampling.store import Files, Memory, check_room
+from zoo.settings import settings
 
 
 class Draws:
@@ -31,7 +31,7 @@ class Draws:
         self, potential: Potential, points: Tensor, draws: int, stats: Mapping[str, torch.dtype], folder: Path | None
     ) -> None:
         self.potential, self.done = potential, 0
-        self.room = max(1, BUDGET // points.numel())
+        self.room = max(1, settings.memory // points.numel())
         self.points: list[Tensor] = []
         self.told: list[dict[str, Tensor]] = []
         self.values: Files | Memory = Memory(len(points), draws)

@@ -48,8 +48,8 @@ from torch.nn import functional
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts.em import gaussian
+from zoo.settings import settings
 
-SAMPLE = 10_000  # rows, at most, among which starting means are sought
 FLOOR = 1e-3  # least conditional deviation of a feature given the others, in its own scale
 
 
@@ -185,7 +185,7 @@ class GMM(ModelGuide):
             raise ValueError(f"gmm: starts and iterations must be positive, got {starts} and {iterations}")
         rows = gaussian.Rows(x, self.correlated)
         if start is None:
-            some = x[torch.randperm(len(x), device=x.device)[:SAMPLE]] - rows.centre
+            some = x[torch.randperm(len(x), device=x.device)[: settings.start_rows]] - rows.centre
             equal = gaussian.means(some / rows.unit, K, starts - starts // 2) * rows.unit
             start = torch.cat([equal, gaussian.means(some, K, starts // 2)]) + rows.centre
         if start.ndim != 3 or start.shape[1:] not in ((K, D), (len(x), K)):

@@ -54,12 +54,12 @@ from zoo.parts.tables.columns import Columns, Row
 from zoo.parts.tables.labels import Revealed
 from zoo.schema.column import CATEGORIES, Column
 from zoo.schema.schema import Schema
+from zoo.settings import settings
 
 ONE_OF_EACH = Schema.of(
     ["real", "positive", "count", "binary", ("x5", "categorical", "abc"), ("x6", "ordinal", (1, 2, 3))]
 )
 CLASSES = Column.of(2)
-MOST = 20_000_000  # numbers that EM holds at a time
 
 
 @register("naive_bayes")
@@ -197,7 +197,7 @@ class NaiveBayes(ModelGuide):
         y = torch.full_like(x[:, 0], torch.nan) if batch.y is None else batch.y.double()
         known = (y.unsqueeze(-1) == torch.arange(self.classes, device=x.device)).to(x)  # (N, K)
         if y.isnan().any():
-            limit = max(1000, MOST // (starts * self.classes * x.shape[1]))
+            limit = max(1000, settings.em_numbers // (starts * self.classes * x.shape[1]))
             rows, weight = labels.thinned(y.isnan(), limit)
             known = weight * self.completed(x[rows], y[rows], known[rows], weight, starts, iterations)
             x = x[rows]

@@ -20,8 +20,9 @@ from pyro.distributions.util import broadcast_shape
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zoo.settings import settings
+
 Size = torch.Size | list[int] | tuple[int, ...]
-MOST = 20_000_000  # numbers that a draw of many rows holds at a time
 
 
 class MaskedLinear(nn.Module):
@@ -153,7 +154,7 @@ class MaskedAutoregression(TorchDistribution):
         network, D = self.network, self.network.features
         x = torch.zeros(shape.numel(), D).to(next(network.parameters()))
         which = torch.randint(len(network.rank), (len(x),), device=x.device)
-        size = max(1, MOST // (D * max(network.outputs, network.each, *network.hidden, 1)))
+        size = max(1, 4 * settings.memory // (D * max(network.outputs, network.each, *network.hidden, 1)))
         for r, rank in enumerate(network.rank):
             for rows in (which == r).nonzero().squeeze(-1).split(size):
                 if not len(rows):

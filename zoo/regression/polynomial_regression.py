@@ -18,8 +18,7 @@ from torch import Tensor
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.guides import Family
-
-MOST_TERMS = 10_000
+from zoo.settings import settings
 
 
 @register("polynomial_regression")
@@ -170,8 +169,9 @@ class PolynomialRegression(ModelGuide):
 def _powers(features: int, degree: int, interactions: bool) -> Tensor:
     """The degree of each term in each covariate, (F, D), lowest total degree first."""
     count = math.comb(features + degree, degree) if interactions else 1 + features * degree
-    if count > MOST_TERMS:
-        raise ValueError(f"features={features} and degree={degree} make {count} terms, more than {MOST_TERMS}")
+    most = settings.polynomial_terms
+    if count > most:
+        raise ValueError(f"features={features} and degree={degree} make {count} terms, more than {most}")
     products = [(), *((column,) * total for total in range(1, degree + 1) for column in range(features))]
     if interactions:
         columns = range(features)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 import zoo
 from zoo.base import registered, registry
+from zoo.settings import settings
 from zoo.state import card, files
 from zoo.state.budget import Budget
 from zoo.state.files import DamagedFile
@@ -37,7 +38,6 @@ __all__ = ["DamagedFile", "load", "save"]
 
 FORMAT = 1
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
-CONFIG_LIMIT = 1 << 20  # bytes
 _KEYS = {
     "format": int, "model": str, "class": str, "config": dict, "dtype": str, "training": bool,
     "files": dict, "versions": dict, "card": dict, "checksum": str,
@@ -80,8 +80,10 @@ def save(pair: ModelGuide, folder: Path) -> Path:
         "card": _plain(pair.card, "card", finite=False),
     }
     text = _sealed(record)
-    if len(text) > CONFIG_LIMIT:
-        raise ValueError(f"not saved: {CONFIG} would have {len(text)} bytes, at most {CONFIG_LIMIT}; shorten the card")
+    if len(text) > settings.config_bytes:
+        raise ValueError(
+            f"not saved: {CONFIG} would have {len(text)} bytes, at most {settings.config_bytes}; shorten the card"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -189,8 +191,8 @@ def _matching(folder: Path) -> dict[str, Any]:
 def _parsed(path: Path) -> dict[str, Any]:
     """The config in a file, once its checksum and the types of its entries are right."""
     size = files.size(path)
-    if size > CONFIG_LIMIT:
-        raise DamagedFile(f"{CONFIG}: oversized, {size} bytes, at most {CONFIG_LIMIT}")
+    if size > settings.config_bytes:
+        raise DamagedFile(f"{CONFIG}: oversized, {size} bytes, at most {settings.config_bytes}")
     text = path.read_bytes()
     try:
         record = json.loads(text)

@@ -9,15 +9,17 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-OPERATIONS = 200_000
+from zoo.settings import settings
+
 _LENGTHS = {"n", "m", "end", "steps"}  # scalar arguments of arange, linspace, eye: eye(n) is n wide too
 
 
 class Budget(TorchDispatchMode):
-    """Within this context tensor operations may make at most `limit` bytes, and there may be at most OPERATIONS.
+    """Within this context tensor operations may make at most `limit` bytes, and their number is bounded.
 
     Everything that an operation returns counts, views and in-place results aside, and freeing it gives nothing back.
-    What is asked for by size, or follows from broadcasting, is refused before it is allocated.
+    What is asked for by size, or follows from broadcasting, is refused before it is allocated. How many there may be
+    is `settings.build_operations`.
 
     Raises:
         MemoryError: the limit is passed.
@@ -48,9 +50,9 @@ class Budget(TorchDispatchMode):
         return made
 
     def _check(self, asked: int) -> None:
-        if self.used + asked > self.limit or self.operations > OPERATIONS:
+        if self.used + asked > self.limit or self.operations > settings.build_operations:
             raise MemoryError(
-                f"it takes more than {self.limit / 1e9:.1f} GB or {OPERATIONS:,} operations to build, "
+                f"it takes more than {self.limit / 1e9:.1f} GB or {settings.build_operations:,} operations to build, "
                 "which its weights do not justify"
             )
 

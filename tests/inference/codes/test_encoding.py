@@ -24,6 +24,7 @@ from inference.codes.imputation import Imputation, impute
 from inference.codes.refinement import refine
 from inference.posterior.draws import Posterior
 from zoo.base import ModelGuide
+from zoo.settings import settings
 
 # --- little pairs with exact answers ----------------------------------------------------------------------------------
 
@@ -639,8 +640,8 @@ def slow(task, name):
         slow(gaps, "gap"),
     ],
 )
+@settings.using(memory=SMALL)
 def test_memory_is_bounded_whatever_the_numbers_of_rows_and_draws(task, monkeypatch):
-    monkeypatch.setattr("inference.running.pieces.BUDGET", SMALL)
     monkeypatch.setattr("inference.data.check._CHUNK", 16)  # the check of the data has its own bound, of 4096 rows
     extras = {(rows, count): peak(task(rows, count))[0] for rows, count in ((40, 40), (160, 40), (40, 160))}
     assert max(extras.values()) < BOUND, extras

@@ -20,6 +20,7 @@ from inference.running.pieces import share
 from inference.running.quiet import quietly
 from zoo import datasets
 from zoo.base import ModelGuide
+from zoo.settings import settings
 
 
 def linear(features=6, latent=3, off=0.0, rows=40, strength=2.0):
@@ -265,12 +266,12 @@ def test_density_of_a_refined_proposal_is_that_of_its_draws():
             torch.testing.assert_close(codes.log_guide(part, values, {}), log_q)
 
 
-def test_refine_in_pieces_is_refine(monkeypatch):
+def test_refine_in_pieces_is_refine():
     """Rows are independent: cutting them up changes nothing but the noise."""
     pair, x = linear(off=0.05)
     whole = refine(pair, x, steps=150)
-    monkeypatch.setattr("inference.running.pieces.BUDGET", 2**14)
-    cut = refine(pair, x, steps=150)
+    with settings.using(memory=2**14):
+        cut = refine(pair, x, steps=150)
     assert not torch.equal(cut.loc, whole.loc)
     assert ((cut.loc - whole.loc) / whole.scale).abs().max() < 0.05
 

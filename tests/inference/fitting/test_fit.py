@@ -23,6 +23,7 @@ from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, le
 from inference.running.densities import UnsupportedGuide, run
 from tests.helpers.pairs import Coded, Normal
 from zoo.base import Batch
+from zoo.settings import settings
 
 QUICK = {"progress": False, "device": "cpu"}
 
@@ -381,12 +382,12 @@ def test_pieces_of_bounded_size_give_the_same_numbers(monkeypatch):
     whole = inference.log_likelihood(pair, posterior, x)
     runs = []
     monkeypatch.setattr(marginal, "run", lambda *args, **options: runs.append(args[2]) or run(*args, **options))
-    monkeypatch.setattr("inference.running.pieces.BUDGET", 16 * 10)
-    cut = inference.log_likelihood(pair, posterior, x)
-    torch.testing.assert_close(cut, whole, rtol=1e-12, atol=0)
-    assert len(runs) > 3
-    assert inference.predict(pair, posterior, x)["x"].shape == (1, 30, 50)
-    slices = list(pieces.pieces(100, 25))
+    with settings.using(memory=16 * 10):
+        cut = inference.log_likelihood(pair, posterior, x)
+        torch.testing.assert_close(cut, whole, rtol=1e-12, atol=0)
+        assert len(runs) > 3
+        assert inference.predict(pair, posterior, x)["x"].shape == (1, 30, 50)
+        slices = list(pieces.pieces(100, 25))
     assert max(piece.stop - piece.start for piece in slices) == 6
     assert slices[-1].stop == 100
     assert isinstance(choose(pair, as_batch(pair, x)), Objective)

@@ -16,6 +16,7 @@ from inference.drawing import style
 from inference.gallery import imputations, observations, panels, paths
 from inference.posterior.draws import generate
 from zoo.schema.schema import Schema
+from zoo.settings import settings
 
 SIDE = 5
 
@@ -245,7 +246,7 @@ def test_a_path_of_rows_shows_means_bands_and_probabilities(tabular):
         x = torch.full((1, 5), torch.nan)
         x[0, 4] = 1.0
         logits = pair.decode(path).cell_log_prob(x.expand(3, 5))[:, 4].detach()
-        error = 100 * (logits.exp() * (1 - logits.exp()) / paths.DRAWS).sqrt()
+        error = 100 * (logits.exp() * (1 - logits.exp()) / settings.picture_draws).sqrt()
         assert (np.abs(probabilities[1] - 100 * logits.exp().numpy()) < 4 * error.numpy()).all()
     assert panels[2, 1].get_legend().get_texts()[-1].get_text() == "3 others"
     assert panels[0, 0].get_ylabel().startswith("income")
@@ -388,4 +389,4 @@ def test_what_cannot_be_drawn_is_refused(fault):
 
 
 def test_helpers_of_the_plots_are_still_there():
-    assert len(style.COLOURS) > panels.NAMED  # every category of a path has a colour of its own
+    assert len(style.COLOURS) > settings.picture_categories  # every category of a path has a colour of its own

@@ -26,6 +26,7 @@ from inference.posterior.containers import build, observations, save
 from inference.posterior.draws import Posterior
 from tests.helpers.places import ROOT
 from zoo.base import Batch, ModelGuide
+from zoo.settings import settings
 
 ARVIZ_HERE = "1.x" if int(version("arviz").split(".")[0]) >= 1 else "0.x"
 CHAINS, DRAWS, N, D = 2, 100, 30, 3
@@ -369,7 +370,7 @@ def test_labels_come_from_a_frame_and_from_the_user():
     assert list(group(given, "observed_data")["feature"].values) == ["a", "b", "c"]
 
 
-def test_predictive_draws_are_few_enough_and_numbered_as_in_the_posterior(monkeypatch):
+def test_predictive_draws_are_few_enough_and_numbered_as_in_the_posterior():
     pair, posterior, batch = regression()
     posterior["coefficients"].mul_(torch.linspace(-9, 9, DRAWS).unsqueeze(-1))  # no two draws alike
     made = to_arviz(pair, posterior, batch, predictive=5, log_likelihood=False)
@@ -380,14 +381,15 @@ def test_predictive_draws_are_few_enough_and_numbered_as_in_the_posterior(monkey
     mean = torch.einsum("cdf,nf->cdn", posterior["coefficients"][:, chosen], batch.x)
     score = (predicted["y"].values - mean.numpy()) / posterior["noise"][:, chosen].unsqueeze(-1).numpy()
     assert abs((score**2).mean() - 1) < 4 * np.sqrt(2 / score.size)
-    monkeypatch.setattr("inference.posterior.export.CELLS", CHAINS * N * 7)
-    assert group(to_arviz(pair, posterior, batch, log_likelihood=False), "posterior_predictive").sizes["draw"] == 7
+    with settings.using(export_cells=CHAINS * N * 7):
+        made = to_arviz(pair, posterior, batch, log_likelihood=False)
+    assert group(made, "posterior_predictive").sizes["draw"] == 7
 
 
-def test_local_latents_are_few_enough_to_summarise(monkeypatch):
+def test_local_latents_are_few_enough_to_summarise():
     pair, posterior, batch = counts()
-    monkeypatch.setattr("inference.posterior.export.ROWS", 10)  # two numbers an observation: five observations
-    made = to_arviz(pair, posterior, batch, predictive=False, log_likelihood=False)
+    with settings.using(export_latents=10):  # two numbers an observation: five observations
+        made = to_arviz(pair, posterior, batch, predictive=False, log_likelihood=False)
     assert group(made, "posterior")["z"].shape == (CHAINS, DRAWS, 5, 2)
     np.testing.assert_array_equal(group(made, "posterior")["z"], posterior["z"][:, :, :5])
     assert group(made, "observed_data").sizes["obs"] == N

@@ -7,6 +7,7 @@ import inference
 import zoo
 from inference.data.check import as_batch
 from inference.running.width import Sizes, width
+from zoo.settings import settings
 
 
 def test_width_is_that_of_the_decoder_or_of_the_states():
@@ -20,8 +21,8 @@ def test_width_is_that_of_the_decoder_or_of_the_states():
 
 
 @pytest.mark.parametrize("rows", [30, 90])
-def test_a_wide_decoder_is_run_in_small_pieces(monkeypatch, rows):
-    monkeypatch.setattr("inference.running.pieces.BUDGET", 2**18)
+@settings.using(memory=2**18)
+def test_a_wide_decoder_is_run_in_small_pieces(rows):
     pair = zoo.create("gaussian_vae", features=20, likelihood="categorical")
     x = torch.randint(0, 256, (rows, 20))
 
@@ -38,8 +39,8 @@ def test_a_wide_decoder_is_run_in_small_pieces(monkeypatch, rows):
     assert peak(lambda: as_batch(pair, torch.randint(0, 256, (40 * rows, 20))))[0] <= 40 * rows * 20 + 2**18
 
 
+@settings.using(memory=2**18)
 def test_a_cut_by_data_cells_would_break_the_budget(monkeypatch):
-    monkeypatch.setattr("inference.running.pieces.BUDGET", 2**18)
     pair = zoo.create("gaussian_vae", features=20, likelihood="categorical")
     x = torch.randint(0, 256, (30, 20))
     posterior = inference.draw(pair, x, 40)

@@ -28,6 +28,7 @@ from inference.sampling.sample import SamplingError, sample
 from tests.helpers.pairs import Coded
 from tests.helpers.places import benchmark
 from zoo import Batch, ModelGuide
+from zoo.settings import settings
 
 QUICK = {"progress": False}
 
@@ -538,10 +539,10 @@ EIGHT = Batch.of(x=torch.full((8, 1), 10.0), y=torch.tensor([28.0, 8.0, -3.0, 7.
 @pytest.mark.parametrize("stop", [None, 17])
 def test_draws_written_out_are_those_in_memory(stop, tmp_path, monkeypatch):
     whole = kept_in(None)
-    monkeypatch.setattr("inference.draws.BUDGET", 200)  # five draws a piece
     if stop:
         interrupted_after(stop, monkeypatch)
-    found = kept_in(tmp_path / "kept")
+    with settings.using(memory=200):  # five draws a piece
+        found = kept_in(tmp_path / "kept")
     assert found.size == (stop or 40)
     for folder, values, wanted in (("draws", found.draws, whole.draws), ("stats", found.stats, whole.stats)):
         assert values.keys() == wanted.keys()
@@ -732,12 +733,12 @@ def test_a_graph_that_was_asked_for_is_not_given_up_in_silence():
 
 
 @pytest.mark.parametrize("asked", ["auto", "inductor"])
+@settings.using(worth_compiling=1)
 def test_inductor_that_fails(asked, monkeypatch):
     def fail(*arguments, **options):
         raise PermissionError("cache folder is not writable")
 
     monkeypatch.setattr("torch._inductor.compile", fail)
-    monkeypatch.setattr("inference.compiling.compiled.WORTH_COMPILING", 1)
     options = {"draws": 40, "chains": 8, "max_warmup": 200, "compile": asked, **QUICK}
     if asked == "inductor":
         with pytest.raises(CompileError, match="cache folder is not writable"):

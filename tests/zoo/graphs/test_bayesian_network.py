@@ -24,6 +24,7 @@ from inference.questions.queries import query
 from zoo.graphs.bayesian_network import BayesianNetwork
 from zoo.parts.networks import factors, row
 from zoo.parts.networks.row import NetworkRow
+from zoo.settings import settings
 
 QUICK = {"progress": False, "device": "cpu"}
 BINARY = ("no", "yes")
@@ -241,18 +242,18 @@ def test_asia_with_every_pattern_of_holes(asia):
         assert value == pytest.approx(math.log(part), abs=1e-12)
 
 
-def test_a_piece_at_a_time_gives_the_same(monkeypatch):
+def test_a_piece_at_a_time_gives_the_same():
     pair = made()
     x = spread(pair)
     x[torch.rand(x.shape) < 0.3] = torch.nan
     posterior = inference.prior(pair, 2, draws=7)
     whole = inference.log_likelihood(pair, posterior, x)
     answer = query(pair, posterior, "a", {"w": 1001.0}).draws
-    monkeypatch.setattr(row, "BUDGET", 2000)
-    monkeypatch.setattr("zoo.graphs.query.BUDGET", 20)
-    assert len(list(row.pieces(pair.network, len(x), 7))) > 5
-    torch.testing.assert_close(inference.log_likelihood(pair, posterior, x), whole)
-    torch.testing.assert_close(query(pair, posterior, "a", {"w": 1001.0}).draws, answer)
+    with settings.using(memory=2000):
+        assert len(list(row.pieces(pair.network, len(x), 7))) > 5
+        torch.testing.assert_close(inference.log_likelihood(pair, posterior, x), whole)
+    with settings.using(memory=20):
+        torch.testing.assert_close(query(pair, posterior, "a", {"w": 1001.0}).draws, answer)
 
 
 def test_long_products_do_not_underflow_in_single_precision():

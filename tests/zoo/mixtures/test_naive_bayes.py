@@ -21,6 +21,7 @@ from inference.fitting.step import Stepper
 from inference.running.densities import run
 from zoo import Batch
 from zoo.parts.tables.labels import Revealed
+from zoo.settings import settings
 
 QUICK = {"progress": False, "device": "cpu"}
 CONJUGATE = ["real", "positive", "binary", ("x4", "categorical", "abc"), "real", ("x6", "ordinal", (1, 2, 3))]
@@ -353,12 +354,12 @@ def test_known_labels_keep_their_names_when_others_are_hidden():
     assert (labels == y).mean() > 0.95
 
 
-def test_more_rows_than_fit_into_memory_are_thinned_with_their_weight(monkeypatch):
+def test_more_rows_than_fit_into_memory_are_thinned_with_their_weight():
     x, y, _ = simulated(2000, 4)
     partly = np.where(np.arange(2000) % 20 == 0, y, np.nan)
     whole = started(made(MIXED, 3), x, partly).factors["weights"]().precision.item()
-    monkeypatch.setattr("zoo.mixtures.naive_bayes.MOST", 1000)
-    thin = started(made(MIXED, 3), x, partly)
+    with settings.using(em_numbers=1000):
+        thin = started(made(MIXED, 3), x, partly)
     assert thin.factors["weights"]().precision.item() == pytest.approx(whole, rel=1e-9)
     posterior = inference.draw(thin, batch_of(x, partly), 50)
     assert (inference.assignments(thin, posterior, x)["label"].argmax(-1).numpy() == y).mean() > 0.95

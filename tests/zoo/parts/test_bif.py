@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import zoo
 from zoo.parts.networks.bif import file
 from zoo.parts.networks.graph import Edge, Edges, Graph
 
@@ -107,15 +108,14 @@ def test_a_damaged_text_gives_a_network_or_a_value_error(at, put, cut):
     assert found.tables.keys() == {column.name for column in found.columns}
 
 
-def test_huge_tables_are_refused_before_they_are_made(tmp_path, monkeypatch):
+def test_huge_tables_are_refused_before_they_are_made(tmp_path):
     names = [f"n{i}" for i in range(40)]
     text = "".join(f"variable {name} {{ type discrete [2] {{ a, b }}; }}\n" for name in names)
     with pytest.raises(ValueError, match=r"line 41: probability of 'n0': tables of 1,099,511,627,776 cells"):
         file.parse(text + f"probability ( n0 | {', '.join(names[1:])} ) {{ }}")
     path = tmp_path / "big.bif"
     path.write_text(TWO)
-    monkeypatch.setattr(file, "MOST_BYTES", 10)
-    with pytest.raises(ValueError, match=r"big.bif': .* bytes, at most 10"):
+    with zoo.settings.using(bif_bytes=10), pytest.raises(ValueError, match=r"big.bif': .* bytes, at most 10"):
         file.read(path)
 
 

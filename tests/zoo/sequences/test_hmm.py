@@ -30,6 +30,7 @@ from zoo.parts.chains import baum_welch
 from zoo.parts.chains.chain import HiddenMarkovChain
 from zoo.parts.chains.transitions import stationary
 from zoo.sequences.hmm import HMM
+from zoo.settings import settings
 
 KINDS = ("normal", "diag", "full", "poisson", "categorical")
 MISSING = torch.nan
@@ -445,7 +446,7 @@ def test_fit_by_em_places_the_guide(config: dict[str, Any]) -> None:
     assert (again.losses == result.losses).all()
 
 
-def test_pieces_of_work_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_of_work_add_up_to_the_whole() -> None:
     pair, batch, _ = sequences(features=2)
     torch.manual_seed(0)
     whole = pair.maximise(batch, starts=4, iterations=10)
@@ -453,8 +454,8 @@ def test_pieces_of_work_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> 
     values = data.m_step(*data.started(4))
     score, counts = data.e_step(values)
     for room in (20 * 3 * 2 * 3, 7):  # two starts, three sequences each; one of one
-        monkeypatch.setattr(baum_welch, "ROOM", room)
-        again, pieces = data.e_step(values)
+        with settings.using(memory=room):
+            again, pieces = data.e_step(values)
         for got, want in zip((again, *pieces), (score, *counts), strict=True):
             torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
     assert len(whole[1]) <= 10
@@ -693,21 +694,20 @@ def posterior_of(pair: ModelGuide, count: int) -> Posterior:
     return Posterior({name: torch.stack([v[name] for v in values])[None] for name in values[0]}, size=count)
 
 
-def test_sequence_tools_equal_a_loop_over_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sequence_tools_equal_a_loop_over_draws() -> None:
     pair = HMM(emission="poisson", steps=12).double()
     posterior = posterior_of(pair, 5)
     batch = as_batch(pair, pair.simulate(4)[0])
     chains = [pair.chain({n: v[0, s] for n, v in posterior.draws.items()}, 12, batch.lengths) for s in range(5)]
     states = torch.stack([chain.smooth(batch.x) for chain in chains])
     for budget in (2**22, 12 * 8 * 3):  # all at once, and three pieces of work at a time
-        monkeypatch.setattr("inference.sequences.BUDGET", budget)
-        monkeypatch.setattr("inference.running.pieces.BUDGET", budget)
-        torch.testing.assert_close(smooth(pair, posterior, batch, mean=False)[0], states)
-        torch.testing.assert_close(smooth(pair, posterior, batch), states.mean(0))
-        paths = viterbi(pair, posterior, batch)
-        assert paths.shape == (1, 5, 4, 12)
-        assert all(torch.equal(paths[0, s], chain.viterbi(batch.x)[0]) for s, chain in enumerate(chains))
-        assert forecast(pair, posterior, batch, 6, draws=2).shape == (1, 2, 4, 6)
+        with settings.using(memory=budget):
+            torch.testing.assert_close(smooth(pair, posterior, batch, mean=False)[0], states)
+            torch.testing.assert_close(smooth(pair, posterior, batch), states.mean(0))
+            paths = viterbi(pair, posterior, batch)
+            assert paths.shape == (1, 5, 4, 12)
+            assert all(torch.equal(paths[0, s], chain.viterbi(batch.x)[0]) for s, chain in enumerate(chains))
+            assert forecast(pair, posterior, batch, 6, draws=2).shape == (1, 2, 4, 6)
     assert torch.equal(forecast(pair, posterior, batch, 6, seed=1), forecast(pair, posterior, batch, 6, seed=1))
     with pytest.raises(ValueError, match="horizon"):
         forecast(pair, posterior, batch, 0)

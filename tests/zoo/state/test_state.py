@@ -32,6 +32,7 @@ from inference.fitting.objective import choose
 from tests.helpers.places import ROOT
 from zoo import state
 from zoo.base import Batch, ModelGuide, register
+from zoo.settings import settings
 from zoo.state import CONFIG, README, WEIGHTS, DamagedFile, files
 from zoo.state.budget import Budget
 
@@ -646,7 +647,7 @@ def test_forged_safetensors_headers(saved: dict[str, bytes], tmp_path: Path) -> 
     assert refused > len(lies) / 2
 
 
-def test_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budget() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for demand in (
         lambda: torch.empty(10**9),
@@ -670,8 +671,7 @@ def test_budget(monkeypatch: pytest.MonkeyPatch) -> None:
         assert base.nonzero().shape == (1000, 1)
     assert 4000 <= budget.used < 50_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
-    monkeypatch.setattr("zoo.state.budget.OPERATIONS", 500)
-    with pytest.raises(MemoryError, match="500 operations"), Budget(10**6):
+    with settings.using(build_operations=500), pytest.raises(MemoryError, match="500 operations"), Budget(10**6):
         nn.Sequential(*(nn.Linear(1, 1) for _ in range(1000)))
 
 

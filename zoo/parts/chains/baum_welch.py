@@ -21,12 +21,12 @@ from torch.distributions import biject_to
 from zoo.base import Batch
 from zoo.parts.chains import transitions
 from zoo.parts.em import gaussian
+from zoo.settings import settings
 
 if TYPE_CHECKING:
     from zoo.sequences.hmm import HMM
 
 
-ROOM = 4_000_000  # numbers p(z_t = k | x) that are in memory at a time
 Values = dict[str, Tensor]  # by site, each (R, 1, ...)
 
 
@@ -82,7 +82,7 @@ class Data:
         if pair.transitions == "left_right":
             states = _cut(starts, self.lengths, T, pair.states).to(self.x.dtype)
         else:
-            some = torch.randperm(N)[: max(1, ROOM // (4 * starts * pair.states * T))]
+            some = torch.randperm(N)[: max(1, settings.memory // (4 * starts * pair.states * T))]
             states = _clusters(pair, self.x[some], self.seen[some], starts)
         after = states[:, :, 1:] * self.within[some, 1:, None]
         moves = torch.einsum("rnti,rntj->rij", states[:, :, :-1], after)
@@ -107,8 +107,8 @@ class Data:
         """The log joint density per sequence, (R,), and the counts expected under the values."""
         pair, (N, T), R = self.pair, self.x.shape[:2], len(next(iter(values.values())))
         score, counts = next(iter(values.values())).new_zeros(R), []
-        group = max(1, min(R, ROOM // (T * pair.states)))  # starts at a time, and sequences
-        size = max(1, ROOM // (group * T * pair.states))
+        group = max(1, min(R, settings.memory // (T * pair.states)))  # starts at a time, and sequences
+        size = max(1, settings.memory // (group * T * pair.states))
         for r in range(0, R, group):
             mine: list[Tensor] = []
             for n in range(0, N, size):

@@ -21,9 +21,8 @@ from zoo.parts.networks.gaussian import Block, Equation, System
 from zoo.parts.networks.graph import Edges, Graph
 from zoo.parts.tables.columns import Columns
 from zoo.schema.column import CATEGORIES, Column
+from zoo.settings import settings
 
-MOST_WIDTH = 1 << 20  # numbers that one row may need at a time
-BUDGET = 1 << 22  # numbers that all rows and draws together may need at a time
 TOLERANCE = 1e-6  # published tables have seven digits
 
 
@@ -112,8 +111,10 @@ class Network(nn.Module):
                 raise ValueError(f"arrow {names[0]} -> {names[1]}: a discrete node cannot have a real parent")
         size = self.sizes[node]
         shape = (*(self.sizes[parent] for parent in parents), size)
-        if math.prod(shape) > BUDGET:
-            raise ValueError(f"table of '{self.graph.names[node]}': {math.prod(shape):,} cells, at most {BUDGET:,}")
+        if math.prod(shape) > settings.network_table:
+            raise ValueError(
+                f"table of '{self.graph.names[node]}': {math.prod(shape):,} cells, at most {settings.network_table:,}"
+            )
         self.tables.append(Table(node, parents, shape, None if known else self.groups.get(size, 0)))
         if not known:
             self.groups[size] = self.groups.get(size, 0) + math.prod(shape[:-1])
@@ -131,11 +132,11 @@ class Network(nn.Module):
     def _block(self, equations: list[Equation]) -> Block:
         switches = {column for equation in equations for column in equation.switches}
         count = math.prod(self.sizes[column] for column in switches)
-        if count * len(equations) ** 2 > MOST_WIDTH:
+        if count * len(equations) ** 2 > settings.network_row:
             nodes = ", ".join(self.graph.names[equation.column] for equation in equations)
             raise ValueError(
                 f"the real nodes {nodes} hang together and their discrete parents have {count:,} configurations: "
-                f"{count * len(equations) ** 2:,} numbers a row, at most {MOST_WIDTH:,}"
+                f"{count * len(equations) ** 2:,} numbers a row, at most {settings.network_row:,}"
             )
         return Block(equations, self.sizes)
 

@@ -18,10 +18,10 @@ from torch import Tensor
 from zoo.config import nearest
 from zoo.parts.networks.factors import DRAW, Factor, contract, plan_of, quick
 from zoo.parts.networks.gaussian import moments
-from zoo.parts.networks.network import BUDGET, Network
+from zoo.parts.networks.network import Network
 from zoo.schema.column import listed
+from zoo.settings import settings
 
-MOST_WIDTH = 1 << 26  # numbers in the largest factor of a question
 SMALL = 1 << 12  # numbers, at all draws, up to which NumPy is quicker than torch
 Given = Mapping[int, float]
 
@@ -200,13 +200,14 @@ def _normalised(
         return offset.new_ones(draws), offset.expand(draws)
     one = [Factor(value[:1], labels) if DRAW in labels else Factor(value, labels) for value, labels in factors]
     found = plan_of(one, tuple(output))
-    if found.width > MOST_WIDTH:
+    most = settings.network_question
+    if found.width > most:
         nodes = ", ".join(network.graph.names[i] for i in found.largest)
-        raise ValueError(f"the question takes a factor over {nodes}: {found.width:,} numbers, at most {MOST_WIDTH:,}")
+        raise ValueError(f"the question takes a factor over {nodes}: {found.width:,} numbers, at most {most:,}")
     if draws * found.width <= SMALL and offset.device.type == "cpu":
         probs, log_total = quick(factors, found.steps)
     else:
-        step = max(1, BUDGET // found.width)
+        step = max(1, settings.memory // found.width)
         parts = []
         for begin in range(0, draws, step):
             some = [

@@ -24,8 +24,9 @@ from torch.distributions import Categorical, constraints
 
 from zoo.parts.networks.factors import DRAW, ROW, Factor, contract, plan
 from zoo.parts.networks.gaussian import Moments, moments
-from zoo.parts.networks.network import BUDGET, MOST_WIDTH, Network
+from zoo.parts.networks.network import Network
 from zoo.parts.tables.columns import Cells
+from zoo.settings import settings
 
 EVENT = {"probs": 2, "variance": 1, "coefficients": 2}  # dimensions of a site, by the first part of its name
 
@@ -97,7 +98,7 @@ def width(network: Network) -> int:
     """Numbers that one row at one draw needs at a time.
 
     Raises:
-        ValueError: more than `MOST_WIDTH`; the nodes that cannot be summed out one by one are named.
+        ValueError: more than `settings.network_row`; the nodes that cannot be summed out one by one are named.
     """
     blocks = [block.configurations * len(block.columns) ** 2 for block in network.gaussian_blocks]
     labels = [table.labels for table in network.tables] + [(table.column,) for table in network.tables]
@@ -106,18 +107,18 @@ def width(network: Network) -> int:
         return max(blocks)
     sizes = {i: network.sizes[i] for names in labels for i in names}
     found = plan(tuple(labels), (), tuple(sizes.items()))
-    if found.width > MOST_WIDTH:
+    if found.width > settings.network_row:
         nodes = ", ".join(network.graph.names[i] for i in found.largest)
         raise ValueError(
             f"summing out missing cells takes a factor over {nodes}: {found.width:,} configurations a row, "
-            f"at most {MOST_WIDTH:,}; take arrows out of the graph"
+            f"at most {settings.network_row:,}; take arrows out of the graph"
         )
     return max([found.width, *blocks])
 
 
 def pieces(network: Network, rows: int, draws: int) -> Iterator[slice]:
-    """Consecutive rows that together need about `BUDGET` numbers at a time."""
-    step = max(1, BUDGET // (width(network) * draws))
+    """Consecutive rows that together need about `settings.memory` numbers at a time."""
+    step = max(1, settings.memory // (width(network) * draws))
     for begin in range(0, rows, step):
         yield slice(begin, min(begin + step, rows))
 

@@ -21,9 +21,9 @@ from zoo import datasets
 from zoo.parts.networks.bif import grammar, tokens
 from zoo.parts.networks.graph import Edge, Edges
 from zoo.schema.schema import Schema
+from zoo.settings import settings
 
 EMBEDDED = Path(datasets.__file__).parent / "networks"
-MOST_BYTES = 1 << 25
 _PLAIN = re.compile(r"[^\s{}()\[\]|,;\"/]+")
 
 
@@ -54,8 +54,8 @@ def read(path: str | Path) -> BIF:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no file '{path}'; embedded networks: {', '.join(names())}")
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"'{path}': {path.stat().st_size} bytes, at most {MOST_BYTES}")
+    if path.stat().st_size > settings.bif_bytes:
+        raise ValueError(f"'{path}': {path.stat().st_size} bytes, at most {settings.bif_bytes}")
     try:
         return parse(path.read_bytes().decode())
     except UnicodeDecodeError:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from zoo.config import nearest
 from zoo.parts.networks.bif import tokens
 from zoo.schema.column import listed
-
-MOST_CELLS = 1 << 23  # in all tables together
+from zoo.settings import settings
 
 
 class Parser(tokens.Cursor):
@@ -82,8 +81,10 @@ class Parser(tokens.Cursor):
         node, parents = self.family()
         shape = [len(self.states[name]) for name in (*parents, node)]
         self.cells += math.prod(shape)
-        if self.cells > MOST_CELLS:
-            raise self.wrong(f"probability of '{node}': tables of {self.cells:,} cells by now, at most {MOST_CELLS:,}")
+        if self.cells > settings.bif_cells:
+            raise self.wrong(
+                f"probability of '{node}': tables of {self.cells:,} cells by now, at most {settings.bif_cells:,}"
+            )
         table = np.full(shape, np.nan)
         self.mark("{")
         default: NDArray[np.float64] | None = None
