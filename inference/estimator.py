@@ -20,16 +20,14 @@ import torch
 import zoo
 from inference.codes import encoding
 from inference.data.accept import is_table
-from inference.data.check import may_be_missing
+from inference.data.check import check, may_be_missing
 from inference.fitting.fit import fit
 from inference.posterior.draws import Posterior, draw, generate
 from inference.posterior.likelihood import assignments, log_likelihood
+from inference.running.checked import Checked, at
 from inference.running.expectation import expected
-from inference.running.marginal import has_continuous_locals
-from inference.running.pieces import chunks, pieces, rows_at_once
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
-from inference.running.width import width
 from zoo.base import Batch, ModelGuide, registered
 from zoo.config import hints, nearest
 from zoo.schema.schema import Column, Schema, as_columns
@@ -170,8 +168,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             torch.manual_seed(self._seed())
             pair = zoo.create(self.model, **config)
         pair = pair.double() if self.double else pair
-        data = Batch.of(torch.as_tensor(X if pair.schema is None or table is None else pair.schema.encode(table)))
-        data = data if codes is None else data.but(y=torch.as_tensor(codes))
+        data = Batch.of(X if pair.schema is None or table is None else pair.schema.encode(table), codes)
         options = {name: getattr(self, name) for name in OPTIONS if name not in ("draws", "double", "random_state")}
         self.fit_ = fit(pair, data, seed=self._seed(), progress=False, **options)
         self.pair_ = pair
@@ -233,8 +230,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         """New rows, of a fitted estimator."""
         check_is_fitted(self, "pair_")
         if self._mixed_ and is_table(X) and self.pair_.schema is not None:
-            return Batch.of(torch.from_numpy(self.pair_.schema.encode(X)))
-        return Batch.of(torch.as_tensor(self._matrix(X)))
+            return Batch.of(self.pair_.schema.encode(X))
+        return Batch.of(self._matrix(X))
 
     def sample(self, n_samples: int = 1) -> NDArray[Any]:
         """New observations, (n_samples, D), or of y where the pair explains one."""
@@ -249,19 +246,17 @@ class _Density(_Estimator):
     def score_samples(self, X: ArrayLike) -> NDArray[Any]:
         """Log density of each row under the posterior predictive, in nats, (N,): continuous codes by importance
         sampling with the same noise for every row."""
-        batch = self._batch(X)
+        given = check(self.pair_, self._batch(X))
         seed = self._seed()
 
-        def scores(part: Batch) -> torch.Tensor:
+        def scores(part: Checked) -> torch.Tensor:
             found = log_likelihood(self.pair_, self.posterior_, part, seed=seed).flatten(0, 1)
             mean: torch.Tensor = found.logsumexp(0) - np.log(len(found))
             return mean
 
-        with torch.random.fork_rng():
-            one_by_one = has_continuous_locals(self.pair_, batch.select(slice(0, 1)))
         # A row alone gets the same draws wherever it stands.
-        step = 1 if one_by_one else batch.size
-        parts = [scores(batch.select(slice(i, min(i + step, batch.size)))) for i in range(0, batch.size, step)]
+        step = 1 if given.continuous_locals else given.size
+        parts = [scores(given.select(slice(i, min(i + step, given.size)))) for i in range(0, given.size, step)]
         return torch.cat(parts).double().cpu().numpy()
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
@@ -330,21 +325,18 @@ class _Explains(_Estimator):
 
     def _averaged(self, X: ArrayLike, function: Callable[[Any], torch.Tensor]) -> torch.Tensor:
         """`function` of the distribution of y, (..., S, B), averaged over the posterior, (..., N)."""
-        batch = self._batch(X).to(self.pair_.device, self.pair_.dtype)
+        given = check(self.pair_, self._batch(X), complete=False)
         values, draws = self.posterior_.flat(), self.posterior_.size
-        kept = []
+        total = torch.empty(0)
         with quietly(self._seed(), self.pair_):
-            per_row = width(self.pair_, batch)
-            for _, part in chunks(batch, rows_at_once(batch, per_row)):
-                total: torch.Tensor | float = 0.0
-                for piece in pieces(draws, part.size * per_row):
-                    here = {name: value[piece] for name, value in values.items()}
-                    count = piece.stop - piece.start
-                    trace = vectorised(self.pair_.model, part, count, here, frozenset())
-                    found = function(trace.nodes["y"]["fn"])
-                    total = total + found.expand(*found.shape[:-2], count, part.size).sum(-2) / draws
-                kept.append(torch.as_tensor(total))
-        return torch.cat(kept, -1)
+            for rows, part, some in given.sweep(draws):
+                count = some.stop - some.start
+                trace = vectorised(self.pair_.model, part, count, at(values, some), frozenset())
+                found = function(trace.nodes["y"]["fn"])
+                if not total.numel():
+                    total = found.new_zeros(*found.shape[:-2], given.size)
+                total[..., rows] += found.expand(*found.shape[:-2], count, part.size).sum(-2) / draws
+        return total
 
 
 class _Labels(_Explains):

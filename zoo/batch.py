@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyro
 import torch
 from torch import Tensor
+
+from zoo.arrays import as_tensor, column_names
 
 FIELDS = ("x", "y", "lengths")
 
@@ -22,6 +24,7 @@ class Batch:
         x: observations, (B, *event), or the covariates of a regression; NaN is a missing value where the model allows.
         y: responses or labels, (B,) or (B, *event).
         lengths: number of valid steps of each sequence, (B,), integers from 1 to T.
+        columns: names of the columns of x, where it was a frame.
     """
 
     size: int
@@ -29,6 +32,7 @@ class Batch:
     x: Tensor | None = None
     y: Tensor | None = None
     lengths: Tensor | None = None
+    columns: tuple[str, ...] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= self.total:
@@ -39,12 +43,18 @@ class Batch:
 
     @classmethod
     def of(cls, x: Any = None, y: Any = None, lengths: Any = None) -> Batch:
-        """The whole data set as one batch, from anything `torch.as_tensor` takes; nothing is copied."""
-        given = {name: torch.as_tensor(v) for name, v in zip(FIELDS, (x, y, lengths), strict=True) if v is not None}
+        """The whole data set as one batch: arrays, frames, series, lists or tensors, as `zoo.arrays` reads them.
+
+        Tensors are taken as they are, anything else is copied.
+
+        Raises:
+            ValueError: what holds no numbers, by field, row and column; fields of different numbers of rows.
+        """
+        given = {name: as_tensor(name, v) for name, v in zip(FIELDS, (x, y, lengths), strict=True) if v is not None}
         if not given:
             raise ValueError("Batch.of: give at least one of x, y, lengths")
         size = next(len(value) if value.ndim else 0 for value in given.values())
-        return cls(size, size, **given)
+        return cls(size, size, **given, columns=column_names(x))
 
     def fields(self) -> dict[str, Tensor]:
         """The fields that are present, by name."""

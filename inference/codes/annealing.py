@@ -107,7 +107,7 @@ class Annealing:
         """log p(x, v), (S, B), and its gradient in v, (S, B, L)."""
         blank = loc.new_empty(0)
         local = Refined(loc, scale, None if scale.ndim == 2 else scale, blank, blank, blank, self.refined.space)
-        part = Batch(len(loc), len(loc), **fields)
+        part = Batch(len(loc), len(loc)).but(**fields)
         with torch.enable_grad():
             v = v.detach().requires_grad_()
             values, change = local.space.values(local.at(v))

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from inference.codes.encoding import encode
 from inference.codes.reading import Codes
-from inference.data.check import as_batch
+from inference.data.check import check
 from inference.posterior.draws import Posterior
 from inference.running.densities import run
-from inference.running.pieces import share
 from inference.running.quiet import quietly
 from inference.running.words import check_count, name_of
 from zoo.base import ModelGuide
@@ -34,10 +33,10 @@ def active_units(
     Raises:
         ValueError: the guide draws no code.
     """
-    batch = as_batch(pair, data)
-    codes = Codes.of(pair, batch)
+    given = check(pair, data)
+    codes = Codes.of(given)
     codes.check_continuous("active_units", density=False)
-    mean = encode(pair, batch, posterior=posterior, seed=seed).mean
+    mean = encode(pair, given, posterior=posterior, seed=seed).mean
     return {name: mean[name].double().var(0, correction=0) > threshold for name in codes.drawn}
 
 
@@ -60,8 +59,8 @@ def code_kl(
         ValueError: the guide draws no code, or is a point mass.
     """
     check_count("draws", draws)
-    batch = as_batch(pair, data)
-    codes = Codes.of(pair, batch)
+    given = check(pair, data)
+    batch, codes = given.batch, Codes.of(given)
     codes.check_continuous("code_kl")
     total: dict[str, Tensor] = {}
     with quietly(seed, pair):
@@ -70,12 +69,11 @@ def code_kl(
             factorised = {n for n, kl in run(pair, part, 1, globals_[0], analytic=True).local_kl.items() if kl.ndim > 2}
             # Closed forms need no more draws than there are of the globals.
             number = len(globals_) if factorised.issuperset(codes.drawn) else max(draws, len(globals_))
-            for s, where in share(number, len(globals_)):
-                for piece in codes.draws_at_once(where.stop - where.start, part):
-                    terms = run(pair, part, piece.stop - piece.start, globals_[s], analytic=True)
-                    for name in codes.drawn:
-                        kl = terms.local_kl[name].sum((0, 1)) / (number * batch.size)
-                        total[name] = total.get(name, torch.zeros_like(kl)) + kl
+            for some, fixed in codes.draws(number, part, globals_):
+                terms = run(pair, part, some.stop - some.start, fixed, analytic=True)
+                for name in codes.drawn:
+                    kl = terms.local_kl[name].sum((0, 1)) / (number * batch.size)
+                    total[name] = total.get(name, torch.zeros_like(kl)) + kl
     return total
 
 
@@ -90,10 +88,10 @@ def collapsed(
     Warns:
         CollapseWarning: no dimension of any code is used.
     """
-    batch = as_batch(pair, data)
-    codes = Codes.of(pair, batch)
-    active = active_units(pair, batch, threshold, posterior=posterior, seed=seed)
-    kl = {} if codes.points else code_kl(pair, batch, posterior=posterior, seed=seed)
+    given = check(pair, data)
+    codes = Codes.of(given)
+    active = active_units(pair, given, threshold, posterior=posterior, seed=seed)
+    kl = {} if codes.points else code_kl(pair, given, posterior=posterior, seed=seed)
     notes, all_unused = [], True
     for name, used in active.items():
         if name in kl:

@@ -21,11 +21,10 @@ import torch
 from torch import Tensor
 
 from inference.codes.reading import Codes, Values
-from inference.data.check import as_batch, check_sites
+from inference.data.check import check, example
 from inference.posterior.draws import Posterior
 from inference.posterior.likelihood import assignments
 from inference.running.expectation import settle, summary
-from inference.running.pieces import share
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from inference.running.words import check_count, name_of
@@ -67,8 +66,8 @@ def encode(
         ValueError: the pair has no local latents, or the data do not fit it.
     """
     check_count("draws", draws, least=0)
-    batch = as_batch(pair, data)
-    codes = Codes.of(pair, batch)
+    given = check(pair, data)
+    batch, codes = given.batch, Codes.of(given)
     mean: dict[str, Tensor] = {}
     sd: dict[str, Tensor] = {}
     drawn: dict[str, Tensor] = {}
@@ -82,11 +81,9 @@ def encode(
             mean[codes.enumerated] = _class_probabilities(codes, batch, globals_)
         if draws:
             for rows, part in codes.rows(batch):
-                for s, where in share(draws, len(globals_)):
-                    for piece in codes.draws_at_once(where.stop - where.start, part):
-                        for name, value in _draw(codes, part, piece.stop - piece.start, globals_[s]).items():
-                            here = slice(where.start + piece.start, where.start + piece.stop)
-                            _put(drawn, name, value, (here, rows), draws, batch.size)
+                for some, fixed in codes.draws(draws, part, globals_):
+                    for name, value in _draw(codes, part, some.stop - some.start, fixed).items():
+                        _put(drawn, name, value, (some, rows), draws, batch.size)
     return Encoding(mean, sd, {name: value[None] for name, value in drawn.items()})
 
 
@@ -107,14 +104,15 @@ def decode(pair: ModelGuide, codes: Any, *, posterior: Posterior | None = None, 
     Raises:
         ValueError: codes of the wrong names or shape, or not finite.
     """
-    known = Codes.of(pair)
+    given = example(pair)
+    known = Codes.of(given)
     found: dict[str, Tensor] = {}
     fns: dict[str, Any] = {}
     with quietly(seed, pair):
         values = _check_codes(known, codes)
         count = len(next(iter(values.values())))
         batch = pair.inputs(count).to(pair.device, pair.dtype)
-        globals_ = known.global_draws(check_sites(pair), posterior)
+        globals_ = known.global_draws(given.batch, posterior)
         for rows, part in known.rows(batch):
             here = {name: value[None, rows] for name, value in values.items()}
             for fixed in globals_:
@@ -142,8 +140,8 @@ def reconstruct(
         ValueError: the pair has no local latents, or the data do not fit it.
     """
     check_count("draws", draws, least=0)
-    batch = as_batch(pair, data)
-    codes = Codes.of(pair, batch)
+    given = check(pair, data)
+    batch, codes = given.batch, Codes.of(given)
     site = next(name for name in FIELDS if name in codes.observed)
     found: dict[str, Tensor] = {}
     with quietly(seed, pair):
@@ -151,15 +149,14 @@ def reconstruct(
         number = max(draws, len(globals_))
         for rows, part in codes.rows(batch):
             centre = _moments(codes, part, globals_) if draws == 0 else {}
-            for s, where in share(number, len(globals_)):
-                for piece in codes.draws_at_once(where.stop - where.start, part):
-                    fn, x = None, torch.empty(0)  # those of the piece before are let go
-                    count = piece.stop - piece.start
-                    values = {name: mean.expand(count, *mean.shape) for name, (mean, _) in centre.items()}
-                    if draws and codes.drawn:
-                        values = codes.propose(part, count, globals_[s])[0]
-                    fn, x = _expected(codes, part, count, values, globals_[s], site)
-                    _add(found, site, x.sum(0), rows, batch.size, number)
+            for some, fixed in codes.draws(number, part, globals_):
+                fn, x = None, torch.empty(0)  # those of the piece before are let go
+                count = some.stop - some.start
+                values = {name: mean.expand(count, *mean.shape) for name, (mean, _) in centre.items()}
+                if draws and codes.drawn:
+                    values = codes.propose(part, count, fixed)[0]
+                fn, x = _expected(codes, part, count, values, fixed, site)
+                _add(found, site, x.sum(0), rows, batch.size, number)
     return settle(fn, found[site])
 
 
@@ -189,12 +186,11 @@ def _moments(codes: Codes, part: Batch, globals_: list[Values]) -> dict[str, tup
     centre = {name: mean[0].clone() for name, (mean, _) in one.items()}  # so that squares do not cancel
     first = {name: torch.zeros_like(c) for name, c in centre.items()}
     second = {name: torch.zeros_like(c) for name, c in centre.items()}
-    for s, where in share(number, len(globals_)):
-        for piece in codes.draws_at_once(where.stop - where.start, part):
-            for name, (mean, variance) in _conditional(codes, part, piece.stop - piece.start, globals_[s]).items():
-                shift = mean - centre[name]
-                first[name] += shift.sum(0) / number
-                second[name] += (variance + shift.square()).sum(0) / number
+    for some, fixed in codes.draws(number, part, globals_):
+        for name, (mean, variance) in _conditional(codes, part, some.stop - some.start, fixed).items():
+            shift = mean - centre[name]
+            first[name] += shift.sum(0) / number
+            second[name] += (variance + shift.square()).sum(0) / number
     return {
         name: (c + first[name], (second[name] - first[name].square()).clamp(min=0).sqrt()) for name, c in centre.items()
     }
@@ -223,16 +219,15 @@ def _class_probabilities(codes: Codes, batch: Batch, globals_: list[Values]) -> 
     site = codes.enumerated or ""
     if not codes.drawn:  # exact
         stacked = {name: torch.cat([values[name] for values in globals_])[None] for name in globals_[0]}
-        return assignments(codes.pair, Posterior(stacked, chains=1, size=len(globals_)), batch)[site]
+        return assignments(codes.pair, Posterior(stacked, chains=1, size=len(globals_)), codes.given.but(batch))[site]
     found: dict[str, Tensor] = {}
     number = max(settings.moment_draws, len(globals_))
     for rows, part in codes.rows(batch):
-        for s, where in share(number, len(globals_)):
-            for piece in codes.draws_at_once(where.stop - where.start, part):
-                count = piece.stop - piece.start
-                values = codes.propose(part, count, globals_[s])[0]
-                classes = codes.log_classes(part, count, codes.model_given(part, count, values, globals_[s], True))
-                _add(found, site, classes.exp().sum(1).T, rows, batch.size, number)
+        for some, fixed in codes.draws(number, part, globals_):
+            count = some.stop - some.start
+            values = codes.propose(part, count, fixed)[0]
+            classes = codes.log_classes(part, count, codes.model_given(part, count, values, fixed, True))
+            _add(found, site, classes.exp().sum(1).T, rows, batch.size, number)
     return found[site]
 
 

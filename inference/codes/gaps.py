@@ -20,9 +20,8 @@ from torch import Tensor
 from inference.codes.annealing import Annealing
 from inference.codes.reading import Codes, Encoder, Proposal, Values
 from inference.codes.refinement import Covariance, Refined, refine
-from inference.data.check import as_batch
+from inference.data.check import check
 from inference.posterior.draws import Posterior
-from inference.running.pieces import share
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
@@ -101,8 +100,8 @@ def log_marginal(
         ValueError: the guide is a point mass, or the proposal belongs to other data.
     """
     check_count("particles", particles)
-    batch = as_batch(pair, data)
-    codes = Codes.of(pair, batch)
+    given = check(pair, data)
+    batch, codes = given.batch, Codes.of(given)
     if codes.drawn and proposal == "encoder":
         codes.check_continuous("log_marginal")
     if isinstance(proposal, Refined):
@@ -153,15 +152,15 @@ def gap(
         check_count(name, value, least)
     if method not in ("importance", "annealed"):
         raise ValueError(f"method: expected 'importance' or 'annealed', got {method!r}")
-    batch = as_batch(pair, data)
-    codes = Codes.of(pair, batch)
+    given = check(pair, data)
+    batch, codes = given.batch, Codes.of(given)
     codes.check_continuous("gap")
     with quietly(seed, pair):
         globals_ = codes.global_draws(batch, posterior, settings.gap_draws)
     drawn = {name: torch.cat([values[name] for values in globals_])[None] for name in codes.globals}
     same = Posterior(drawn, chains=1, size=len(globals_)) if drawn else None
     options: dict[str, Any] = {"steps": steps, "covariance": covariance, "posterior": same}
-    refined = refine(pair, batch, samples=min(particles, 1000), seed=seed, **options)
+    refined = refine(pair, given, samples=min(particles, 1000), seed=seed, **options)
     with quietly(seed + 1, pair):
         proposals: list[Proposal] = [refined] if codes.auxiliary else [Encoder(), refined]
         found = [
@@ -186,12 +185,10 @@ def _importance(
     turns = [(proposal, fixed) for fixed in globals_ for proposal in proposals]
     for rows, part in codes.rows(batch):
         total = squares = result.new_full((part.size,), -math.inf)
-        for t, where in share(number, len(turns)):
-            proposal, fixed = turns[t]
-            for piece in codes.draws_at_once(where.stop - where.start, part, len(proposals)):
-                weight = _log_weight(codes, part, rows, piece.stop - piece.start, proposal, proposals, fixed)
-                total = torch.logaddexp(total, weight.logsumexp(0))
-                squares = torch.logaddexp(squares, (2 * weight).logsumexp(0))
+        for some, (proposal, fixed) in codes.draws(number, part, turns, len(proposals)):
+            weight = _log_weight(codes, part, rows, some.stop - some.start, proposal, proposals, fixed)
+            total = torch.logaddexp(total, weight.logsumexp(0))
+            squares = torch.logaddexp(squares, (2 * weight).logsumexp(0))
         result[rows] = total - math.log(number)
         # Relative variance of the mean weight: sum w^2 / (sum w)^2 - 1 / K.
         error[rows] = ((squares - 2 * total).exp() - 1 / number).clamp(min=0).sqrt()

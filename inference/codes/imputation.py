@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from inference.codes.encoding import draw_class
 from inference.codes.reading import Codes, Values
-from inference.data.check import as_batch
+from inference.data.check import check
 from inference.posterior.draws import Posterior
 from inference.running.pieces import share
 from inference.running.quiet import quietly
@@ -110,8 +110,8 @@ def impute(
     """
     check_count("draws", draws)
     check_count("proposals", proposals)
-    batch = as_batch(pair, data)
-    codes = Codes.of(pair, batch)
+    given = check(pair, data)
+    batch, codes = given.batch, Codes.of(given)
     site = _site_with_holes(codes)
     table: Tensor = getattr(batch, site)
     missing = table.isnan()
@@ -128,17 +128,17 @@ def impute(
         ess[holed] = 0.0
         # All proposals of a row are held at once, without what the decoder makes of them.
         cost = 1 + (proposals + draws) * (codes.size + 2) // (16 * codes.width)
-        for some, part in codes.rows(batch.select(holed), cost):
-            here = holed[some]
+        for rows_, part in codes.rows(batch.select(holed), cost):
+            here = holed[rows_]
             cells = slice(int(before[here[0]]), int(before[here[-1] + 1]))
             for s, where in share(draws, len(globals_)):
                 count = where.stop - where.start
                 local, effective = _resample(codes, part, count, proposals, globals_[s])
                 ess[here] += effective * (count / draws)
-                for piece in codes.draws_at_once(count, part):
-                    z = {name: value[piece] for name, value in local.items()}
-                    x = _new_observation(codes, part, piece.stop - piece.start, z, globals_[s], site)
-                    to = slice(where.start + piece.start, where.start + piece.stop)
+                for some, fixed in codes.draws(count, part, [globals_[s]]):
+                    z = {name: value[some] for name, value in local.items()}
+                    x = _new_observation(codes, part, some.stop - some.start, z, fixed, site)
+                    to = slice(where.start + some.start, where.start + some.stop)
                     values[to, cells] = x[:, missing[here]]
     return Imputation(table, rows, columns, values[None], ess, kinds)
 
@@ -162,8 +162,8 @@ def _resample(codes: Codes, part: Batch, count: int, proposals: int, fixed: Valu
         return {}, torch.full((part.size,), float(count), dtype=codes.pair.dtype, device=codes.pair.device)
     kept: list[dict[str, Tensor]] = []
     weights: list[Tensor] = []
-    for piece in codes.draws_at_once(proposals, part):
-        values, log_q = codes.propose(part, piece.stop - piece.start, fixed)
+    for some, _ in codes.draws(proposals, part, [fixed]):
+        values, log_q = codes.propose(part, some.stop - some.start, fixed)
         kept.append(values)
         weights.append(codes.log_joint(part, values, fixed) - log_q)
     log_weight = torch.cat(weights).nan_to_num(nan=-torch.inf)  # (K, B)

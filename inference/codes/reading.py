@@ -7,10 +7,10 @@ Everything here works on S values at once, a leading (S,), and leaves it to the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import pyro
 import torch
@@ -20,19 +20,20 @@ from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
-from inference.data.check import check_sites
 from inference.posterior.draws import Posterior
+from inference.running.checked import Checked
 from inference.running.densities import run
 from inference.running.expectation import base_of
-from inference.running.pieces import chunks, pieces, rows_at_once
+from inference.running.pieces import share
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
-from inference.running.width import Sizes, growth, repeated
+from inference.running.width import repeated
 from inference.running.words import name_of
 from zoo.base import Batch, ModelGuide, Site, is_local, sample_sites
 from zoo.settings import settings
 
 Values = Mapping[str, Tensor]
+Dealt = TypeVar("Dealt")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Codes:
     """What the trace says about the local latents of a pair.
 
     Args:
-        pair: the pair.
+        given: the pair and its data.
         drawn: local latents that the guide draws, as the model's trace knows them.
         enumerated: the local latent that is summed out, if there is one.
         supports: theirs, by name.
@@ -48,10 +49,9 @@ class Codes:
         globals: names of the global latents that the guide draws.
         points: those of `drawn` whose guide is a point mass.
         auxiliary: whether the guide draws local variables that the model lacks.
-        width: numbers in the largest tensor that one draw of one observation makes.
     """
 
-    pair: ModelGuide
+    given: Checked
     drawn: dict[str, Site]
     enumerated: str | None
     supports: dict[str, constraints.Constraint]
@@ -59,44 +59,50 @@ class Codes:
     globals: tuple[str, ...]
     points: frozenset[str]
     auxiliary: bool
-    width: int = 1
 
     @classmethod
-    def of(cls, pair: ModelGuide, batch: Batch | None = None) -> Codes:
-        """Read the trace, on the first rows of `batch` or on two simulated ones. Random states are left alone.
+    def of(cls, given: Checked) -> Codes:
+        """Read the guide's trace beside the model's. Random states are left alone.
 
         Raises:
             ValueError: no local latent, more than one enumerated, or one that nobody infers.
         """
+        pair, sites = given.pair, given.sites
         name = name_of(pair)
-        with quietly(0, pair):
-            few = check_sites(pair) if batch is None else batch
-            few = repeated(few, 2)
-            sites = pair.sites(few)
-            local = {n: site for n, site in sites.items() if site.local and not site.observed}
-            if not local:
-                raise ValueError(
-                    f"{name} has no local latents, so there are no codes (hidden states that a distribution sums out "
-                    "are read by `inference.smooth`)"
-                )
-            guide = sample_sites(poutine.trace(pair.guide).get_trace(few))
-            drawn = {n: site for n, site in local.items() if n in guide}
-            enumerated = [n for n, site in local.items() if site.enumerated and n not in guide]
-            for n in local.keys() - drawn.keys() - set(enumerated):
-                raise ValueError(f"{name}: latent '{n}' is neither drawn by the guide nor enumerated")
-            if len(enumerated) > 1:
-                raise ValueError(f"{name}: expected at most one enumerated latent, found {', '.join(enumerated)}")
-            codes = cls(
-                pair,
-                drawn,
-                enumerated[0] if enumerated else None,
-                {n: _support(site.fn, guide[n]["fn"]) for n, site in drawn.items()},
-                {n: site for n, site in sites.items() if site.observed},
-                tuple(n for n, site in guide.items() if n in sites and not is_local(site)),
-                frozenset(n for n in drawn if isinstance(base_of(guide[n]["fn"]), Delta)),
-                any(is_local(site) and n not in local for n, site in guide.items()),
+        local = {n: sites[n] for n in given.locals}
+        if not local:
+            raise ValueError(
+                f"{name} has no local latents, so there are no codes (hidden states that a distribution sums out "
+                "are read by `inference.smooth`)"
             )
-            return cls(**{**codes.__dict__, "width": _width(codes, few)})
+        with quietly(0, pair):
+            guide = sample_sites(poutine.trace(pair.guide).get_trace(repeated(given.batch, 2)))
+        drawn = {n: site for n, site in local.items() if n in guide}
+        enumerated = [n for n, site in local.items() if site.enumerated and n not in guide]
+        for n in local.keys() - drawn.keys() - set(enumerated):
+            raise ValueError(f"{name}: latent '{n}' is neither drawn by the guide nor enumerated")
+        if len(enumerated) > 1:
+            raise ValueError(f"{name}: expected at most one enumerated latent, found {', '.join(enumerated)}")
+        return cls(
+            given,
+            drawn,
+            enumerated[0] if enumerated else None,
+            {n: _support(site.fn, guide[n]["fn"]) for n, site in drawn.items()},
+            given.observed,
+            tuple(n for n, site in guide.items() if n in sites and not is_local(site)),
+            frozenset(n for n in drawn if isinstance(base_of(guide[n]["fn"]), Delta)),
+            any(is_local(site) and n not in local for n, site in guide.items()),
+        )
+
+    @property
+    def pair(self) -> ModelGuide:
+        """The pair."""
+        return self.given.pair
+
+    @property
+    def width(self) -> int:
+        """Numbers in the largest tensor that one draw of one observation makes."""
+        return self.given.width
 
     @property
     def names(self) -> list[str]:
@@ -146,13 +152,15 @@ class Codes:
         return [{name: value[s : s + 1] for name, value in flat.items()} for s in range(total)]
 
     def rows(self, batch: Batch, cost: int = 1) -> Iterator[tuple[slice, Batch]]:
-        """Consecutive rows of a size that leaves room for 16 draws at once, each row costing `cost` widths."""
-        for rows, part in chunks(batch, rows_at_once(batch, self.width * cost)):
+        """Consecutive rows that leave room for several draws at once, each row costing `cost` widths."""
+        for rows, part in self.given.but(batch).rows(self.width * cost):
             yield rows, part.but(total=part.size)  # no minibatch scale: these are scores of single rows
 
-    def draws_at_once(self, total: int, part: Batch, cost: int = 1) -> Iterator[slice]:
-        """Slices of `total` draws that fit the budget for these rows."""
-        return pieces(total, part.size * self.width * cost)
+    def draws(self, total: int, part: Batch, among: Sequence[Dealt], cost: int = 1) -> Iterator[tuple[slice, Dealt]]:
+        """`total` draws for these rows, dealt out among values of the globals, say, in slices that fit the budget."""
+        for s, where in share(total, len(among)):
+            for some in self.given.draws(where.stop - where.start, part, self.width * cost):
+                yield slice(where.start + some.start, where.start + some.stop), among[s]
 
     def propose(self, part: Batch, count: int, fixed: Values) -> tuple[dict[str, Tensor], Tensor]:
         """`count` codes of each row from the guide, site -> (S, B, *event), and log q of them, (S, B)."""
@@ -245,16 +253,3 @@ def _support(model: Any, guide: Any) -> constraints.Constraint:
 
 def _draws(values: Values) -> int:
     return len(next(iter(values.values()))) if values else 0
-
-
-def _width(codes: Codes, batch: Batch) -> int:
-    """What the largest tensor grows by when one row is added: decoder outputs, mostly."""
-    recorded: list[list[int]] = []
-    for rows in (2, 3):
-        few = repeated(batch, rows)
-        fixed = codes.global_draws(few, None, draws=1)[0]
-        with Sizes() as recorder:
-            values = codes.propose(few, 1, fixed)[0] if codes.drawn else {}
-            codes.log_joint(few, values, fixed)
-        recorded.append(recorder.sizes)
-    return growth(*recorded)

@@ -25,10 +25,9 @@ from torch.distributions import biject_to
 
 from inference.codes.reading import Codes, Encoder, Proposal, Values
 from inference.compiling.fallback import traced
-from inference.data.check import as_batch
+from inference.data.check import check
 from inference.fitting.schedule import Averaging, learning_rate
 from inference.posterior.draws import Posterior
-from inference.running.pieces import share
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
@@ -160,8 +159,8 @@ def refine(
         raise ValueError(f"lr: expected a finite number above 0, got {lr!r}")
     if covariance not in ("diagonal", "full"):
         raise ValueError(f"covariance: expected 'diagonal' or 'full', got {covariance!r}")
-    batch = as_batch(pair, data)
-    codes = Codes.of(pair, batch)
+    given = check(pair, data)
+    batch, codes = given.batch, Codes.of(given)
     codes.check_continuous("refine")
     space = Space(codes)
     parts: list[tuple[Tensor, Tensor, Tensor | None]] = []
@@ -193,13 +192,12 @@ def elbo(codes: Codes, batch: Batch, proposal: Proposal, globals_: list[Values],
     for rows, part in codes.rows(batch):
         centre: Tensor | None = None  # so that squares do not cancel
         first = second = mean.new_zeros(part.size)
-        for s, where in share(samples, len(globals_)):
-            for piece in codes.draws_at_once(where.stop - where.start, part):
-                values, log_q = proposal.propose(codes, part, rows, piece.stop - piece.start, globals_[s])
-                weight = codes.log_joint(part, values, globals_[s]) - log_q  # (S, B)
-                centre = weight[0] if centre is None else centre
-                first = first + (weight - centre).sum(0) / samples
-                second = second + (weight - centre).square().sum(0) / samples
+        for some, fixed in codes.draws(samples, part, globals_):
+            values, log_q = proposal.propose(codes, part, rows, some.stop - some.start, fixed)
+            weight = codes.log_joint(part, values, fixed) - log_q  # (S, B)
+            centre = weight[0] if centre is None else centre
+            first = first + (weight - centre).sum(0) / samples
+            second = second + (weight - centre).square().sum(0) / samples
         mean[rows] = first if centre is None else centre + first
         error[rows] = ((second - first.square()).clamp(min=0) / (samples - 1)).sqrt()
     return mean, error
@@ -214,12 +212,10 @@ def _start(
     codes: Codes, space: Space, part: Batch, globals_: list[Values], covariance: Covariance, number: int
 ) -> tuple[Tensor, Tensor]:
     """Mean and scale of the encoder's unconstrained codes: (B, L), and (B, L) or a Cholesky factor (B, L, L)."""
-    kept = []
-    for s, where in share(number, len(globals_)):
-        kept += [
-            space.flatten(codes.propose(part, piece.stop - piece.start, globals_[s])[0])
-            for piece in codes.draws_at_once(where.stop - where.start, part)
-        ]
+    kept = [
+        space.flatten(codes.propose(part, some.stop - some.start, fixed)[0])
+        for some, fixed in codes.draws(number, part, globals_)
+    ]
     u = torch.cat(kept)  # (S, B, L)
     loc, sd = u.mean(0), u.std(0)
     if covariance == "diagonal":
@@ -266,7 +262,7 @@ class _Climb:
         half = torch.randn((NOISE // 2, *loc.shape), dtype=loc.dtype, device=loc.device)
         noise = torch.cat([half, -half])  # (S, B, L)
         size = len(loc)
-        part = Batch(size, size, **fields)
+        part = Batch(size, size).but(**fields)
         with torch.enable_grad():
             a, c = a.detach().requires_grad_(), c.detach().requires_grad_()
             if scale.ndim == 2:

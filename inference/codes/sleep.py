@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from inference.codes.reading import Codes
 from inference.compiling.fallback import traced
-from inference.data.check import as_batch, check_sites
+from inference.data.check import check, example
 from inference.fitting.schedule import Averaging, learning_rate
 from inference.posterior.draws import Posterior
 from inference.running.quiet import quietly
@@ -68,8 +68,9 @@ def fit_by_simulation(
     check_count("batch_size", batch_size)
     if not (isinstance(lr, (int, float)) and 0 < lr < math.inf):
         raise ValueError(f"lr: expected a finite number above 0, got {lr!r}")
-    batch = None if data is None else as_batch(pair, data, complete=False)
-    codes = Codes.of(pair)
+    given = example(pair) if data is None else check(pair, data, complete=False)
+    batch = None if data is None else given.batch
+    codes = Codes.of(given)
     codes.check_continuous("fit_by_simulation")
     own = _own_parameters(codes)
     losses = np.full(steps, np.nan)
@@ -105,7 +106,7 @@ def _own_parameters(codes: Codes) -> dict[str, nn.Parameter]:
     pair = codes.pair
     parameters = {name: p for name, p in pair.named_parameters() if p.requires_grad}
     with quietly(0, pair), torch.enable_grad():
-        batch = check_sites(pair)
+        batch = codes.given.example
         fixed = codes.global_draws(batch, None, draws=1)[0]
         fixed = {name: value.detach() for name, value in fixed.items()}
         values, _ = codes.propose(batch, 1, fixed)
@@ -132,7 +133,7 @@ class _Simulations:
 
     def __init__(self, codes: Codes, data: Batch | None, posterior: Posterior | None) -> None:
         self.codes, self.data = codes, data
-        self.example = check_sites(codes.pair)
+        self.example = codes.given.example
         self.globals = None if posterior is None else codes.global_draws(self.example, posterior)
         observed = (
             {} if data is None else {name: value for name, value in data.fields().items() if name in codes.observed}
@@ -181,7 +182,7 @@ def _loss_and_gradients(codes: Codes, size: int) -> Callable[..., tuple[Tensor, 
     ) -> tuple[Tensor, list[Tensor]]:
         with torch.enable_grad():
             leaves = {f"pair.{name}": value.detach().requires_grad_() for name, value in own.items()}
-            loss = functional_call(call, leaves, (Batch(size, size, **fields), missing, fixed))
+            loss = functional_call(call, leaves, (Batch(size, size).but(**fields), missing, fixed))
             return loss.detach(), list(torch.autograd.grad(loss, list(leaves.values())))
 
     return function

@@ -1,36 +1,92 @@
-"""What the user brings, as tensors: arrays, frames, mappings, texts, torch Datasets."""
+"""What the user brings, as a Batch that is not checked yet: arrays, frames, mappings, texts, torch Datasets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
+from zoo.arrays import as_tensor, column_names, holds_numbers
 from zoo.base import Batch, ModelGuide
 from zoo.datasets import text
 from zoo.schema.schema import as_columns
 
-ACCEPTED = "a NumPy array, a torch tensor, a pandas or polars frame, a zoo.Batch, or a map-style torch Dataset"
+ACCEPTED = (
+    "a NumPy array, a torch tensor, a pandas or polars frame, a pair (X, y) of them, a zoo.Batch, or a map-style torch "
+    "Dataset"
+)
 
 
-def column_names(data: Any) -> list[str] | None:
-    """Column names of a frame, else None."""
-    columns = getattr(data, "columns", None)
-    return None if columns is None or isinstance(data, (Batch, Tensor, np.ndarray)) else [str(c) for c in columns]
+def accept(pair: ModelGuide, data: Any, first: str) -> Batch:
+    """The batch that the data stand for, their numbers as they came; arrays fill the field `first`.
+
+    Raises:
+        ValueError: data of a kind that is not accepted, without rows, or with cells that are no numbers.
+    """
+    if isinstance(data, Batch):
+        return data
+    if isinstance(data, str):
+        return _windows(pair, data)
+    if isinstance(data, tuple):
+        return _paired(pair, data)
+    if pair.schema is not None and is_table(data):
+        return _encoded(pair, data)
+    if holds_numbers(data):
+        return _batch({first: as_tensor(first, data)}, column_names(data))
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        return _batch(_from_dataset(data))
+    raise ValueError(f"data of type {type(data).__name__} is not accepted; give {ACCEPTED}")
 
 
 def is_table(data: Any) -> bool:
     """Whether data are named columns: a frame, or a mapping of sequences."""
     if isinstance(data, Mapping) and not hasattr(data, "shape"):  # SciPy has sparse matrices that are mappings
         return bool(data) and all(hasattr(v, "__len__") and not isinstance(v, str) for v in data.values())
-    return column_names(data) is not None
+    return not isinstance(data, Batch) and column_names(data) is not None
 
 
-def encoded(pair: ModelGuide, table: Any) -> Batch:
+def _batch(fields: Mapping[str, Tensor], columns: tuple[str, ...] | None = None) -> Batch:
+    for name, value in fields.items():
+        if value.ndim == 0:
+            raise ValueError(f"field '{name}': expected rows, got the single number {value.item()}")
+        if value.numel() == 0:
+            needed = "row" if len(value) == 0 else "step or column"
+            raise ValueError(f"field '{name}' is empty: shape {tuple(value.shape)}; at least one {needed} is needed")
+    size = len(next(iter(fields.values())))
+    return Batch(size, size, columns=columns).but(**fields)
+
+
+def _paired(pair: ModelGuide, data: tuple[Any, ...]) -> Batch:
+    """(X, y): covariates or features, and the response or label, which may be None."""
+    if len(data) != 2:
+        raise ValueError(f"a tuple of {len(data)} is not accepted: expected a pair (X, y)")
+    given, response = data
+    if response is None:
+        return accept(pair, given, "x")
+    if isinstance(given, (Batch, str, tuple)):
+        raise ValueError(f"y was given beside a {type(given).__name__}, which has its own; give an array or a frame")
+    batch = accept(pair, given, "x")
+    if batch.y is not None:
+        raise ValueError(f"y was given twice: X holds the target '{pair.target.name if pair.target else 'y'}' too")
+    coded = pair.target is not None and _has_words(response)
+    y = torch.from_numpy(pair.target.encode(response)) if coded and pair.target else as_tensor("y", response)
+    if y.ndim == 0 or len(y) != batch.size:
+        raise ValueError(f"field 'y': expected {batch.size} rows as in X, got shape {tuple(y.shape)}")
+    return batch.but(y=y)
+
+
+def _has_words(values: Any) -> bool:
+    """Whether these are names of categories, or anything but plain numbers."""
+    if isinstance(values, Tensor):
+        return False
+    kind = getattr(getattr(values, "dtype", None), "kind", "O")
+    return kind not in "fiub"
+
+
+def _encoded(pair: ModelGuide, table: Any) -> Batch:
     """The matrix of a table, and the codes of its target where it has that column."""
     schema, target = pair.schema, pair.target
     if schema is None:
@@ -40,10 +96,10 @@ def encoded(pair: ModelGuide, table: Any) -> Batch:
     if target is not None and target.name in columns:
         fields["y"] = torch.from_numpy(target.encode(columns.pop(target.name)))
     fields["x"] = torch.from_numpy(schema.encode(columns))
-    return Batch(len(fields["x"]), len(fields["x"]), **fields)
+    return Batch(len(fields["x"]), len(fields["x"])).but(**fields)
 
 
-def windows(pair: ModelGuide, words: str) -> Batch:
+def _windows(pair: ModelGuide, words: str) -> Batch:
     """Windows of a text, of a pair that knows an alphabet."""
     letters, steps = getattr(pair, "alphabet", None), getattr(pair, "steps", None)
     if not isinstance(letters, str) or not isinstance(steps, int):
@@ -52,73 +108,18 @@ def windows(pair: ModelGuide, words: str) -> Batch:
     return text.windows(words, letters, steps)
 
 
-def fields_of(data: Any, first: str) -> tuple[Batch, list[str] | None]:
-    """The fields of a batch that the data fill, and the columns' names of a frame; arrays fill the field `first`."""
-    if isinstance(data, Batch):
-        return data, None
-    columns = column_names(data)
-    fields: dict[str, Any]
-    if isinstance(data, Tensor):
-        fields = {first: data}
-    elif isinstance(data, (np.ndarray, np.generic)):
-        fields = {first: _tensor(first, np.asarray(data), None)}
-    elif hasattr(data, "to_numpy") or (columns is not None and hasattr(data, "__array__")):
-        array = data.to_numpy() if hasattr(data, "to_numpy") else np.asarray(data)
-        fields = {first: _tensor(first, array, columns)}
-    elif isinstance(data, Dataset):
-        fields = _from_dataset(data)
-    else:
-        raise ValueError(f"data of type {type(data).__name__} is not accepted; give {ACCEPTED}")
-    for name, value in fields.items():
-        if value.ndim == 0:
-            raise ValueError(f"field '{name}': expected rows, got the single number {value.item()}")
-        if value.numel() == 0:
-            needed = "row" if len(value) == 0 else "step or column"
-            raise ValueError(f"field '{name}' is empty: shape {tuple(value.shape)}; at least one {needed} is needed")
-    size = len(next(iter(fields.values())))
-    return Batch(size, size, **fields), columns
-
-
 def _from_dataset(data: Dataset[Any]) -> dict[str, Tensor]:
     count = len(data)  # type: ignore[arg-type]
     if count == 0:
         raise ValueError("the Dataset is empty; at least one row is needed")
     items = [data[i] for i in range(count)]
-    paired = isinstance(items[0], (tuple, list))
-    parts = list(zip(*items, strict=True))[:2] if paired else [tuple(items)]
-    return {
-        name: torch.stack([torch.as_tensor(v) for v in part]) for name, part in zip(("x", "y"), parts, strict=False)
-    }
-
-
-def _tensor(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | None) -> Tensor:
-    """A private, contiguous tensor of the array's values; the array itself is never written to or shared."""
-    if array.dtype.kind in "OUS":
-        array = _numbers(field, array, columns)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"field '{field}': expected numbers, got dtype {array.dtype}")
-    if array.dtype == np.float16 or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
-        array = array.astype(np.float64)
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.astype(np.int64)
-    return torch.from_numpy(np.array(array, order="C", copy=True, dtype=array.dtype.newbyteorder("=")))
-
-
-def _numbers(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | None) -> np.ndarray[Any, Any]:
-    values = np.empty(array.shape, dtype=np.float64)
-    for index, value in np.ndenumerate(array):
-        try:
-            values[index] = np.nan if value is None else float(value)
-        except (TypeError, ValueError):
-            where = place(field, list(index), columns)
-            raise ValueError(f"{where}: expected a number, got {value!r}") from None
-    return values
-
-
-def place(field: str, index: list[int], columns: Sequence[str] | None) -> str:
-    """Where a cell stands, in words: field, row, step and column."""
-    names = ["row", "column"] if len(index) < 3 else ["row", "step", "column"]
-    shown = [f"{name} {i}" for name, i in zip(names, index, strict=False)]
-    if columns is not None and len(index) == 2 and index[1] < len(columns):
-        shown[1] = f"column '{columns[index[1]]}'"
-    return ", ".join([f"field '{field}'", *shown])
+    if isinstance(items[0], Mapping):
+        known = [name for name in ("x", "y", "lengths") if name in items[0]]
+        if "x" not in known:
+            raise ValueError(f"the Dataset's rows hold {', '.join(map(str, items[0]))}: expected x, and y or lengths")
+        parts = {name: [item[name] for item in items] for name in known}
+    else:
+        paired = isinstance(items[0], (tuple, list))
+        columns = list(zip(*items, strict=True))[:2] if paired else [tuple(items)]
+        parts = dict(zip(("x", "y"), map(list, columns), strict=False))
+    return {name: torch.stack([as_tensor(name, value) for value in part]) for name, part in parts.items()}

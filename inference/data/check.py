@@ -1,15 +1,18 @@
-"""Whatever the user brings -> Batch, checked before step one.
+"""Whatever the user brings -> `Checked`, once, before step one.
 
-Accepted: a NumPy array, a torch tensor, a pandas or polars frame (anything with `to_numpy`), a `Batch`, a map-style
-torch `Dataset` of rows or (x, y) pairs. Checks read the pair's own trace: which fields it observes, their shapes, and
-the support of each observed site; an error names field, row, column, what was expected and what was found. A pair
-with a `schema` also takes a table in the user's units and category names, its `target` column becoming y, and one with
-an `alphabet` a text, cut into sequences of as many characters as the pair has `steps`.
+Accepted: a NumPy array, a torch tensor, a pandas or polars frame or series (anything with `to_numpy`), a pair (X, y), a
+`Batch`, a map-style torch `Dataset` of rows or (x, y) pairs. Checks read the pair's own trace: which fields it
+observes, their shapes, and the support of each observed site; an error names field, row, column, what was expected and
+what was found. A pair with a `schema` also takes a table in the user's units and category names, its `target` column
+becoming y, and one with an `alphabet` a text, cut into sequences of as many characters as the pair has `steps`.
+
+What has been checked is handed on as `Checked`; given to a function again it is taken as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,16 +21,19 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from inference.data.accept import encoded, fields_of, is_table, place, windows
+from inference.data.accept import accept
+from inference.running.checked import Checked
 from inference.running.pieces import chunks, rows_at_once
 from inference.running.width import width
+from inference.running.words import check_count
+from zoo.arrays import place
 from zoo.base import Batch, ModelGuide, Site
 
 _CHUNK = 64  # rows that the support check traces without asking how much they hold
 
 
-def as_batch(pair: ModelGuide, data: Any, complete: bool = True) -> Batch:
-    """Turn `data` into a checked `Batch` on the pair's device and in its floating-point type.
+def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
+    """Turn `data` into a batch on the pair's device and in its floating-point type, and refuse what does not fit.
 
     Args:
         pair: whose trace says what is expected.
@@ -37,41 +43,49 @@ def as_batch(pair: ModelGuide, data: Any, complete: bool = True) -> Batch:
     Raises:
         ValueError: wrong kind, rank, width or length; NaN, infinite or too large values; values outside the support.
     """
+    if isinstance(data, Checked):
+        if data.pair is pair and _at_home(pair, data.batch):
+            return data if data.complete or not complete else check(pair, data.batch)
+        data = data.batch
     example = _example(pair)
     observed = {name: site for name, site in pair.sites(example).items() if site.observed}
-    if isinstance(data, str):
-        batch, columns = windows(pair, data), None
-    elif pair.schema is not None and is_table(data):
-        batch, columns = encoded(pair, data), None
-    else:
-        batch, columns = fields_of(data, first="x" if pair.schema is not None else next(iter(observed), "x"))
-    columns = list(pair.schema.names) if pair.schema is not None else columns
+    batch = accept(pair, data, "x" if pair.schema is not None else next(iter(observed), "x"))
+    columns = pair.schema.names if pair.schema is not None else batch.columns
     batch = _keep(pair, batch, example, observed, complete)
     converted = {name: _convert(name, value, pair, columns) for name, value in batch.fields().items()}
     batch = batch.but(**converted)
     _check_shapes(batch, example)
     if example.lengths is not None:
         batch = _check_lengths(batch)
-    _check_values(pair, batch, example, observed, columns)
-    return batch
+    return _check_values(pair, batch, example, observed, columns)
 
 
-def check_sites(pair: ModelGuide) -> Batch:
-    """A small simulated batch, for reading the pair's trace. The caller's random state is left alone."""
-    return _example(pair)
+def as_batch(pair: ModelGuide, data: Any, complete: bool = True) -> Batch:
+    """The checked batch alone; see `check`."""
+    return check(pair, data, complete=complete).batch
 
 
-def minibatches(total: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless index tensors of `size` rows: a stream of permutations cut into equal pieces.
+def example(pair: ModelGuide) -> Checked:
+    """Two simulated observations, for reading the pair's trace. The caller's random state is left alone."""
+    batch = _example(pair)
+    return Checked(pair, batch, batch, pair.sites(batch))
 
-    Every row comes once per permutation and no piece is smaller, so one traced graph serves them all.
-    """
-    left = torch.empty(0, dtype=torch.long)
-    while True:
-        while len(left) < size:
-            left = torch.cat([left, torch.randperm(total, generator=generator)])
-        yield left[:size]
-        left = left[size:]
+
+def new_rows(pair: ModelGuide, data: Any) -> Checked:
+    """Rows to generate: those of the data, whose observed fields may be missing, or a number of new ones."""
+    if isinstance(data, int) and not isinstance(data, bool):
+        check_count("number of rows", data)
+        with torch.random.fork_rng():
+            batch = pair.inputs(data).to(pair.device, pair.dtype)
+        return example(pair).but(batch)
+    given = check(pair, data, complete=False)
+    return given.but(given.batch.but(total=given.size))
+
+
+def _at_home(pair: ModelGuide, batch: Batch) -> bool:
+    """Whether the batch is still on the pair's device and in its type."""
+    numbers = [value for value in batch.fields().values() if value.is_floating_point()]
+    return all(value.dtype == pair.dtype and value.device == pair.device for value in numbers)
 
 
 def _example(pair: ModelGuide) -> Batch:
@@ -159,24 +173,34 @@ def _check_lengths(batch: Batch) -> Batch:
 @torch.no_grad()
 def _check_values(
     pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Site], columns: Sequence[str] | None
-) -> None:
+) -> Checked:
     for name, value in batch.fields().items():
         if name not in observed and name != "lengths" and value.isnan().any():
             index = value.isnan().nonzero()[0].tolist()
             raise ValueError(f"{place(name, index, columns)}: expected a number, got NaN")
+    first: dict[str, Site] = {}
+    rows, measured = _rows(pair, batch, example)
     with torch.random.fork_rng(), pyro.validation_enabled(False):
-        for piece, part in chunks(batch, _rows(pair, batch, example)):
-            for name, site in pair.sites(part).items():
-                if site.observed:
+        for piece, part in chunks(batch, rows):
+            sites = pair.sites(part)
+            for name, site in sites.items():
+                if site.observed and name in part.fields():
                     _check_support(site, getattr(part, name), part.lengths, piece.start, columns)
+            first = first or {name: replace(site, observed=name in observed) for name, site in sites.items()}
+    checked = Checked(pair, batch, example, first)
+    if measured is not None:
+        checked.__dict__["width"] = measured
+    return checked
 
 
-def _rows(pair: ModelGuide, batch: Batch, example: Batch) -> int:
+def _rows(pair: ModelGuide, batch: Batch, example: Batch) -> tuple[int, int | None]:
+    """How many rows to trace at once, and the width of a row where it had to be measured for that."""
     if batch.size <= _CHUNK:
-        return _CHUNK
+        return _CHUNK, None
     # The example's values are valid, where a run on the user's may fail; sequences may be longer than its own.
     longer = max(-(-v[0].numel() // max(1, getattr(example, n)[0].numel())) for n, v in batch.fields().items())
-    return rows_at_once(batch, width(pair, example) * longer)
+    measured = width(pair, example)
+    return rows_at_once(batch, measured * longer), measured if longer == 1 else None
 
 
 def _check_support(

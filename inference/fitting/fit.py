@@ -17,7 +17,7 @@ from torch import Tensor
 
 import zoo
 from inference.compiling.compiled import choose_mode
-from inference.data import check
+from inference.data.check import check
 from inference.fitting import curvature
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose
@@ -75,6 +75,7 @@ class Fit:
 def fit(
     pair: ModelGuide,
     data: Any,
+    y: Any = None,
     *,
     method: Literal["svi", "em"] = "svi",
     epochs: float | None = None,
@@ -104,6 +105,7 @@ def fit(
     Args:
         pair: the model/guide pair; it is moved to `device`.
         data: see `inference.data`.
+        y: the response or label of each row, beside a matrix or frame, as in scikit-learn; the same as `data=(X, y)`.
         method: `svi`, or `em`: place the guide at the highest log joint density that expectation-maximisation finds,
             with the widths that the curvature there suggests, and take no steps. For pairs with a `maximise`.
         epochs: passes over the data; or
@@ -141,7 +143,7 @@ def fit(
     began = time.perf_counter()
     with _one_fit_at_a_time, seeded(seed):
         pair.to(_device(device))
-        train, held_out = _split(pair, data, validation, seed)
+        train, held_out = _split(pair, data if y is None else (data, y), validation, seed)
         with evaluating(pair):
             pair.check(train)
         size = min(batch_size or (train.size if train.size <= settings.full_batch else settings.minibatch), train.size)
@@ -224,10 +226,10 @@ def _device(device: torch.device | str) -> torch.device:
 
 
 def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> tuple[Batch, Batch | None]:
-    batch = check.as_batch(pair, data)
+    batch = check(pair, data).batch
     whole = replace(batch, total=batch.size)
     if not isinstance(validation, (int, float)):
-        return whole, check.as_batch(pair, validation)
+        return whole, check(pair, validation).batch
     if not 0 <= validation < 1:
         raise ValueError(f"validation: expected a fraction from 0 to below 1, or a data set, got {validation}")
     if validation == 0:

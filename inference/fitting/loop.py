@@ -14,7 +14,6 @@ from pyro import poutine
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from inference.data import check
 from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
 from inference.fitting.step import Stepper
 from inference.running import pieces
@@ -29,6 +28,19 @@ _BAD_STEPS = 10  # consecutive non-finite steps before giving up
 
 class NonFiniteError(ValueError):
     """Loss or gradient stayed NaN or infinite; no such step was applied. The message names the site."""
+
+
+def minibatches(total: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Endless index tensors of `size` rows: a stream of permutations cut into equal pieces.
+
+    Every row comes once per permutation and no piece is smaller, so one traced graph serves them all.
+    """
+    left = torch.empty(0, dtype=torch.long)
+    while True:
+        while len(left) < size:
+            left = torch.cat([left, torch.randperm(total, generator=generator)])
+        yield left[:size]
+        left = left[size:]
 
 
 @dataclass
@@ -81,7 +93,7 @@ class Loop:
         parameters = list(self.stepper.parameters.values())
         if not parameters:
             return "nothing to fit"
-        rows = check.minibatches(self.train.size, self.size, generator)
+        rows = minibatches(self.train.size, self.size, generator)
         reason = "all steps done" if self.known else f"not converged after max_steps={self.limit}"
         bar = tqdm(total=self.limit if self.known else None, disable=None if self.progress else True, unit="step")
         self.pair.train()

@@ -46,7 +46,7 @@ def bound_and_gradients(
         parameters: dict[str, Tensor], buffers: dict[str, Tensor], fields: dict[str, Tensor], kl_weight: Tensor
     ) -> Any:
         leaves = {f"pair.{name}": value.detach().requires_grad_() for name, value in parameters.items()}
-        batch = Batch(len(next(iter(fields.values()))), total, **fields)
+        batch = Batch(len(next(iter(fields.values()))), total).but(**fields)
         constants = {f"pair.{name}": value for name, value in buffers.items()}
         with naming_the_site():
             loss = functional_call(call, {**leaves, **constants}, (batch, kl_weight))

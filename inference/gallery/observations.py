@@ -20,8 +20,7 @@ from torch import Tensor
 
 from inference.codes import encoding
 from inference.codes.reading import Codes
-from inference.data.accept import column_names
-from inference.data.check import as_batch, check_sites
+from inference.data.check import check, example
 from inference.drawing import plots, style
 from inference.drawing.style import COLOURS, INK, MUTED, Array
 from inference.posterior.draws import Posterior, generate
@@ -69,14 +68,15 @@ def samples(
     """
     if number is not None:
         check_count("number", number)
-    if as_pixels(pair):
-        if not any(site.local and not (site.observed or site.enumerated) for site in pair.sites().values()):
+    given = example(pair)
+    if as_pixels(given):
+        if not given.continuous_locals:
             return plots.samples(generate(pair, number or 60, posterior=posterior, seed=seed)["x"])
         figure = plots.samples(_expected_images(pair, number or 60, posterior, seed))
         return headed(figure, "expected images of codes from the prior")
-    if check_sites(pair).lengths is not None:
+    if given.example.lengths is not None:
         return _series(generate(pair, number or 6, posterior=posterior, seed=seed))
-    shown = as_cells(pair, generate(pair, number or 1000, posterior=posterior, seed=seed))
+    shown = as_cells(given, generate(pair, number or 1000, posterior=posterior, seed=seed))
     figure, panels = panel_grid(shown, f"{number or 1000:,} rows drawn from the model")
     for axes, (column, values) in zip(panels, shown, strict=False):
         _histogram(axes, column, values)
@@ -99,19 +99,20 @@ def reconstructions(pair: ModelGuide, data: Any, number: int = 12, *, seed: int 
         ValueError: the pair has no codes, or the data do not fit it.
     """
     check_count("number", number)
-    batch = as_batch(pair, data)
-    Codes.of(pair, batch)
-    if as_pixels(pair):
+    given = check(pair, data)
+    batch = given.batch
+    Codes.of(given)
+    if as_pixels(given):
         some = batch.select(slice(0, number)).but(total=min(number, batch.size))
-        return plots.reconstructions(some.x, encoding.reconstruct(pair, some, seed=seed), number)
+        return plots.reconstructions(some.x, encoding.reconstruct(pair, given.but(some), seed=seed), number)
     some = spread_over(batch)
-    again = encoding.reconstruct(pair, some, seed=seed)
-    site = shown_site(pair)
-    originals = as_cells(pair, {site: getattr(some, site)}, column_names(data))
+    again = encoding.reconstruct(pair, given.but(some), seed=seed)
+    site = shown_site(given)
+    originals = as_cells(given, {site: getattr(some, site)})
     about = f"reconstructed (up) against observed (across), {some.size:,} rows"
     if any(column.categories for column, _ in originals):
         about += "; of categories, per cent"
-    told = as_cells(pair, {site: again})
+    told = as_cells(given, {site: again})
     figure, panels = panel_grid(originals, about)
     for axes, (column, values), (_, decoded) in zip(panels, originals, told, strict=False):
         seen = np.isfinite(values)
@@ -121,11 +122,11 @@ def reconstructions(pair: ModelGuide, data: Any, number: int = 12, *, seed: int 
 
 def _expected_images(pair: ModelGuide, number: int, posterior: Posterior | None, seed: int) -> Tensor:
     """E[x | codes], (M, D): codes from the prior, each under a draw of the globals of its own."""
-    codes = Codes.of(pair)
+    codes = Codes.of(example(pair))
     kept = []
     with quietly(seed, pair):
         batch = pair.inputs(number).to(pair.device, pair.dtype)
-        globals_ = codes.global_draws(check_sites(pair), posterior, draws=min(number, 30))
+        globals_ = codes.global_draws(codes.given.example, posterior, draws=min(number, 30))
         for s, where in share(number, len(globals_)):
             for _, part in codes.rows(batch.select(where)):
                 sites = codes.model_given(part, 1, {}, globals_[s])

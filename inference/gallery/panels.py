@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.data.check import check_sites
 from inference.drawing import style
 from inference.drawing.style import INK, MUTED, Array
-from zoo.base import FIELDS, Batch, ModelGuide
+from inference.running.checked import Checked
+from zoo.base import FIELDS, Batch
 from zoo.schema.column import Column
 from zoo.settings import settings
 
@@ -32,16 +32,15 @@ LIGHT, PALE = "#8DBBDB", "#CFE3F1"
 Cells = list[tuple[Column, Array]]  # columns, and the numbers in them
 
 
-def shown_site(pair: ModelGuide) -> str:
+def shown_site(given: Checked) -> str:
     """The first field that the pair observes."""
-    observed = {name for name, site in pair.sites(check_sites(pair)).items() if site.observed}
-    return next(name for name in FIELDS if name in observed)
+    return next(name for name in FIELDS if name in given.observed)
 
 
-def as_pixels(pair: ModelGuide) -> bool:
+def as_pixels(given: Checked) -> bool:
     """Whether observations are flat square images."""
-    site = pair.sites(check_sites(pair))[shown_site(pair)]
-    if site.name != "x" or pair.schema is not None or len(site.event_shape) != 1:
+    site = given.observed[shown_site(given)]
+    if site.name != "x" or given.pair.schema is not None or len(site.event_shape) != 1:
         return False
     return site.event_shape[0] > IMAGE and math.isqrt(site.event_shape[0]) ** 2 == site.event_shape[0]
 
@@ -55,8 +54,9 @@ def spread_over(batch: Batch) -> Batch:
     return batch.select(torch.linspace(0, batch.size - 1, most).round().long().to(device)).but(total=most)
 
 
-def as_cells(pair: ModelGuide, values: Mapping[str, Tensor], names: Sequence[str] | None = None) -> Cells:
+def as_cells(given: Checked, values: Mapping[str, Tensor]) -> Cells:
     """The columns of observations, site -> (..., D) or (...): their names and kinds, and numbers (...)."""
+    pair, names = given.pair, given.batch.columns
     found: Cells = []
     for site, value in values.items():
         numbers = style.as_array(value).astype(float)
@@ -64,18 +64,15 @@ def as_cells(pair: ModelGuide, values: Mapping[str, Tensor], names: Sequence[str
             found += [(column, numbers[..., i]) for i, column in enumerate(pair.schema.used)]
         elif site == "y" and pair.target is not None:
             found.append((pair.target, numbers))
-        elif pair.sites(check_sites(pair))[site].event_shape.numel() == 1:
+        elif given.sites[site].event_shape.numel() == 1:
             name = names[0] if names and len(names) == 1 else site
-            found.append((Column(name, "real"), numbers.reshape(numbers.shape[: value.ndim - _rank(pair, site)])))
+            rank = len(given.sites[site].event_shape)
+            found.append((Column(name, "real"), numbers.reshape(numbers.shape[: value.ndim - rank])))
         else:
             wide = numbers.shape[-1]
             called = names if names and len(names) == wide else [f"{site}_{i + 1}" for i in range(wide)]
             found += [(Column(str(called[i]), "real"), numbers[..., i]) for i in range(wide)]
     return found
-
-
-def _rank(pair: ModelGuide, site: str) -> int:
-    return len(pair.sites(check_sites(pair))[site].event_shape)
 
 
 # Images --------------------------------------------------------------------------------------------------------------

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from inference.codes import collapse, encoding
 from inference.codes.reading import Codes
-from inference.data.accept import column_names
-from inference.data.check import as_batch, check_sites
+from inference.data.check import check, example
 from inference.drawing import style
 from inference.drawing.style import COLOURS, INK, MUTED, Array
-from inference.running.pieces import share
+from inference.running.checked import Checked
 from inference.running.quiet import quietly
 from inference.running.words import check_count, name_of
 from zoo.base import ModelGuide
@@ -61,15 +60,15 @@ def interpolations(pair: ModelGuide, data: Any, pairs: int = 5, steps: int = 9, 
     """
     check_count("pairs", pairs)
     check_count("steps", steps, least=2)
-    batch = as_batch(pair, data)
-    codes = Codes.of(pair, batch)
+    given = check(pair, data)
+    batch, codes = given.batch, Codes.of(given)
     codes.check_continuous("interpolations", density=False)
     if batch.size < 2:
         raise ValueError(f"interpolations: expected at least two observations, got {batch.size}")
     pairs = min(pairs, batch.size // 2)
     picked = torch.randperm(batch.size, generator=torch.Generator().manual_seed(seed))[: 2 * pairs]
     ends = batch.select(picked.to(pair.device)).but(total=2 * pairs)
-    mean = encoding.encode(pair, ends, seed=seed).mean
+    mean = encoding.encode(pair, given.but(ends), seed=seed).mean
     at = torch.linspace(0, 1, steps, device=pair.device)
     values = {}
     for name in codes.drawn:
@@ -81,12 +80,12 @@ def interpolations(pair: ModelGuide, data: Any, pairs: int = 5, steps: int = 9, 
         values[codes.enumerated] = torch.where(at < 0.5, classes[:pairs, None], classes[pairs:, None])
     names = [f"row {int(a) + 1} to {int(b) + 1}" for a, b in zip(picked[:pairs], picked[pairs:], strict=True)]
     path = _Path(values, names, at.cpu().numpy(), "share of the way")
-    if as_pixels(pair):
+    if as_pixels(given):
         here = style.as_array(ends.x)  # (2P, D)
         rows = np.concatenate([here[:pairs, None], _decoded(pair, path, seed), here[pairs:, None]], 1)
         return image_rows(rows, ["observed", *[""] * steps, "observed"], [])
     fields = {name: getattr(ends, name) for name in codes.observed}
-    return _path_panels(pair, path, as_cells(pair, fields, column_names(data)), seed, ends=True)
+    return _path_panels(given, path, as_cells(given, fields), seed, ends=True)
 
 
 def traversals(
@@ -111,23 +110,23 @@ def traversals(
         ValueError: the guide draws no codes, there is no such dimension, or the data do not fit the pair.
     """
     check_count("steps", steps, least=2)
-    batch = as_batch(pair, data)
-    codes = Codes.of(pair, batch)
+    given = check(pair, data)
+    batch, codes = given.batch, Codes.of(given)
     codes.check_continuous("traversals", density=False)
     chosen = _dimensions(pair, codes, dimensions)
     batch = spread_over(batch)
-    known = encoding.encode(pair, batch, seed=seed)
+    known = encoding.encode(pair, given.but(batch), seed=seed)
     mean = {name: known.mean[name].double() for name in codes.drawn}
     spread = torch.cat([(m.var(0, correction=0) + known.sd[n].square().mean(0)).flatten() for n, m in mean.items()])
     activity, unit = torch.cat([m.var(0, correction=0).flatten() for m in mean.values()]), "variance {:.2g}"
-    active = activity > 0.01  # as in `amortised.active_units`
+    active = activity > 0.01  # as in `collapse.active_units`
     if not codes.points:
-        kl = collapse.code_kl(pair, batch, seed=seed)
+        kl = collapse.code_kl(pair, given.but(batch), seed=seed)
         if all(kl[name].shape == m.shape[1:] for name, m in mean.items()):
             activity, unit = torch.cat([kl[name].flatten() for name in mean]).to(activity), "KL {:.2f} nats"
     order = activity.argsort(descending=True).tolist()
     if chosen is None:
-        chosen = [i for i in order if active[i]][: 10 if as_pixels(pair) else 4] or order[:1]
+        chosen = [i for i in order if active[i]][: 10 if as_pixels(given) else 4] or order[:1]
     elif isinstance(chosen, int):
         chosen = order[:chosen]
     at = torch.linspace(-REACH, REACH, steps, dtype=spread.dtype, device=spread.device)
@@ -142,12 +141,12 @@ def traversals(
     labels = _entries(mean)
     names = [f"{labels[i]}: {unit.format(float(activity[i]))}" for i in chosen]
     path = _Path(values, names, at.cpu().numpy(), "standard deviations")
-    if as_pixels(pair):
+    if as_pixels(given):
         return image_rows(
             _decoded(pair, path, seed), [f"{t:+.1f}".replace("-", "−") if t else "0" for t in path.at], names
         )
     fields = {name: getattr(batch, name) for name in codes.observed}
-    return _path_panels(pair, path, as_cells(pair, fields, column_names(data)), seed)
+    return _path_panels(given, path, as_cells(given, fields), seed)
 
 
 # What to draw --------------------------------------------------------------------------------------------------------
@@ -173,21 +172,20 @@ def _decoded(pair: ModelGuide, path: _Path, seed: int) -> Array:
 
 def _draw(pair: ModelGuide, path: _Path, seed: int) -> dict[str, Tensor]:
     """Draws of what is observed given the codes on the way, site -> (S, M, *event)."""
-    codes = Codes.of(pair)
+    codes = Codes.of(example(pair))
     values = path.flat()
     count = len(next(iter(values.values())))
     kept: dict[str, list[Tensor]] = {name: [] for name in codes.observed}
     with quietly(seed, pair):
         batch = pair.inputs(count).to(pair.device, pair.dtype)
-        globals_ = codes.global_draws(check_sites(pair), None)
-        for s, where in share(settings.picture_draws, len(globals_)):
-            for piece in codes.draws_at_once(where.stop - where.start, batch):
-                size = piece.stop - piece.start
-                given = {name: value.expand(size, *value.shape) for name, value in values.items()}
-                sites = codes.model_given(batch, size, given, globals_[s])
-                for name, parts in kept.items():
-                    value = sites[name]["value"]
-                    parts.append(value.expand(size, count, *value.shape[2:]))
+        globals_ = codes.global_draws(codes.given.example, None)
+        for some, fixed in codes.draws(settings.picture_draws, batch, globals_):
+            size = some.stop - some.start
+            given = {name: value.expand(size, *value.shape) for name, value in values.items()}
+            sites = codes.model_given(batch, size, given, fixed)
+            for name, parts in kept.items():
+                value = sites[name]["value"]
+                parts.append(value.expand(size, count, *value.shape[2:]))
     return {name: torch.cat(parts) for name, parts in kept.items()}
 
 
@@ -220,7 +218,7 @@ def _dimensions(pair: ModelGuide, codes: Codes, wanted: int | Sequence[int] | No
     return chosen
 
 
-def _path_panels(pair: ModelGuide, path: _Path, data: Cells, seed: int, ends: bool = False) -> Figure:
+def _path_panels(given: Checked, path: _Path, data: Cells, seed: int, ends: bool = False) -> Figure:
     """Rows of panels for columns, and columns of panels for lines of codes.
 
     Args:
@@ -233,8 +231,8 @@ def _path_panels(pair: ModelGuide, path: _Path, data: Cells, seed: int, ends: bo
     from matplotlib.figure import Figure
 
     lines, steps = len(path.names), len(path.at)
-    drawn = as_cells(pair, _draw(pair, path, seed))  # (S, G S) of each column
-    means = as_cells(pair, encoding.decode(pair, path.flat(), seed=seed))
+    drawn = as_cells(given, _draw(given.pair, path, seed))  # (S, G S) of each column
+    means = as_cells(given, encoding.decode(given.pair, path.flat(), seed=seed))
     shown = min(settings.picture_columns, len(data))
     size = (max(1.75 * lines, 3.5) + 1.9, 1.25 * shown + 0.7)
     figure = Figure(figsize=size, dpi=144, layout="constrained", facecolor="white")

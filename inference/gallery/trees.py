@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from inference.data.check import as_batch
+from inference.data.check import check
 from inference.posterior.draws import Posterior
 from zoo.base import Batch, ModelGuide
 
@@ -87,9 +87,8 @@ def picture(
 
     if not isinstance(pair, TreeLike):
         raise ValueError(f"{pair.registry_name} has no trees to draw")
-    if names is None and hasattr(data, "columns"):
-        names = [str(column) for column in data.columns]
-    batch = as_batch(pair, data, complete=False)
+    batch = check(pair, data, complete=False).batch
+    names = batch.columns if names is None else names
     found = pair.anatomy((posterior if draws is None else posterior.thin(draws)).flat(), batch)
     count = found.cut.shape[1]
     if not 0 <= tree < count:

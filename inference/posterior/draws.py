@@ -14,12 +14,13 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from inference.data.check import as_batch, check_sites
+from inference.data.check import check, example, new_rows
+from inference.running.checked import Checked, at
 from inference.running.marginal import log_joint, pointwise
-from inference.running.pieces import chunks, pieces, rows_at_once
+from inference.running.pieces import pieces
 from inference.running.quiet import quietly
 from inference.running.vectorised import Redraw, vectorised
-from inference.running.width import width
+from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
 
@@ -87,12 +88,13 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
     Raises:
         ValueError: data that do not fit the pair, or no draws asked for.
     """
-    _check_count("draws", draws)
-    batch = as_batch(pair, data)
+    check_count("draws", draws)
+    given = check(pair, data)
+    batch = given.batch
     found: dict[str, list[Tensor]] = {}
     log_q: list[Tensor] = []
     with quietly(seed, pair):
-        local = _guide_sites(pair, check_sites(pair))
+        local = _guide_sites(pair, given.example)
         first = batch.select(slice(0, min(2, batch.size)))
         for piece in pieces(draws, 4096):
             trace = vectorised(pair.guide, first, piece.stop - piece.start, {}, frozenset())
@@ -103,20 +105,15 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
         values = {name: torch.cat(parts) for name, parts in found.items()}
         names = frozenset(name for name, is_local in local.items() if is_local)
         if names:
-            values |= _draw_locals(pair, batch, draws, values, names)
+            values |= _draw_locals(given, draws, values, names)
         densities = {}
         if found and stats:
-            log_p = log_joint(pair, batch, {name: values[name] for name in found}, seed)
+            log_p = log_joint(given, {name: values[name] for name in found})
             densities = {"log_p": log_p[None], "log_q": torch.cat(log_q)[None]}
         elif not names and stats:  # without any latent: the same for every draw
-            log_p = torch.stack([part.sum() for _, part in pointwise(pair, batch, {}, 1)]).sum().expand(1, draws)
+            log_p = torch.stack([part.sum() for _, part in pointwise(given, {}, 1)]).sum().expand(1, draws)
             densities = {"log_p": log_p, "log_q": torch.zeros_like(log_p)}
     return Posterior({name: value[None] for name, value in values.items()}, names, densities, "svi", 1, draws)
-
-
-def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
 
 
 def _guide_sites(pair: ModelGuide, batch: Batch) -> dict[str, bool]:
@@ -133,31 +130,27 @@ def _global_log_density(trace: Any, draws: int) -> Tensor:
     return total
 
 
-def _draw_locals(
-    pair: ModelGuide, batch: Batch, draws: int, fixed: Mapping[str, Tensor], names: frozenset[str]
-) -> dict[str, Tensor]:
+def _draw_locals(given: Checked, draws: int, fixed: Mapping[str, Tensor], names: frozenset[str]) -> dict[str, Tensor]:
     kept: dict[str, Tensor] = {}
-    per_row = width(pair, batch)
-    for rows, part in chunks(batch, rows_at_once(batch, per_row)):
-        for piece in pieces(draws, part.size * per_row):
-            here = {name: value[piece] for name, value in fixed.items()}
-            trace = vectorised(pair.guide, part, piece.stop - piece.start, here, frozenset())
-            for name in names:
-                value = trace.nodes[name]["value"]  # (S, B, *event)
-                if name not in kept:
-                    kept[name] = value.new_empty(draws, batch.size, *value.shape[2:])
-                kept[name][piece, rows] = value
+    for rows, part, some in given.sweep(draws):
+        trace = vectorised(given.pair.guide, part, some.stop - some.start, at(fixed, some), frozenset())
+        for name in names:
+            value = trace.nodes[name]["value"]  # (S, B, *event)
+            if name not in kept:
+                kept[name] = value.new_empty(draws, given.size, *value.shape[2:])
+            kept[name][some, rows] = value
     return kept
 
 
 def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) -> Posterior:
     """Draws of the latents from the prior, for `data` (their number and covariates) or for a number of rows."""
-    _check_count("draws", draws)
-    batch = _rows(pair, data)
-    sites = {name: site for name, site in pair.sites(check_sites(pair)).items() if not site.observed}
+    check_count("draws", draws)
+    given = new_rows(pair, data)
+    batch = given.batch
+    sites = {name: site for name, site in given.sites.items() if not site.observed}
     kept: dict[str, list[Tensor]] = {}
     with quietly(seed, pair):
-        for piece in pieces(draws, batch.size * width(pair, batch)):
+        for piece in given.draws(draws, batch):
             count = piece.stop - piece.start
             trace = vectorised(Redraw()(pair.model), batch, count, {}, frozenset())
             for name, site in sites.items():
@@ -188,30 +181,27 @@ def predict(
         ValueError: the posterior holds local latents of another number of rows.
     """
     posterior = posterior if draws is None else posterior.thin(draws)
-    batch = _rows(pair, data)
+    given = new_rows(pair, data)
     for name in posterior.local:
-        if posterior[name].shape[2] != batch.size:
+        if posterior[name].shape[2] != given.size:
             raise ValueError(
-                f"the posterior holds '{name}' of {posterior[name].shape[2]} rows, the data have {batch.size}: "
+                f"the posterior holds '{name}' of {posterior[name].shape[2]} rows, the data have {given.size}: "
                 "draw for these data first"
             )
-    observed = [name for name, site in pair.sites(check_sites(pair)).items() if site.observed]
     values = posterior.flat()
     total = posterior.chains * posterior.size
     kept: dict[str, Tensor] = {}
     model = Redraw()(pair.model)
     with quietly(seed, pair):
-        per_row = width(pair, batch)
-        for rows, part in chunks(batch, rows_at_once(batch, per_row)):
-            for piece in pieces(total, part.size * per_row):
-                here = {n: v[piece][:, rows] if n in posterior.local else v[piece] for n, v in values.items()}
-                trace = vectorised(model, part, piece.stop - piece.start, here, posterior.local)
-                for name in observed:
-                    value = trace.nodes[name]["value"]
-                    value = value.expand(piece.stop - piece.start, part.size, *value.shape[2:])
-                    if name not in kept:
-                        kept[name] = value.new_empty(total, batch.size, *value.shape[2:])
-                    kept[name][piece, rows] = value
+        for rows, part, some in given.sweep(total):
+            count = some.stop - some.start
+            trace = vectorised(model, part, count, at(values, some, rows, posterior.local), posterior.local)
+            for name in given.observed:
+                value = trace.nodes[name]["value"]
+                value = value.expand(count, part.size, *value.shape[2:])
+                if name not in kept:
+                    kept[name] = value.new_empty(total, given.size, *value.shape[2:])
+                kept[name][some, rows] = value
     return {name: value.unflatten(0, (posterior.chains, posterior.size)) for name, value in kept.items()}
 
 
@@ -227,9 +217,9 @@ def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = Non
     Returns:
         observed site -> (M, *event).
     """
-    _check_count("number", number)
+    check_count("number", number)
     if posterior is None:
-        posterior = draw(pair, check_sites(pair), min(number, 1000), stats=False, seed=seed)
+        posterior = draw(pair, example(pair), min(number, 1000), stats=False, seed=seed)
     kept = {name: posterior[name] for name in posterior.globals}
     if not kept:
         found = predict(pair, Posterior({}, method=posterior.method, size=1), number, seed=seed)
@@ -239,13 +229,3 @@ def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = Non
     kept = {name: value.flatten(0, 1)[picked.to(value.device)][None] for name, value in kept.items()}
     found = predict(pair, Posterior(kept, method=posterior.method, size=number), 1, seed=seed)
     return {name: value[0, :, 0] for name, value in found.items()}
-
-
-def _rows(pair: ModelGuide, data: Any) -> Batch:
-    """The rows to generate: those of the data, or a number of new ones."""
-    if isinstance(data, int) and not isinstance(data, bool):
-        _check_count("number of rows", data)
-        with torch.random.fork_rng():
-            return pair.inputs(data).to(pair.device, pair.dtype)
-    batch = as_batch(pair, data, complete=False)
-    return batch.but(total=batch.size)

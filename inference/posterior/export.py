@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 import zoo
-from inference.data.accept import column_names
-from inference.data.check import as_batch
+from inference.data.check import check
 from inference.posterior import containers, likelihood
 from inference.posterior.containers import Array, Variable
 from inference.posterior.draws import Posterior, predict
 from inference.posterior.draws import prior as draw_prior
+from inference.running.checked import Checked
 from inference.running.pieces import pieces
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
@@ -71,8 +71,9 @@ def to_arviz(
     Raises:
         ValueError: data or draws that do not fit the pair, labels of an unknown dim or of another number.
     """
-    batch = as_batch(pair, data)
-    exported = _Export(pair, batch)
+    given = check(pair, data)
+    batch = given.batch
+    exported = _Export(given)
     kept = exported.rows(posterior, rows)
     groups: dict[str, dict[str, Variable]] = {
         "posterior": exported.latents(posterior, kept),
@@ -86,18 +87,18 @@ def to_arviz(
         groups["posterior"] = {name: groups["sample_stats"][name] for name in posterior.stats if name == "log_p"}
     if log_likelihood is not False:
         if log_likelihood is True:
-            log_likelihood = likelihood.log_likelihood(pair, posterior, batch, seed=seed)
+            log_likelihood = likelihood.log_likelihood(pair, posterior, given, seed=seed)
         groups["log_likelihood"] = exported.log_likelihood(log_likelihood, posterior)
     own: dict[str, dict[str, Sequence[Any]]] = {}
     if predictive is not False:
         most = exported.affordable(posterior) if predictive is True else predictive
         groups["posterior_predictive"], own["posterior_predictive"] = exported.predictive(posterior, most, seed)
     if prior:
-        before = draw_prior(pair, batch, prior, seed=seed)
+        before = draw_prior(pair, given, prior, seed=seed)
         groups["prior"] = exported.latents(before, kept)
         most = exported.affordable(before)
         groups["prior_predictive"], own["prior_predictive"] = exported.predictive(before, most, seed)
-    labels = {**exported.columns(data), **(coords or {})}
+    labels = {**exported.columns(), **(coords or {})}
     _check_labels(labels, groups)
     for group in ("posterior", "prior"):  # they may hold the first observations only
         own[group] = {OBS: labels.get(OBS, range(batch.size))[:kept]}
@@ -108,19 +109,25 @@ def to_arviz(
 class _Export:
     """A pair and its data, and how each site of theirs is named and shaped."""
 
-    pair: ModelGuide
-    batch: Batch
+    given: Checked
 
-    @cached_property
-    def sites(self) -> dict[str, Site]:
-        with torch.random.fork_rng():
-            return self.pair.sites(self.batch.select(slice(0, 1)))
+    @property
+    def pair(self) -> ModelGuide:
+        return self.given.pair
+
+    @property
+    def batch(self) -> Batch:
+        return self.given.batch
+
+    @property
+    def sites(self) -> Mapping[str, Site]:
+        return self.given.sites
 
     @cached_property
     def observed(self) -> dict[str, Site]:
         """The sites that hold data."""
         fields = self.batch.fields()
-        return {name: site for name, site in self.sites.items() if site.observed and name in fields}
+        return {name: site for name, site in self.given.observed.items() if name in fields}
 
     def dims(self, name: str, event: Sequence[int]) -> tuple[str, ...]:
         """Names of the event dims of a site."""
@@ -204,7 +211,7 @@ class _Export:
         """Predictive draws, and which draws of the posterior they belong to."""
         number = torch.arange(posterior.size).expand(posterior.chains, -1)
         thinned = replace(posterior, stats={"number": number}).thin(most)
-        made = predict(self.pair, thinned, self.batch, seed=seed)
+        made = predict(self.pair, thinned, self.given, seed=seed)
         found: dict[str, Variable] = {}
         for name, site in self.observed.items():
             dims = ("chain", "draw", OBS, *self.dims(name, made[name].shape[3:]))
@@ -233,9 +240,9 @@ class _Export:
             value = value.long()
         return _numpy(value)
 
-    def columns(self, data: Any) -> dict[str, Sequence[Any]]:
+    def columns(self) -> dict[str, Sequence[Any]]:
         """Column names of a frame, as labels of the dim they fill."""
-        names = column_names(data)
+        names = self.batch.columns
         for field, value in self.batch.fields().items():
             if names is not None and value.shape[1:] == (len(names),):
                 return {self.dims(field, value.shape[1:])[0]: names}

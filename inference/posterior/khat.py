@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from pyro import poutine
 
-from inference.data.check import check_sites
+from inference.data.check import check
 from inference.posterior.draws import draw
-from inference.posterior.likelihood import has_continuous_locals, local_log_weights
+from inference.posterior.likelihood import local_log_weights
+from inference.running.checked import Checked
 from inference.running.densities import is_delta
 from zoo.base import ModelGuide, evaluating, is_local, sample_sites
 
@@ -59,22 +60,23 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
         particles: draws of each observation's local latents.
         seed: seeds both.
     """
-    posterior = draw(pair, data, draws, seed=seed)
+    given = check(pair, data)
+    posterior = draw(pair, given, draws, seed=seed)
     overall = None
     if posterior.globals and pair.guide_family != "delta":
         log_ratio = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten()
         overall = float(pareto_k(log_ratio.double().cpu().numpy()))
     local = None
-    if has_continuous_locals(pair, data) and not point_codes(pair):
-        weights = local_log_weights(pair, data, particles, seed=seed).double().cpu().numpy()
+    if given.continuous_locals and not point_codes(given):
+        weights = local_log_weights(pair, given, particles, seed=seed).double().cpu().numpy()
         local = pareto_k(weights)
     return KHat(overall, local)
 
 
-def point_codes(pair: ModelGuide) -> bool:
+def point_codes(given: Checked) -> bool:
     """Whether the guide puts every local latent at a point, as deterministic autoencoders do: it has no density."""
-    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), evaluating(pair):
-        trace = poutine.trace(pair.guide).get_trace(check_sites(pair))
+    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), evaluating(given.pair):
+        trace = poutine.trace(given.pair.guide).get_trace(given.example)
     local = [site for site in sample_sites(trace).values() if is_local(site)]
     return bool(local) and all(is_delta(site["fn"]) for site in local)
 

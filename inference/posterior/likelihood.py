@@ -15,14 +15,12 @@ from pyro.poutine import condition, trace
 from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 
-from inference.data.check import as_batch
+from inference.data.check import check
 from inference.posterior.draws import Posterior
-from inference.running import marginal
+from inference.running.checked import at
 from inference.running.densities import run
 from inference.running.marginal import pointwise
-from inference.running.pieces import chunks, pieces, rows_at_once
 from inference.running.quiet import quietly
-from inference.running.width import width
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
 
@@ -38,32 +36,30 @@ def log_likelihood(pair: ModelGuide, posterior: Posterior, data: Any, *, particl
         particles: importance samples K of continuous locals (without globals: 10 K, since they are drawn once).
         seed: seeds them.
     """
-    batch = as_batch(pair, data)
+    given = check(pair, data)
     fixed = posterior.flat(posterior.globals)
     lead = (posterior.chains, posterior.size)
     total = posterior.chains * posterior.size if fixed else 1
-    kept = torch.empty(total, batch.size, dtype=pair.dtype, device=pair.device)
+    kept = torch.empty(total, given.size, dtype=pair.dtype, device=pair.device)
     with quietly(seed, pair):
-        for rows, part in pointwise(pair, batch, fixed, total, particles if fixed else 10 * particles, seed):
+        for rows, part in pointwise(given, fixed, total, particles if fixed else 10 * particles):
             kept[:, rows] = part
-    return kept.unflatten(0, lead) if fixed else kept.expand(*lead, batch.size)
+    return kept.unflatten(0, lead) if fixed else kept.expand(*lead, given.size)
 
 
 def local_log_weights(pair: ModelGuide, data: Any, particles: int = 500, *, seed: int = 0) -> Tensor:
     """log p(x_n, z | t) - log q(z | x_n) at draws of all latents from the guide, (particles, N)."""
-    batch = as_batch(pair, data)
-    kept = torch.empty(particles, batch.size, dtype=pair.dtype, device=pair.device)
+    given = check(pair, data)
+    kept = torch.empty(particles, given.size, dtype=pair.dtype, device=pair.device)
     with quietly(seed, pair):
-        per_row = width(pair, batch)
-        for rows, part in chunks(batch, rows_at_once(batch, per_row)):
-            for piece in pieces(particles, part.size * per_row):
-                kept[piece, rows] = run(pair, part, piece.stop - piece.start).log_weight
+        for rows, part, some in given.sweep(particles):
+            kept[some, rows] = run(pair, part, some.stop - some.start).log_weight
     return kept
 
 
 def has_continuous_locals(pair: ModelGuide, data: Any) -> bool:
     """Whether any observation has a continuous latent of its own."""
-    return marginal.has_continuous_locals(pair, as_batch(pair, data))
+    return check(pair, data).continuous_locals
 
 
 def assignments(pair: ModelGuide, posterior: Posterior, data: Any, *, new: bool = False) -> dict[str, Tensor]:
@@ -79,26 +75,24 @@ def assignments(pair: ModelGuide, posterior: Posterior, data: Any, *, new: bool 
     Raises:
         ValueError: the pair has no enumerated local latent, or more than one in a row of the trace.
     """
-    batch = as_batch(pair, data)
-    with torch.random.fork_rng():
-        sites = [name for name, site in pair.sites(batch).items() if site.enumerated and site.local]
+    given = check(pair, data)
+    sites = [name for name in given.locals if given.sites[name].enumerated]
     if len(sites) != 1:
         raise ValueError(f"expected one enumerated local latent, found {len(sites)}: {', '.join(sites) or 'none'}")
     values = posterior.flat(posterior.globals)
     total = posterior.chains * posterior.size
     kept = []
     with quietly(0, pair):
-        per_row = width(pair, batch)
-        for _, part in chunks(batch, rows_at_once(batch, per_row)):
+        for _, part in given.rows():
             parts = []
-            for piece in pieces(total, part.size * per_row):
-                factor = _joint_factor(pair, part, {n: v[piece] for n, v in values.items()}, piece, sites[0])
+            for some in given.draws(total, part):
+                factor = _joint_factor(pair, part, at(values, some), some)
                 parts.append((factor if new else factor.log_softmax(0)).logsumexp(1))  # (K, B)
             kept.append(torch.stack(parts).logsumexp(0).softmax(0).T)
     return {sites[0]: torch.cat(kept)}
 
 
-def _joint_factor(pair: ModelGuide, part: Batch, values: Mapping[str, Tensor], piece: slice, site: str) -> Tensor:
+def _joint_factor(pair: ModelGuide, part: Batch, values: Mapping[str, Tensor], piece: slice) -> Tensor:
     """log p(x_n, z_n = k | globals), (K, S, B)."""
     fixed = {name: value.unsqueeze(1) for name, value in values.items()}
     draws = piece.stop - piece.start

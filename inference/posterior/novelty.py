@@ -22,11 +22,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from inference.data.check import as_batch, check_sites
+from inference.data.check import check
 from inference.posterior.draws import Posterior, draw
 from inference.posterior.likelihood import log_likelihood
+from inference.running.checked import Checked
 from inference.running.pieces import chunks
-from zoo.base import Batch, ModelGuide
+from zoo.base import ModelGuide
 
 Score = Literal["variance", "ess"]
 _ROWS = 1024  # rows scored at once: memory beyond the result is that of (draws, 1024) scores, whatever N is
@@ -62,25 +63,27 @@ def novelty(
     """
     if score not in get_args(Score):
         raise ValueError(f"score: expected one of {', '.join(get_args(Score))}, got {score!r}")
-    if not any(not site.local and not site.observed for site in pair.sites(check_sites(pair)).values()):
+    given = check(pair, data)
+    if not given.globals:
         name = pair.registry_name or type(pair).__name__
         raise ValueError(f"novelty: {name} has no global latents to disagree; rank rows by log_likelihood instead")
-    batch = as_batch(pair, data)
     if posterior is None:  # the globals do not depend on the rows given: one will do
-        posterior = draw(pair, batch.select(slice(0, 1)).but(total=1), draws, seed=seed)
+        posterior = draw(pair, given.but(given.batch.select(slice(0, 1)).but(total=1)), draws, seed=seed)
     if posterior.chains * posterior.size < 2:
         raise ValueError(f"novelty: one draw cannot disagree; expected at least 2, got {posterior.size}")
-    found = _spread(pair, posterior, batch, particles, score, seed)
+    found = _spread(posterior, given, particles, score, seed)
     if reference is None:
         return found
-    usual = _spread(pair, posterior, as_batch(pair, reference), particles, score, seed).sort().values
+    usual = _spread(posterior, check(pair, reference), particles, score, seed).sort().values
     return torch.searchsorted(usual, found).to(found) / len(usual)
 
 
-def _spread(pair: ModelGuide, posterior: Posterior, batch: Batch, particles: int, score: Score, seed: int) -> Tensor:
+def _spread(posterior: Posterior, given: Checked, particles: int, score: Score, seed: int) -> Tensor:
     parts = []
-    for _, part in chunks(batch, _ROWS):
-        log_p = log_likelihood(pair, posterior, part, particles=particles, seed=seed).flatten(0, 1)  # (S, rows)
+    for _, part in chunks(given.batch, _ROWS):
+        log_p = log_likelihood(given.pair, posterior, given.but(part), particles=particles, seed=seed).flatten(
+            0, 1
+        )  # (S, rows)
         # In double precision: with draws that agree, log S and log ESS cancel.
         spread = log_p.double().var(0) if score == "variance" else _lost(log_p.double())
         parts.append(spread.to(log_p))

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from inference.data.check import as_batch
+from inference.data.check import check
 from inference.posterior.draws import Posterior
-from inference.running.pieces import chunks, pieces, rows_at_once
+from inference.running.checked import Checked, at
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
-from inference.running.width import width
-from zoo.base import Batch, ModelGuide
+from zoo.base import ModelGuide
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,14 +106,14 @@ def importance(
     Raises:
         ValueError: the pair explains no y, or has local latents.
     """
-    sites = pair.sites()
+    given = check(pair, data, complete=False)
+    sites = given.sites
     if "y" not in sites or not sites["y"].observed:
         raise ValueError(f"{pair.registry_name}: explains no y, so no covariate of it is important")
     if any(site.local and not site.observed for site in sites.values()):
         raise ValueError(f"{pair.registry_name}: has local latents; importance is of covariates given the globals")
-    if names is None and hasattr(data, "columns"):
-        names = [str(column) for column in data.columns]
-    batch = as_batch(pair, data, complete=False)
+    batch = given.batch
+    names = batch.columns if names is None else names
     x = batch.x
     if x is None or x.ndim != 2:
         raise ValueError(f"{pair.registry_name}: importance needs covariates x of shape (N, D)")
@@ -128,27 +127,28 @@ def importance(
     posterior = posterior if draws is None else posterior.thin(draws)
     generator = torch.Generator().manual_seed(seed)
     with quietly(seed, pair):
-        f = _means(pair, posterior, batch)  # (S, N, K)
+        f = _means(posterior, given.but(batch))  # (S, N, K)
         variance = f.var(1, correction=0).sum(-1)  # (S)
         effects = []
         for d in range(D):
             other = x.clone()
             other[:, d] = x[torch.randperm(batch.size, generator=generator).to(x.device), d]
-            change = (f - _means(pair, posterior, batch.but(x=other))).square().sum(-1).mean(1)  # (S)
+            change = (f - _means(posterior, given.but(batch.but(x=other)))).square().sum(-1).mean(1)  # (S)
             effects.append(torch.where(variance > 0, change / (2 * variance), torch.zeros_like(change)))
     return Importance(names, torch.stack(effects, -1))
 
 
-def _means(pair: ModelGuide, posterior: Posterior, batch: Batch) -> Tensor:
+def _means(posterior: Posterior, given: Checked) -> Tensor:
     """The mean of y, or the probability of each class, at each row under each draw, (S, N, K)."""
     values, total = posterior.flat(), posterior.chains * posterior.size
-    kept, per_row = [], width(pair, batch)
-    for _, part in chunks(batch, rows_at_once(batch, per_row)):
-        rows = []
-        for piece in pieces(total, part.size * per_row):
-            here = {name: value[piece] for name, value in values.items()}
-            fn = vectorised(pair.model, part, piece.stop - piece.start, here, frozenset()).nodes["y"]["fn"]
-            mean = fn.probs if fn.support.is_discrete and hasattr(fn, "probs") else fn.mean.unsqueeze(-1)
-            rows.append(mean.expand(piece.stop - piece.start, part.size, mean.shape[-1]))
-        kept.append(torch.cat(rows))
-    return torch.cat(kept, 1)
+    found: Tensor | None = None
+    for rows, part, some in given.sweep(total):
+        count = some.stop - some.start
+        fn = vectorised(given.pair.model, part, count, at(values, some), frozenset()).nodes["y"]["fn"]
+        mean = fn.probs if fn.support.is_discrete and hasattr(fn, "probs") else fn.mean.unsqueeze(-1)
+        if found is None:
+            found = mean.new_empty(total, given.size, mean.shape[-1])
+        found[some, rows] = mean.expand(count, part.size, mean.shape[-1])
+    if found is None:
+        raise ValueError("importance needs at least one draw")
+    return found

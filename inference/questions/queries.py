@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from inference.data.check import check_sites
+from inference.data.check import example
 from inference.posterior.draws import Posterior
 from inference.posterior.draws import draw as draw_posterior
 from zoo.base import ModelGuide
@@ -212,4 +212,4 @@ def _drawn(pair: ModelGuide, seed: int) -> Posterior:
     """Draws from the guide; none of a guide without parameters, for then every table is known."""
     if next(pair.parameters(), None) is None:
         return Posterior({}, size=1)
-    return draw_posterior(pair, check_sites(pair), settings.query_draws, seed=seed)
+    return draw_posterior(pair, example(pair), settings.query_draws, seed=seed)

@@ -17,14 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inference.data.check import as_batch
+from inference.data.check import check
 from inference.posterior.draws import Posterior
-from inference.running.marginal import work
-from inference.running.pieces import chunks, pieces
+from inference.running.checked import Checked, at
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from zoo.base import FIELDS, Batch, ModelGuide
-from zoo.settings import settings
 
 
 def smooth(pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, mean: bool = True) -> Tensor:
@@ -104,8 +102,8 @@ def forecast(
     """
     if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
         raise ValueError(f"horizon: expected a whole number of at least 1, got {horizon!r}")
-    batch = as_batch(pair, data)
-    ahead = None if inputs is None else _inputs(pair, inputs, batch.size, horizon)
+    checked = check(pair, data)
+    ahead = None if inputs is None else _inputs(pair, inputs, checked.size, horizon)
 
     def future(fn: Any, x: Tensor, rows: slice) -> Tensor:
         given = options if ahead is None else {**options, "inputs": ahead[rows]}
@@ -116,7 +114,7 @@ def forecast(
         found: Tensor = fn.forecast(x, horizon, **given).sample()
         return found
 
-    return _collect(pair, posterior, batch, draws, future, seed=seed, horizon=horizon)
+    return _collect(pair, posterior, checked, draws, future, seed=seed, horizon=horizon)
 
 
 def _inputs(pair: ModelGuide, inputs: Any, rows: int, horizon: int) -> Tensor:
@@ -146,34 +144,34 @@ def _collect(
     With a horizon the site has to forecast, without one to have hidden states.
     """
     posterior = posterior if draws is None else posterior.thin(draws)
-    batch = as_batch(pair, data)
+    given = check(pair, data)
     total = posterior.chains * posterior.size
     result = torch.empty(0)
     with quietly(seed, pair):
-        for rows, piece, fn, x in _sites(pair, posterior, batch, total, horizon):
+        for rows, some, fn, x in _sites(given, posterior, total, horizon):
             value = function(fn, x, rows)  # (S, B, ...)
-            value = value.expand(piece.stop - piece.start, rows.stop - rows.start, *value.shape[2:])
+            value = value.expand(some.stop - some.start, rows.stop - rows.start, *value.shape[2:])
             if result.numel() == 0:
-                result = value.new_zeros(*([] if mean else [total]), batch.size, *value.shape[2:])
+                result = value.new_zeros(*([] if mean else [total]), given.size, *value.shape[2:])
             if mean:
                 result[rows] += value.sum(0) / total
             else:
-                result[piece, rows] = value
+                result[some, rows] = value
     return result if mean else result.unflatten(0, (posterior.chains, posterior.size))
 
 
 def _sites(
-    pair: ModelGuide, posterior: Posterior, batch: Batch, total: int, horizon: int
+    given: Checked, posterior: Posterior, total: int, horizon: int
 ) -> Iterator[tuple[slice, slice, Any, Tensor]]:
     """Rows, draws, and the observed distribution and its values there, in pieces of bounded memory."""
-    values = posterior.flat()
+    pair, batch, values = given.pair, given.batch, posterior.flat()
     methods, what = (
         (("forecast",), "forecast") if horizon else (("states", "smooth", "viterbi", "sample_states"), "hidden states")
     )
 
-    def observed(part: Batch, rows: slice, piece: slice) -> tuple[Any, Tensor]:
-        here = {n: v[piece][:, rows] if n in posterior.local else v[piece] for n, v in values.items()}
-        trace = vectorised(pair.model, part, piece.stop - piece.start, here, posterior.local)
+    def observed(part: Batch, rows: slice, some: slice) -> tuple[Any, Tensor]:
+        here = at(values, some, rows, posterior.local)
+        trace = vectorised(pair.model, part, some.stop - some.start, here, posterior.local)
         found = [name for name in FIELDS if name in trace.nodes and trace.nodes[name]["is_observed"]]
         for name in found:
             fn = trace.nodes[name]["fn"]
@@ -184,7 +182,7 @@ def _sites(
     one = slice(0, 1)
     states: int = getattr(observed(batch.select(one), one, one)[0], "states", 1)
     # of one draw and one sequence: matrices between states, or among the steps ahead
-    cost = (states**3 + horizon) * (work(batch) // batch.size + horizon)
-    for rows, part in chunks(batch, max(1, min(batch.size, settings.memory // cost))):
-        for piece in pieces(total, cost * part.size):
-            yield rows, piece, *observed(part, rows, piece)
+    numbers = max(value.numel() for value in batch.fields().values()) // batch.size
+    held = (states**3 + horizon) * (max(1, numbers) + horizon)
+    for rows, part, some in given.sweep(total, held):
+        yield rows, some, *observed(part, rows, some)

@@ -36,9 +36,10 @@ def pieces(total: int, cost: int) -> Iterator[slice]:
         yield slice(begin, min(begin + count, total))
 
 
-def rows_at_once(batch: Batch, width: int) -> int:
-    """How many observations to take at a time, when a draw of one holds `width` numbers."""
-    return max(1, min(batch.size, settings.memory // settings.draws_at_once // max(1, width)))
+def rows_at_once(batch: Batch, width: int, draws: int | None = None) -> int:
+    """How many observations to take at a time, when a draw of one holds `width` numbers and there are `draws`."""
+    together = settings.draws_at_once if draws is None else min(draws, settings.draws_at_once)
+    return max(1, min(batch.size, settings.memory // together // max(1, width)))
 
 
 def held(values: Mapping[str, Tensor]) -> int:

@@ -26,10 +26,11 @@ from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.utils import _sum_rightmost
 
+from inference.running.checked import Checked
 from inference.running.densities import run
 from inference.running.naming import naming_the_site
 from inference.running.pieces import pieces
-from zoo.base import Batch, ModelGuide, is_local, sample_sites
+from zoo.base import Batch, ModelGuide, sample_sites
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,18 @@ class Potential:
     """Flat log density of a pair given data, for S points at once. Parameters of the pair are held fixed.
 
     Args:
-        pair: the pair.
-        batch: all N observations.
+        given: the pair and all N observations.
 
     Raises:
         ValueError: no latents; a discrete latent that is not enumerated; a part of the data only.
     """
 
-    def __init__(self, pair: ModelGuide, batch: Batch) -> None:
+    def __init__(self, given: Checked) -> None:
+        pair, batch = given.pair, given.batch
         if batch.size != batch.total:
             raise ValueError(f"MCMC needs all observations at once, got {batch.size} of {batch.total}")
-        self.pair, self.batch = pair, batch
-        self.blocks = _blocks(pair, batch)
+        self.given, self.pair, self.batch = given, pair, batch
+        self.blocks = _blocks(given)
         self.size = self.blocks[-1].end
 
     @property
@@ -208,26 +209,24 @@ def _nothing(batch: Batch) -> None:
     """A guide without sites."""
 
 
-def _blocks(pair: ModelGuide, batch: Batch) -> list[Block]:
-    with torch.random.fork_rng(), torch.no_grad(), poutine.block(), pyro.validation_enabled(False):
-        sites = sample_sites(poutine.trace(pair.model).get_trace(batch))
-    latent = {name: site for name, site in sites.items() if not site["is_observed"]}
-    model = pair.registry_name or type(pair).__name__
+def _blocks(given: Checked) -> list[Block]:
+    latent = {name: site for name, site in given.sites.items() if not site.observed}
+    model = given.pair.registry_name or type(given.pair).__name__
     if not latent:
         raise ValueError(f"{model} has no latents: there is nothing to sample")
     blocks: list[Block] = []
     for name, site in latent.items():
-        if site["fn"].support.is_discrete:
-            if site["infer"].get("enumerate") == "parallel":
+        if site.discrete:
+            if site.enumerated:
                 continue
             raise ValueError(
                 f"discrete site '{name}' has no gradient: mark it infer={{'enumerate': 'parallel'}} in the model, so "
                 "that it is summed out"
             )
-        local = is_local(site)
-        free = biject_to(site["fn"].support).inv(site["value"]).shape
+        free = biject_to(site.fn.support).inv(site.value).shape
         begin = blocks[-1].end if blocks else 0
-        blocks.append(Block(name, local, batch.size if local else 1, free[1:] if local else free, begin))
+        rows, shape = (given.size, free[1:]) if site.local else (1, free)
+        blocks.append(Block(name, site.local, rows, shape, begin))
     if not blocks:
         raise ValueError(f"{model}: every latent is summed out, there is nothing left to sample")
     return blocks

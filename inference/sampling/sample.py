@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from inference.compiling.compiled import choose_mode
-from inference.data.check import as_batch
+from inference.data.check import check
 from inference.posterior.draws import Posterior
 from inference.running.naming import proper
 from inference.running.quiet import quietly
@@ -122,13 +122,14 @@ def sample(
     _check_options(locals())
     folder = None if store is None else Path(store)
     with proper():
-        batch = as_batch(pair, data)
+        given = check(pair, data)
+        batch = given.batch
         pair.check(batch)
     if folder is not None:
         check_folder(folder)
     with _or_as_it_was(pair), quietly(seed, pair):
         values = {} if pair.card else pair.initial(batch)
-        potential = Potential(pair, batch)
+        potential = Potential(given)
         chosen = ("guide" if pair.card else "jitter") if start == "auto" else start
         points, metric = starts.find(potential, chosen, values, chains)
         mode, _ = choose_mode(compile, 3 * (draws * thin + 2 * CHECKED))

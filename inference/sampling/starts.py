@@ -71,5 +71,5 @@ def _centre(potential: Potential, values: dict[str, Tensor]) -> Tensor:
 
 
 def _guide(potential: Potential, draws: int) -> Tensor:
-    found = draw(potential.pair, potential.batch, draws, stats=False, seed=int(torch.randint(2**31, ())))
+    found = draw(potential.pair, potential.given, draws, stats=False, seed=int(torch.randint(2**31, ())))
     return potential.free({block.name: found[block.name][0] for block in potential.blocks if block.name in found.draws})

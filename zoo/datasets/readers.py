@@ -80,7 +80,7 @@ def assemble(arrays: dict[str, NDArray[Any]], columns: tuple[str, ...], target: 
             del arrays["x"]
     fields = {field: _tensor(field, value) for field, value in arrays.items()}
     size = len(next(iter(fields.values())))
-    return Table(Batch(size, size, **fields), columns)
+    return Table(Batch(size, size).but(**fields), columns)
 
 
 def _tensor(field: str, value: NDArray[Any]) -> Tensor:

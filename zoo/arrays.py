@@ -1,0 +1,123 @@
+"""Whatever holds numbers -> a tensor: NumPy arrays of any layout and type, frames, series, masked arrays.
+
+One intake for both doors: `Batch.of(x=…)` and the bare data that `inference` takes. A value that is missing in its own
+container (a masked cell, `None`, pandas' `NA`) becomes NaN. Nothing handed in is written to, and arrays are copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_MISSING = ("NAType", "NaTType")  # of pandas, which is not imported for it
+
+
+def column_names(data: Any) -> tuple[str, ...] | None:
+    """Column names of a frame, else None."""
+    columns = getattr(data, "columns", None)
+    return None if columns is None or isinstance(data, (Tensor, np.ndarray)) else tuple(str(c) for c in columns)
+
+
+def holds_numbers(data: Any) -> bool:
+    """Whether `data` is of a kind that `as_tensor` reads, or that it refuses with a reason of its own."""
+    if isinstance(data, (Tensor, np.ndarray, np.generic)) or hasattr(data, "to_numpy") or _is_sparse(data):
+        return True
+    return column_names(data) is not None and hasattr(data, "__array__")
+
+
+def as_tensor(field: str, data: Any) -> Tensor:
+    """A tensor of the values; a tensor is taken as it is, anything else is copied into C order and native bytes.
+
+    Args:
+        field: what to call the data in an error.
+        data: a tensor, an array, a frame or series (anything with `to_numpy`), or nested lists of numbers.
+
+    Returns:
+        float32 or float64, integers or booleans; half precision, and what is longer than float64, become float64, as do
+        unsigned integers too large for int64.
+
+    Raises:
+        ValueError: no numbers (row and column are named), or a kind that cannot be read: sparse, quantised, meta.
+    """
+    if isinstance(data, Tensor):
+        return _plain_tensor(field, data)
+    if _is_sparse(data):
+        raise ValueError(f"field '{field}': sparse matrices are not accepted; give .toarray()")
+    columns = column_names(data)
+    if isinstance(data, np.ma.MaskedArray):
+        return _copied(field, _unmasked(data), columns)
+    if isinstance(data, (np.ndarray, np.generic)):
+        return _copied(field, np.asarray(data), columns)
+    if hasattr(data, "to_numpy"):
+        return _copied(field, np.asarray(data.to_numpy()), columns)
+    try:
+        return _copied(field, np.asarray(data), columns)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError(f"field '{field}': expected rows of equal length, got {type(data).__name__}") from None
+
+
+def place(field: str, index: Sequence[int], columns: Sequence[str] | None = None) -> str:
+    """Where a cell stands, in words: field, row, step and column."""
+    names = ["row", "column"] if len(index) < 3 else ["row", "step", "column"]
+    shown = [f"{name} {i}" for name, i in zip(names, index, strict=False)]
+    if columns is not None and len(index) == 2 and index[1] < len(columns):
+        shown[1] = f"column '{columns[index[1]]}'"
+    return ", ".join([f"field '{field}'", *shown])
+
+
+def _is_sparse(data: Any) -> bool:
+    return hasattr(data, "toarray") and hasattr(data, "nnz")
+
+
+def _plain_tensor(field: str, value: Tensor) -> Tensor:
+    wrong = ""
+    if value.layout != torch.strided:
+        wrong = "a sparse tensor; give .to_dense()"
+    elif value.is_quantized:
+        wrong = "a quantised tensor; give .dequantize()"
+    elif value.is_meta:
+        wrong = "a tensor on the meta device, which holds no values"
+    if wrong:
+        raise ValueError(f"field '{field}': expected numbers, got {wrong}")
+    return value
+
+
+def _unmasked(data: np.ma.MaskedArray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The values, NaN behind the mask."""
+    mask = np.ma.getmaskarray(data)
+    if not mask.any():
+        return np.asarray(data.data)
+    kind = data.dtype.kind
+    values = np.array(data.data, dtype=data.dtype if kind in "fO" else np.float64 if kind in "iub" else object)
+    values[mask] = np.nan
+    return values
+
+
+def _copied(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | None) -> Tensor:
+    if array.dtype.kind in "OUS":
+        array = _numbers(field, array, columns)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"field '{field}': expected numbers, got dtype {array.dtype}")
+    if array.dtype == np.float16 or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
+        array = array.astype(np.float64)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        fits = not array.size or int(array.max()) <= np.iinfo(np.int64).max
+        array = array.astype(np.int64 if fits else np.float64)
+    return torch.from_numpy(np.array(array, order="C", copy=True, dtype=array.dtype.newbyteorder("=")))
+
+
+def _numbers(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | None) -> np.ndarray[Any, Any]:
+    values = np.empty(array.shape, dtype=np.float64)
+    for index, value in np.ndenumerate(array):
+        try:
+            missing = value is None or type(value).__name__ in _MISSING
+            values[index] = np.nan if missing else float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{place(field, index, columns)}: expected a number, got {value!r}") from None
+    return values
