@@ -19,7 +19,7 @@ from pyro.infer import MCMC, NUTS, SVI, Predictive
 
 import inference
 import zoo
-from inference.data.check import as_batch
+from inference.data.check import as_batch, example
 from inference.fitting.objective import choose
 from inference.fitting.step import Stepper
 from inference.posterior.khat import point_codes
@@ -536,7 +536,7 @@ def test_khat_is_a_number_or_none(name):
     has_globals = any(not site.local and not site.observed for site in pair.sites().values())
     assert (found.globals is not None) == has_globals
     assert found.globals is None or math.isfinite(found.globals)
-    assert (found.locals is not None) == (has_continuous_locals(pair, batch) and not point_codes(pair))
+    assert (found.locals is not None) == (has_continuous_locals(pair, batch) and not point_codes(example(pair)))
     assert found.locals is None or (found.locals.shape == (ROWS,) and not np.isnan(found.locals).any())
     assert str(found)
 

@@ -112,6 +112,10 @@ def _copied(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | No
     return torch.from_numpy(np.array(array, order="C", copy=True, dtype=array.dtype.newbyteorder("=")))
 
 
+def _shown(value: Any) -> str:
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
 def _numbers(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | None) -> np.ndarray[Any, Any]:
     values = np.empty(array.shape, dtype=np.float64)
     for index, value in np.ndenumerate(array):
@@ -119,5 +123,5 @@ def _numbers(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | N
             missing = value is None or type(value).__name__ in _MISSING
             values[index] = np.nan if missing else float(value)
         except (TypeError, ValueError):
-            raise ValueError(f"{place(field, index, columns)}: expected a number, got {value!r}") from None
+            raise ValueError(f"{place(field, index, columns)}: expected a number, got {_shown(value)}") from None
     return values

@@ -37,9 +37,9 @@ class Batch:
     def __post_init__(self) -> None:
         if not 1 <= self.size <= self.total:
             raise ValueError(f"a batch holds 1 to total observations: size={self.size}, total={self.total}")
-        for field, value in self.fields().items():
+        for name, value in self.fields().items():
             if value.ndim == 0 or len(value) != self.size:
-                raise ValueError(f"field '{field}': expected {self.size} rows, got shape {tuple(value.shape)}")
+                raise ValueError(f"field '{name}': expected {self.size} rows, got shape {tuple(value.shape)}")
 
     @classmethod
     def of(cls, x: Any = None, y: Any = None, lengths: Any = None) -> Batch:

@@ -15,7 +15,7 @@ from inference.codes.annealing import Annealing
 from inference.codes.gaps import gap, log_marginal
 from inference.codes.reading import Codes, Encoder
 from inference.codes.refinement import elbo, refine
-from inference.data.check import as_batch
+from inference.data.check import as_batch, check
 from inference.running.pieces import share
 from inference.running.quiet import quietly
 from zoo import datasets
@@ -254,7 +254,7 @@ def test_bounded_codes_of_several_shapes():
 def test_density_of_a_refined_proposal_is_that_of_its_draws():
     pair = OnTheUnitInterval().double()
     batch = as_batch(pair, pair.simulate(6)[0])
-    codes = Codes.of(pair, batch)
+    codes = Codes.of(check(pair, batch))
     for covariance in ("diagonal", "full"):
         found = refine(pair, batch, covariance=covariance, steps=5, samples=2)
         rows = slice(2, 5)
@@ -312,7 +312,7 @@ def test_annealing_from_far_is_unbiased():
     """Of p(x), not of its log: the ratio to the exact value has mean one, from wherever the path starts."""
     pair, x = linear(off=0.1, rows=60)
     batch = as_batch(pair, x)
-    codes = Codes.of(pair, batch)
+    codes = Codes.of(check(pair, batch))
     poor = refine(pair, x, steps=1, samples=2)
     with quietly(0):
         found, error = Annealing(codes, poor, temperatures=20, chains=64)(batch, {})
@@ -362,7 +362,7 @@ def test_elbo_in_two_ways():
     pair, x = linear(off=0.15)
     batch = as_batch(pair, x)
     with quietly(0):
-        mean, error = elbo(Codes.of(pair, batch), batch, Encoder(), [{}], 4000)
+        mean, error = elbo(Codes.of(check(pair, batch)), batch, Encoder(), [{}], 4000)
         losses = torch.stack(
             [inference.fitting.objective.choose(pair, batch, particles=100).loss(pair, batch) for _ in range(20)]
         )

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset, TensorDataset
 
 import inference
 import zoo
-from inference.data.check import as_batch, minibatches
-from inference.fitting.loop import NonFiniteError
+from inference.data.check import as_batch
+from inference.fitting.loop import NonFiniteError, minibatches
 from inference.fitting.objective import Objective, choose
 from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
 from inference.running.densities import UnsupportedGuide, run

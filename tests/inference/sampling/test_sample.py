@@ -20,7 +20,7 @@ from pyro.poutine import condition, trace
 import inference
 import zoo
 from inference.compiling.compiled import CompileError, TraceError
-from inference.data.check import as_batch
+from inference.data.check import check
 from inference.running.marginal import log_joint
 from inference.sampling import adaptation, hamiltonian, labels, mixing
 from inference.sampling.potential import Potential, SeenAll, Unconstrained
@@ -126,7 +126,7 @@ def z_scores(draws, mean):
 def test_log_density_is_the_traced_joint_plus_the_jacobians():
     pair = Everything().double()
     batch = data_of(pair)
-    potential = Potential(pair, batch)
+    potential = Potential(check(pair, batch))
     points = potential.prior(5)
     values, jacobian = potential.constrain(points)
     torch.testing.assert_close(potential.free(values), points)
@@ -142,7 +142,7 @@ def test_log_density_is_the_traced_joint_plus_the_jacobians():
 
 def test_the_jacobian_is_that_of_the_map():
     pair = Everything().double()
-    potential = Potential(pair, data_of(pair))
+    potential = Potential(check(pair, data_of(pair)))
     point = potential.prior(1)
 
     def coordinates(free):
@@ -161,7 +161,7 @@ def test_the_jacobian_is_that_of_the_map():
 
 def test_gradient_is_that_of_differences():
     pair = Everything().double()
-    potential = Potential(pair, data_of(pair))
+    potential = Potential(check(pair, data_of(pair)))
     assert torch.autograd.gradcheck(potential.log_density, potential.prior(2).requires_grad_())
 
 
@@ -360,7 +360,7 @@ def test_what_a_result_holds(normals):
     assert found.rhat["loc"] < 1.01
     assert not found.notes
     few = {"loc": found["loc"][:, :5].flatten()}
-    density = log_joint(pair, as_batch(pair, data), few).reshape(64, 5)
+    density = log_joint(check(pair, data), few).reshape(64, 5)
     torch.testing.assert_close(found.stats["log_p"][:, :5], density)
 
 
