@@ -56,8 +56,17 @@ class Sizes(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.sizes.append(max([leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)], default=0))
+        self.sizes.append(_numbers(result))
         return result
+
+
+def _numbers(result: Any) -> int:
+    """How many numbers the largest tensor of a result holds."""
+    if isinstance(result, Tensor):
+        return result.numel()
+    if not isinstance(result, (tuple, list, dict)) or isinstance(result, torch.Size):
+        return 0
+    return max([leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)], default=0)
 
 
 def growth(two: list[int], three: list[int]) -> int:
