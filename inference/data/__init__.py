@@ -4,10 +4,10 @@ Accepted, and read alike bare or as a field of `zoo.Batch.of(x=…, y=…)`:
 
 - NumPy arrays of any layout and number type (masked cells become NaN), torch tensors;
 - pandas and polars frames and series (missing cells of any kind become NaN), anything with `to_numpy`;
-- a pair (X, y) of them, as in scikit-learn; a `zoo.Batch`; a map-style torch `Dataset` of rows, (x, y) pairs or mappings;
+- a pair (X, y) of them, as in scikit-learn; a `zoo.Batch`; a map-style torch `Dataset` of rows, pairs or mappings;
 - of a pair with a `schema`, a table in the user's units and category names, its target column becoming y;
 - of a pair with an `alphabet`, a text.
 
-Everything is checked once, before step one (`check`), and what is wrong is named by field, row and column. `accept` says
-what the data are, `check` whether they fit.
+Everything is checked once, before step one, and what is wrong is named by field, row and column. `accept` says what the
+data are, `check` whether they fit.
 """

@@ -202,6 +202,7 @@ WRONG = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 @pytest.mark.parametrize("kind", WRONG)
 def test_both_doors_refuse_with_the_same_words(kind, plain):
     make, words = WRONG[kind]

@@ -44,7 +44,7 @@ def test_a_cut_by_data_cells_would_break_the_budget(monkeypatch):
     pair = zoo.create("gaussian_vae", features=20, likelihood="categorical")
     x = torch.randint(0, 256, (30, 20))
     posterior = inference.draw(pair, x, 40)
-    monkeypatch.setattr("inference.posterior.draws.width", lambda pair, batch: 20)
+    monkeypatch.setattr("inference.running.checked.width", lambda pair, batch: 20)
     with Sizes() as recorder:
         inference.predict(pair, posterior, x)
     assert max(recorder.sizes) > 2**19
