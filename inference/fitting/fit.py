@@ -257,8 +257,8 @@ def _start(pair: ModelGuide, batch: Batch, objective: Objective, initialise: boo
 
 def _place(pair: ModelGuide, batch: Batch, objective: Objective, values: dict[str, Tensor]) -> bool:
     """Move the automatic guide to these values of the global latents; True if the curvature there gave it widths."""
-    if "auto" in pair._modules and values:
-        guides.start(pair, batch.select(slice(0, min(2, batch.size))), values)
+    if (auto := pair.automatic) is not None and values:
+        guides.start(auto, pair.guide_family, pair.model, batch.select(slice(0, min(2, batch.size))), values)
     plain = replace(objective, bound="elbo", particles=1, free_bits=0.0)
     return curvature.set_widths(pair, batch, plain, values)
 

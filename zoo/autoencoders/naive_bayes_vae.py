@@ -43,7 +43,8 @@ from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts import nets
-from zoo.parts.tables.columns import Columns, Row
+from zoo.parts.tables.columns import Columns
+from zoo.parts.tables.rows import Row, row
 from zoo.schema.schema import Schema
 
 ONE_OF_EACH = Schema.of(
@@ -141,7 +142,7 @@ class NaiveBayesVAE(ModelGuide):
         logits = logits.unflatten(-1, tuple(columns.allowed.shape))  # (*, B, Dc, C)
         levels = self.cumulative(logits[..., self.ordinal, 0])  # the first output is the location of an ordinal column
         logits = logits.index_copy(-2, self.ordinal, levels)
-        return columns.row(loc, self.scale, self.concentration, logits)
+        return row(columns, loc, self.scale, self.concentration, logits)
 
     def cumulative(self, location: Tensor) -> Tensor:
         """log P(x = k) of ordinal columns with these locations, (*, Do) -> (*, Do, C)."""

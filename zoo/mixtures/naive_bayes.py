@@ -50,8 +50,9 @@ from zoo.parts.conjugate import factors
 from zoo.parts.conjugate.factors import Factor, Learned
 from zoo.parts.em import gaussian
 from zoo.parts.tables import labels
-from zoo.parts.tables.columns import Columns, Row
+from zoo.parts.tables.columns import Columns
 from zoo.parts.tables.labels import Revealed
+from zoo.parts.tables.rows import Row
 from zoo.schema.column import CATEGORIES, Column
 from zoo.schema.schema import Schema
 from zoo.settings import settings
