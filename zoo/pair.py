@@ -11,8 +11,8 @@ import functools
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import pyro
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from zoo.batch import FIELDS, Batch, is_local, sample_sites
 from zoo.config import check_config
 from zoo.guides import Family, build, refresh
+from zoo.history import History, checksum, fingerprint
 from zoo.schema.schema import Column, Schema
 
 pyro.settings.set(module_local_params=True)  # a pair's state is its state_dict; the global param store stays empty
@@ -70,6 +71,7 @@ class Pair(PyroModule):
     def __init__(self, guide: Family = "normal") -> None:
         """`guide`: the automatic guide over the global latents, when the class does not bring its own."""
         super().__init__()
+        self._history = History()
         self.guide_family = guide
         self.card: dict[str, Any] = {}  # data, metrics, seed, versions of the last fit, for the model card
 
@@ -80,6 +82,9 @@ class Pair(PyroModule):
         for name in ("model", "guide"):
             if name in cls.__dict__:
                 setattr(cls, name, pyro_method(cls.__dict__[name]))
+        for name, noted in (("measure", _measuring), ("initial", _starting)):
+            if name in cls.__dict__:
+                setattr(cls, name, noted(cls.__dict__[name]))
         cls.__init__ = _configured(cls, cls.__init__)  # type: ignore[method-assign]
 
     def model(self, batch: Batch) -> Tensor:
@@ -120,8 +125,18 @@ class Pair(PyroModule):
     def check(self, batch: Batch) -> None:
         """Refuse data that cannot be fitted, with a ValueError; called before step one. Cells are valid already."""
 
+    def measure(self, batch: Batch) -> None:
+        """Take the constants of the data (centres, units, designs) into buffers, before the first fit; they then stay.
+
+        `inference.fit`, `sample` and `fit_by_simulation` call it where nothing was measured yet, and so may you. It
+        writes buffers and nothing else, and draws nothing.
+        """
+
     def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Good starting values of global latents, from data; sites left out start near their prior median."""
+        """Good starting values of global latents, from data; sites left out start near their prior median.
+
+        Parameters may be placed too: that is no training. Constants are measured first where that was not done yet.
+        """
         return {}
 
     def maximise(self, batch: Batch) -> tuple[dict[str, Tensor], list[float]]:
@@ -172,6 +187,66 @@ class Pair(PyroModule):
         }
 
     @property
+    def fitted(self) -> bool:
+        """Whether anything was learned: by `fit`, `sample`, `fit_by_simulation`, or a training of your own."""
+        return self._history.sampled or self.trained
+
+    @property
+    def trained(self) -> bool:
+        """Whether the parameters are a result: of a fit, or of any training, seen by one that moved since creation."""
+        return self._history.trained or checksum(self.parameters()) != self._history.start
+
+    @property
+    def measured(self) -> bool:
+        """Whether constants were taken from data."""
+        return self._history.measured is not None
+
+    @property
+    def measures(self) -> bool:
+        """Whether there are constants to take."""
+        return type(self).measure is not Pair.measure
+
+    def remember(self, batch: Batch) -> None:
+        """Note which data were measured, where it was a part of them: a fit that holds rows out takes the others."""
+        if self.measures:
+            self._history = replace(self._history, measured=fingerprint(batch))
+
+    @torch.no_grad()
+    def kept(self, batch: Batch, whole: Batch) -> tuple[str, ...]:
+        """Names of the constants that `batch`, of the `whole` data, would set otherwise; none if those were measured.
+
+        The pair is left as it is.
+        """
+        if not self.measures or self._history.measured == fingerprint(whole):
+            return ()
+        history, before = self._history, {name: value.clone() for name, value in self.named_buffers()}
+        try:
+            self.measure(batch)
+            return tuple(name for name, value in self.named_buffers() if not _near(before[name], value))
+        finally:
+            self._history = history
+            for name, value in self.named_buffers():
+                value.copy_(before[name])
+
+    @contextmanager
+    def learning(self, what: Literal["trained", "sampled"]) -> Iterator[None]:
+        """Note at the end that the pair has been `trained` or `sampled`; a run that raises leaves it what it was."""
+        before, trained = self._history, self.trained
+        try:
+            yield
+            self._history = replace(self._history, **{what: True})  # type: ignore[arg-type]
+        except BaseException:
+            self._history = before
+            raise
+        finally:
+            if not trained:  # what was moved on the way is no training
+                self._settle()
+
+    def _settle(self) -> None:
+        """Take the parameters as they are for the start."""
+        self._history = replace(self._history, start=checksum(self.parameters()))
+
+    @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of parameters and buffers."""
         return next((t.dtype for t in self._tensors() if t.is_floating_point()), torch.get_default_dtype())
@@ -195,7 +270,10 @@ class Pair(PyroModule):
             parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Pair:
+        trained = self.trained
         nn.Module._apply(self, fn, recurse)
+        if not trained:  # another type has other bits
+            self._settle()
         self._announce()
         if self.automatic is not None:  # its recorded supports hold tensors of the old device and type
             with torch.random.fork_rng(devices=[]), pyro.validation_enabled(False):
@@ -204,10 +282,18 @@ class Pair(PyroModule):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies are rebuilt: copying an AutoGuide would break the original's link to its model.
-        return rebuild, (type(self), self.config, self.state_dict(), self.card, self.training)
+        history = replace(self._history, trained=self.trained)
+        return rebuild, (type(self), self.config, self.state_dict(), self.card, self.training, history)
 
 
-def rebuild(cls: type[Pair], config: dict[str, Any], state: dict[str, Tensor], card: Any, training: bool) -> Pair:
+def rebuild(
+    cls: type[Pair],
+    config: dict[str, Any],
+    state: dict[str, Tensor],
+    card: Any,
+    training: bool,
+    history: History | None = None,
+) -> Pair:
     """A copy of a pair, from what `__reduce__` kept of it. Pickles name this function: it stays where it is."""
     with torch.random.fork_rng(devices=[]):
         pair = cls(**config)
@@ -216,6 +302,8 @@ def rebuild(cls: type[Pair], config: dict[str, Any], state: dict[str, Tensor], c
     pair.to(device=tensor.device, dtype=floating if floating.is_floating_point else None)
     pair.load_state_dict(state)
     pair.card = copy.deepcopy(card)
+    pair._history = History.before(card, 0) if history is None else history
+    pair._settle()
     return pair.train(training)
 
 
@@ -233,5 +321,43 @@ def _configured(cls: type[Pair], init: Callable[..., None]) -> Callable[..., Non
         with torch.no_grad(), poutine.block(), evaluating(self):
             self.guide(self.simulate(2)[0])
         self._announce()
+        self._settle()
+
+    return wrapped
+
+
+def _near(one: Tensor, other: Tensor) -> bool:
+    """Whether two constants are equal to a thousandth of their largest entry, or to what their type can tell."""
+    if not one.is_floating_point():
+        return torch.equal(one, other)
+    tolerance = max(1e-3, 8 * torch.finfo(one.dtype).eps)
+    size = torch.maximum(one.abs(), other.abs()).amax() if one.numel() else one.sum()
+    return bool(((one - other).abs() <= tolerance * size).all())
+
+
+def _measuring(measure: Callable[[Any, Batch], None]) -> Callable[[Any, Batch], None]:
+    """Wrap `measure`: note that it was done, and on which data."""
+
+    @functools.wraps(measure)
+    def wrapped(self: Pair, batch: Batch) -> None:
+        with torch.no_grad():
+            measure(self, batch)
+        self._history = replace(self._history, measured=fingerprint(batch))
+
+    return wrapped
+
+
+def _starting(initial: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
+    """Wrap `initial`: constants come first, and starting values are no training."""
+
+    @functools.wraps(initial)
+    def wrapped(self: Pair, batch: Batch, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        trained = self.trained
+        if not (trained or self.measured):
+            self.measure(batch)
+        values = initial(self, batch, *args, **kwargs)
+        if not trained:
+            self._settle()
+        return values
 
     return wrapped

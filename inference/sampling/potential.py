@@ -67,14 +67,19 @@ class Potential:
         self.size = self.blocks[-1].end
 
     @property
-    def name(self) -> str:
-        """What the pair is called."""
-        return self.pair.registry_name or type(self.pair).__name__
-
-    @property
     def local(self) -> frozenset[str]:
         """Names of the local latents."""
         return frozenset(block.name for block in self.blocks if block.local)
+
+    @property
+    def name(self) -> str:
+        """What the pair is called."""
+        return self.pair.name
+
+    @property
+    def has_globals(self) -> bool:
+        """Whether any latent is global."""
+        return any(not block.local for block in self.blocks)
 
     def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The log density at S points, (S, P) -> (S,), and its gradient, (S, P)."""
@@ -212,7 +217,7 @@ def _blocks(pair: ModelGuide, batch: Batch) -> list[Block]:
     with torch.random.fork_rng(), torch.no_grad(), poutine.block(), pyro.validation_enabled(False):
         sites = sample_sites(poutine.trace(pair.model).get_trace(batch))
     latent = {name: site for name, site in sites.items() if not site["is_observed"]}
-    model = pair.registry_name or type(pair).__name__
+    model = pair.name
     if not latent:
         raise ValueError(f"{model} has no latents: there is nothing to sample")
     blocks: list[Block] = []

@@ -108,11 +108,15 @@ class NaiveBayesVAE(ModelGuide):
         if batch.x is not None:
             self.columns.check(batch.x)
 
-    @torch.no_grad()
-    def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Start centre and unit of numbers, logits and cuts at those of the observed cells; there are no globals."""
+    def measure(self, batch: Batch) -> None:
+        """Centre and unit of the numbers, from the observed cells."""
         if batch.x is not None:
             self.columns.standardise(batch.x)
+
+    @torch.no_grad()
+    def initial(self, batch: Batch) -> dict[str, Tensor]:
+        """Start logits, cuts and dispersions at those of the observed cells; there are no globals."""
+        if batch.x is not None:
             self.concentration = self.columns.dispersion(batch.x)
             share = self.columns.one_hot(batch.x).sum(0) + self.columns.allowed
             share = share / share.sum(-1, keepdim=True)  # (Dc, C)

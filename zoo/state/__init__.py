@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from zoo.history import History, checksum
 from zoo.pair import Pair
 from zoo.registry import registered, registry
 from zoo.settings import settings
@@ -68,6 +70,7 @@ def save(pair: Pair, folder: Path) -> Path:
         "config": _plain(pair.config, "argument", finite=True),
         "dtype": str(pair.dtype)[6:],
         "training": pair.training,
+        "history": replace(pair._history, trained=pair.trained).record(),
         "files": {WEIGHTS: {"size": len(weights), "sha256": digest}},
         "versions": {
             "zoo": __version__,
@@ -140,6 +143,13 @@ def _rebuilt(record: dict[str, Any], weights: Path) -> Pair:
     if wrong := _not_finite(pair):
         raise DamagedFile(f"{WEIGHTS}: parameter '{wrong}' holds values that are not finite")
     pair.card = record["card"]
+    start = checksum(pair.parameters())
+    try:
+        pair._history = (
+            History.of(record["history"], start) if "history" in record else History.before(pair.card, start)
+        )
+    except ValueError as error:
+        raise DamagedFile(f"{CONFIG}: {error}") from None
     return pair.train(record["training"])
 
 
