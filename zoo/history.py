@@ -66,7 +66,7 @@ def checksum(tensors: Iterable[Tensor]) -> int:
     total = 0
     for tensor in tensors:
         bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        total = zlib.crc32(memoryview(bits.numpy()), total)
+        total = zlib.crc32(bits.numpy().data, total)
     return total
 
 

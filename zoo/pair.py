@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
+import reprlib
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +29,9 @@ from zoo.config import check_config
 from zoo.guides import Family, build, refresh
 from zoo.history import History, checksum, fingerprint
 from zoo.schema.schema import Column, Schema
+
+_SHORT = reprlib.Repr()  # a schema of a hundred columns is no help
+_SHORT.maxother = _SHORT.maxstring = 80
 
 pyro.settings.set(module_local_params=True)  # a pair's state is its state_dict; the global param store stays empty
 
@@ -108,6 +113,16 @@ class Pair(PyroModule):
     def automatic(self) -> AutoGuide | None:
         """The automatic guide over the global latents, if this pair uses one."""
         return self._modules.get("auto")  # type: ignore[return-value]
+
+    @contextmanager
+    def guided_by(self, guide: AutoGuide) -> Iterator[None]:
+        """Another automatic guide in the place of the present one, for a while."""
+        kept = self._modules["auto"]
+        try:
+            self._modules["auto"] = guide
+            yield
+        finally:
+            self._modules["auto"] = kept
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters by name, without those of the automatic guide: networks and whatever else the class brings."""
@@ -258,6 +273,17 @@ class Pair(PyroModule):
 
     def _tensors(self) -> list[Tensor]:
         return [*self.parameters(), *self.buffers()]
+
+    def __repr__(self) -> str:
+        """Name, arguments that are not the default, fitted or not, parameters, type and device."""
+        defaults = {name: value.default for name, value in inspect.signature(type(self).__init__).parameters.items()}
+        config = self.__dict__.get("config", {})
+        shown = {name: (_SHORT.repr(value), _SHORT.repr(defaults.get(name))) for name, value in config.items()}
+        given = [f"{name}={value}" for name, (value, default) in shown.items() if value != default]
+        state = "fitted" if self.trained else "sampled, not fitted" if self.fitted else "not fitted"
+        numbers = sum(value.numel() for value in self.parameters())
+        where = f"{str(self.dtype)[6:]} on {self.device}"
+        return f"{self.name}({', '.join(given)}): {state}, {numbers:,} parameters, {where}"
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

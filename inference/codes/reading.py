@@ -28,7 +28,6 @@ from inference.running.pieces import chunks, pieces, rows_at_once
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from inference.running.width import Sizes, growth, repeated
-from inference.running.words import name_of
 from zoo.base import Batch, ModelGuide, Site, is_local, sample_sites
 from zoo.settings import settings
 
@@ -68,7 +67,7 @@ class Codes:
         Raises:
             ValueError: no local latent, more than one enumerated, or one that nobody infers.
         """
-        name = name_of(pair)
+        name = pair.name
         with quietly(0, pair):
             few = check_sites(pair) if batch is None else batch
             few = repeated(few, 2)
@@ -114,7 +113,7 @@ class Codes:
         Raises:
             ValueError: for `what`, an English noun phrase.
         """
-        name = name_of(self.pair)
+        name = self.pair.name
         if not self.drawn:
             raise ValueError(f"{what}: the guide of {name} draws no code; '{self.enumerated}' is summed out exactly")
         if density and self.points:

@@ -28,7 +28,7 @@ from inference.fitting.schedule import Averaging, learning_rate
 from inference.posterior.draws import Posterior
 from inference.running.constants import take
 from inference.running.quiet import quietly
-from inference.running.words import check_count, name_of
+from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
 
 
@@ -127,7 +127,7 @@ def _own_parameters(codes: Codes) -> dict[str, nn.Parameter]:
         if guide is not None and model is None
     }
     if not own:
-        raise ValueError(f"{name_of(pair)}: every parameter of the guide is the model's too; fit them together")
+        raise ValueError(f"{pair.name}: every parameter of the guide is the model's too; fit them together")
     return own
 
 

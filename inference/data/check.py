@@ -21,6 +21,7 @@ from torch.distributions import constraints
 from inference.data.accept import encoded, fields_of, is_table, place, windows
 from inference.running.pieces import chunks, rows_at_once
 from inference.running.width import width
+from zoo.abilities import InWords, TakesMissing
 from zoo.base import Batch, ModelGuide, Site
 
 _CHUNK = 64  # rows that the support check traces without asking how much they hold
@@ -89,7 +90,7 @@ def _keep(pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Si
             batch = batch.but(**{name: value})
         elif complete or name not in observed:
             raise ValueError(
-                f"{pair.registry_name or type(pair).__name__} needs field '{name}' of shape "
+                f"{pair.name} needs field '{name}' of shape "
                 f"(N, {', '.join(map(str, getattr(example, name).shape[1:]))}); given: {', '.join(batch.fields())}"
             )
     unused = {name: None for name in batch.fields() if name not in used}
@@ -208,9 +209,9 @@ def _in_words(support: Any, value: Tensor, bad: Tensor) -> str:
 
     if support is constraints.boolean:
         return "0 or 1"
-    if hasattr(support, "in_words"):
+    if isinstance(support, InWords):
         return str(support.in_words(int(bad.nonzero()[0][-1])))
-    if isinstance(getattr(support, "base", None), constraints.Constraint):  # one that lets NaN through
+    if isinstance(support, TakesMissing):
         return f"{_in_words(support.base, value, bad)}, or NaN where missing"
     low, high = bound("lower_bound"), bound("upper_bound")
     kind = "a whole number" if support.is_discrete else "a number"

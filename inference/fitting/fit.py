@@ -72,7 +72,7 @@ class Fit:
 
     def __repr__(self) -> str:
         last = np.nanmean(self.losses[-50:]) if len(self.losses) else math.nan
-        kept = f"; {', '.join(self.kept)} kept from earlier data" if self.kept else ""
+        kept = f"; constants kept: {', '.join(self.kept)}" if self.kept else ""
         return f"Fit({self.steps} steps, loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason}{kept})"
 
 

@@ -63,7 +63,7 @@ def novelty(
     if score not in get_args(Score):
         raise ValueError(f"score: expected one of {', '.join(get_args(Score))}, got {score!r}")
     if not any(not site.local and not site.observed for site in pair.sites(check_sites(pair)).values()):
-        name = pair.registry_name or type(pair).__name__
+        name = pair.name
         raise ValueError(f"novelty: {name} has no global latents to disagree; rank rows by log_likelihood instead")
     batch = as_batch(pair, data)
     if posterior is None:  # the globals do not depend on the rows given: one will do

@@ -1,11 +1,9 @@
 """What a fitted model of sequences says about hidden states and the future.
 
-`forecast` works for any pair whose observed site is a distribution that offers `forecast(x, horizon)`, the distribution
-of the next steps, or `forecast(x, horizon, inputs)` if these depend on inputs known ahead. `smooth`, `viterbi` and
-`sample_paths` are for those with hidden states, that offer `states` (their number K), `smooth(x)`, (..., T, K),
-`viterbi(x)`, paths (..., T) and their log joint densities, and `sample_states(x)`, paths (..., T), such as
-`zoo.sequences.chain.HiddenMarkovChain`. Everything is computed under each draw of the posterior, in pieces
-(draws x sequences) of bounded memory.
+`forecast` works for any pair whose observed site has a distribution that is a `zoo.abilities.Forecast`, with a keyword
+`inputs` if the next steps depend on inputs known ahead. `smooth`, `viterbi` and `sample_paths` are for those with
+`zoo.abilities.HiddenStates`, such as `zoo.parts.chains.chain.HiddenMarkovChain`. Everything is computed under each draw
+of the posterior, in pieces (draws x sequences) of bounded memory.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from inference.running.marginal import work
 from inference.running.pieces import chunks, pieces
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
+from zoo.abilities import Forecast, HiddenStates
 from zoo.base import FIELDS, Batch, ModelGuide
 from zoo.settings import settings
 
@@ -112,7 +111,7 @@ def forecast(
         takes = inspect.signature(fn.forecast).parameters
         for name in given:
             if name not in takes:
-                raise ValueError(f"{pair.registry_name or type(pair).__name__} takes no {name}")
+                raise ValueError(f"{pair.name} takes no {name}")
         found: Tensor = fn.forecast(x, horizon, **given).sample()
         return found
 
@@ -167,9 +166,7 @@ def _sites(
 ) -> Iterator[tuple[slice, slice, Any, Tensor]]:
     """Rows, draws, and the observed distribution and its values there, in pieces of bounded memory."""
     values = posterior.flat()
-    methods, what = (
-        (("forecast",), "forecast") if horizon else (("states", "smooth", "viterbi", "sample_states"), "hidden states")
-    )
+    ability, what = (Forecast, "forecast") if horizon else (HiddenStates, "hidden states")
 
     def observed(part: Batch, rows: slice, piece: slice) -> tuple[Any, Tensor]:
         here = {n: v[piece][:, rows] if n in posterior.local else v[piece] for n, v in values.items()}
@@ -177,12 +174,13 @@ def _sites(
         found = [name for name in FIELDS if name in trace.nodes and trace.nodes[name]["is_observed"]]
         for name in found:
             fn = trace.nodes[name]["fn"]
-            if all(hasattr(fn, method) for method in methods):
+            if isinstance(fn, ability):
                 return fn, getattr(part, name)
-        raise ValueError(f"{pair.registry_name or type(pair).__name__} has no {what} at {' or '.join(found)}")
+        raise ValueError(f"{pair.name} has no {what} at {' or '.join(found)}")
 
     one = slice(0, 1)
-    states: int = getattr(observed(batch.select(one), one, one)[0], "states", 1)
+    first = observed(batch.select(one), one, one)[0]
+    states = first.states if isinstance(first, HiddenStates) else 1
     # of one draw and one sequence: matrices between states, or among the steps ahead
     cost = (states**3 + horizon) * (work(batch) // batch.size + horizon)
     for rows, part in chunks(batch, max(1, min(batch.size, settings.memory // cost))):

@@ -167,15 +167,15 @@ class PolynomialRegression(ModelGuide):
     def _doubled(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Covariates (N, D) and response (N,) in double precision, on the CPU."""
         if batch.y is None:
-            raise ValueError(f"{self.registry_name}: fitting needs the response y beside the covariates x")
+            raise ValueError(f"{self.name}: fitting needs the response y beside the covariates x")
         return self._covariates(batch).to("cpu", torch.float64), batch.y.to("cpu", torch.float64)
 
     def _covariates(self, batch: Batch) -> Tensor:
         if batch.x is None:
-            raise ValueError(f"{self.registry_name}: needs covariates x of shape (N, {self.features}), got none")
+            raise ValueError(f"{self.name}: needs covariates x of shape (N, {self.features}), got none")
         if batch.x.shape[1:] != (self.features,):
             expected, got = f"(N, {self.features})", tuple(batch.x.shape)
-            raise ValueError(f"{self.registry_name}: expected covariates x of shape {expected}, got {got}")
+            raise ValueError(f"{self.name}: expected covariates x of shape {expected}, got {got}")
         return batch.x
 
 
