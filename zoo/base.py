@@ -14,7 +14,7 @@ __all__ = [
     "sample_sites",
 ]  # fmt: skip
 
-_rebuild = rebuild  # pickles of before 0.2 name it here
+_rebuild = rebuild  # pickles from before it moved name it here
 
 
 class ModelGuide(Pair):

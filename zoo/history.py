@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo.batch import Batch
 
-UNKNOWN = ""  # constants were taken, but nothing is known of the data: a file of before 0.2
+UNKNOWN = ""  # constants were taken, but nothing is known of the data: a file from before this was kept
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class History:
 
     @classmethod
     def before(cls, card: Any, start: int) -> History:
-        """Of a file or a pickle of before 0.2, where a card meant fitted."""
+        """Of a file or a pickle from before this was kept: a card meant fitted then."""
         return cls(bool(card), False, UNKNOWN if card else None, start)
 
 
