@@ -145,9 +145,8 @@ def _rebuilt(record: dict[str, Any], weights: Path) -> Pair:
     pair.card = record["card"]
     start = checksum(pair.parameters())
     try:
-        pair._history = (
-            History.of(record["history"], start) if "history" in record else History.before(pair.card, start)
-        )
+        kept = "history" in record  # not in files from before it was
+        pair._history = History.of(record["history"], start) if kept else History.before(pair.card, start)
     except ValueError as error:
         raise DamagedFile(f"{CONFIG}: {error}") from None
     return pair.train(record["training"])
