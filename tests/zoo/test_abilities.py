@@ -11,6 +11,7 @@ import pytest
 
 import zoo
 from inference.running.expectation import base_of
+from tests.helpers.pairs import NAMES
 from tests.helpers.places import ROOT
 from zoo import abilities
 from zoo.base import registered
@@ -32,7 +33,7 @@ def offers(name):
     return [pair, *(base_of(site.fn) for site in sites), *supports, *inner, *kinds]
 
 
-OFFERS = {name: offers(name) for name in zoo.names()}
+OFFERS = {name: offers(name) for name in NAMES}
 
 
 @pytest.mark.parametrize(("_owner", "ability"), EVERY, ids=lambda v: getattr(v, "__name__", ""))

@@ -16,7 +16,7 @@ from pyro.infer import SVI, Trace_ELBO
 import inference
 import zoo
 from inference import KeptConstants
-from tests.helpers.pairs import Coded, Normal
+from tests.helpers.pairs import NAMES, Coded, Normal
 from zoo import base
 from zoo.base import Batch, ModelGuide
 from zoo.pair import rebuild
@@ -61,7 +61,7 @@ def copies(pair, folder):
 # --- fitted or not ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_what_was_only_made_is_not_fitted_whatever_is_done_to_it(name, tmp_path):
     pair = zoo.create(name)
     pair.simulate(3)
@@ -293,7 +293,7 @@ def test_starting_values_by_hand_measure_first():
     torch.testing.assert_close(other.initial(batch), values)
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_measuring_writes_buffers_alone_and_draws_nothing(name):
     torch.manual_seed(0)
     pair = zoo.create(name)
@@ -309,7 +309,7 @@ def test_measuring_writes_buffers_alone_and_draws_nothing(name):
     assert all(torch.equal(value, once[key]) for key, value in pair.state_dict().items()), "measured twice is once"
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_starting_values_set_no_constant(name):
     """Buffers that `initial` writes belong to the guide: what the model says of values that are given stays."""
     torch.manual_seed(0)
@@ -359,7 +359,7 @@ def test_a_pair_says_what_it_is_in_a_line():
     assert ": fitted, " in repr(pair)
     assert repr(pair).endswith(" parameters, float64 on cpu")
     assert repr(zoo.create("gmm")).startswith("gmm(): not fitted, ")
-    assert all("\n" not in repr(zoo.create(name)) and len(repr(zoo.create(name))) < 400 for name in zoo.names())
+    assert all("\n" not in repr(zoo.create(name)) and len(repr(zoo.create(name))) < 400 for name in NAMES)
 
 
 def test_a_pair_that_is_not_registered_has_the_name_of_its_class():
