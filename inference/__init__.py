@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from inference.questions.importance import importance
     from inference.questions.queries import Answer, marginals, query
     from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
+    from inference.running.constants import KeptConstants
     from inference.sampling.sample import Sampled, SamplingError, sample
 
 _HOMES = {
     "fitting.fit": ("fit", "Fit"),
     "fitting.loop": ("NonFiniteError",),
+    "running.constants": ("KeptConstants",),
     "sampling.sample": ("sample", "Sampled", "SamplingError"),
     "posterior.draws": ("draw", "predict", "prior", "generate", "Posterior"),
     "posterior.likelihood": ("log_likelihood", "assignments"),
@@ -56,6 +58,7 @@ __all__ = [
     "Answer",
     "Estimator",
     "Fit",
+    "KeptConstants",
     "NonFiniteError",
     "Posterior",
     "Sampled",

@@ -71,6 +71,19 @@ def arrows():
     return found
 
 
+def module_graph(planted=()):
+    """Module -> modules it imports, those that only its types name too; and `planted` (module, import) pairs."""
+    graph = {name: imports(path, typing_too=True) & modules().keys() - {name} for name, path in modules().items()}
+    for name in graph:  # a package's face and its files know each other by design: the face's own imports count
+        parent = name.rpartition(".")[0]
+        graph[name] -= {parent} if f"from {parent} import" not in modules()[name].read_text() else set()
+    for package in ("zoo", "inference"):
+        graph[package] = imports(modules()[package]) & modules().keys() - {package}
+    for name, other in planted:
+        graph[name] = graph[name] | {other}
+    return graph
+
+
 def circles(graph):
     """Groups of nodes that reach each other (Tarjan 1972), from node -> nodes."""
     index, low, stack, found = {}, {}, [], []
@@ -121,18 +134,21 @@ def test_arrows_between_packages_run_down():
 
 
 def test_imports_run_in_no_circle():
-    graph = {name: imports(path, typing_too=True) & modules().keys() - {name} for name, path in modules().items()}
-    for name in graph:  # a package's face and its files know each other by design: the face's own imports count
-        parent = name.rpartition(".")[0]
-        graph[name] -= {parent} if f"from {parent} import" not in modules()[name].read_text() else set()
-    for package in ("zoo", "inference"):
-        graph[package] = imports(modules()[package]) & modules().keys() - {package}
-    assert circles(graph) == []
+    assert circles(module_graph()) == []
 
 
 def test_a_circle_is_seen():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
     assert circles({"a": {"b"}, "b": set()}) == []
+    assert circles(module_graph([("zoo.guides", "zoo.pair")])) == [["zoo.guides", "zoo.pair"]]
+    assert circles(module_graph([("inference.running.width", "inference.data.check")])) != []
+
+
+def test_an_import_for_types_alone_counts(tmp_path):
+    path = tmp_path / "one.py"
+    path.write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from zoo.base import ModelGuide\n")
+    assert "zoo.base" in imports(path, typing_too=True)
+    assert "zoo.base" not in imports(path)
 
 
 def test_every_file_holds_one_idea():

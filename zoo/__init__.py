@@ -6,15 +6,15 @@ import fnmatch
 import importlib
 import pkgutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from zoo.settings import settings
+from zoo.version import __version__
 
 if TYPE_CHECKING:
     from zoo.base import Batch, ModelGuide, register
 
-__version__ = "0.1.0"
-__all__ = ["Batch", "ModelGuide", "create", "datasets", "load", "names", "register", "settings"]
+__all__ = ["Batch", "ModelGuide", "__version__", "create", "datasets", "load", "names", "register", "settings"]
 
 _FAMILIES = ("autoencoders", "mixtures", "sequences", "graphs", "regression")
 
@@ -56,7 +56,7 @@ def load(folder: str | Path) -> ModelGuide:
     from zoo import state
 
     _discover()
-    return state.load(Path(folder))
+    return cast("ModelGuide", state.load(Path(folder)))
 
 
 def __getattr__(name: str) -> Any:

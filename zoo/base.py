@@ -1,69 +1,23 @@
-"""The contract: a Batch of observations, and a ModelGuide that generates and infers them.
-
-A pair says everything once, in its `model` and `guide`. Tracing tells the rest: which sites are local (inside the
-plate `data`) or global, discrete or continuous, observed or latent, and their shapes. Nothing else is declared.
-"""
+"""The face of the contract: what a model is written with, `from zoo.base import Batch, ModelGuide, register`."""
 
 from __future__ import annotations
 
-import copy
-import functools
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
-import pyro
-import torch
-from pyro import poutine
-from pyro.nn import PyroModule
-from pyro.nn.module import pyro_method
-from torch import Tensor, nn
-
-from zoo import guides
+import zoo.registry as _known
 from zoo.batch import FIELDS, Batch, is_local, sample_sites
-from zoo.config import check_config
-from zoo.registry import register, registered, registry
-from zoo.schema.schema import Column, Schema
+from zoo.pair import Pair, Site, evaluating, rebuild
+from zoo.registry import register
 
 __all__ = [
     "FIELDS", "Batch", "ModelGuide", "Site", "evaluating", "is_local", "register", "registered", "registry",
     "sample_sites",
 ]  # fmt: skip
 
-pyro.settings.set(module_local_params=True)  # a pair's state is its state_dict; the global param store stays empty
+_rebuild = rebuild  # pickles from before it moved name it here
 
 
-@dataclass(frozen=True)
-class Site:
-    """What one run of the model tells about one sample site."""
-
-    name: str
-    local: bool  # inside the plate `data`: one value an observation
-    observed: bool
-    enumerated: bool  # discrete and marked infer={"enumerate": "parallel"}: summed out exactly
-    discrete: bool
-    event_shape: torch.Size
-    fn: Any  # the Pyro distribution of that run
-    value: Tensor
-
-
-@contextmanager
-def evaluating(pair: nn.Module) -> Iterator[None]:
-    """Evaluation mode: no dropout, no run counted among batch statistics. Each module's own mode is put back."""
-    modes = [(module, module.training) for module in pair.modules()]
-    for module, _ in modes:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-class ModelGuide(PyroModule):
+class ModelGuide(Pair):
     """A generative model with its variational guide. Subclass, write `model`, and `register`.
 
     Sites are named after the batch field they observe (`x`, `y`); a field that is None is generated. Parameters and
@@ -72,172 +26,18 @@ class ModelGuide(PyroModule):
     from the right: a global of event shape E arrives as (*, E) outside and as (S, 1, E) when S draws run at once.
     """
 
-    step_size: ClassVar[float | None] = None  # of Adam in `inference.fit`, where its own default does not suit
-    dims: ClassVar[dict[str, tuple[str, ...]]] = {}  # site name -> names of its event dims, for ArviZ
-    schema: Schema | None = None  # the typed columns of `x`, of a pair that models tables
-    target: Column | None = None  # the column that is `y`, of a pair that models tables with one
-    registry_name: ClassVar[str] = ""
-    config: dict[str, Any]
-
-    def __init__(self, guide: guides.Family = "normal") -> None:
-        """`guide`: the automatic guide over the global latents, when the class does not bring its own."""
-        super().__init__()
-        self.guide_family = guide
-        self.card: dict[str, Any] = {}  # data, metrics, seed, versions of the last fit, for the model card
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # `model` and `guide` are entry points for Pyro: inside them reading a parameter is a `param` statement,
-        # which is how plain `pyro.infer.SVI` finds what to optimise.
-        for name in ("model", "guide"):
-            if name in cls.__dict__:
-                setattr(cls, name, pyro_method(cls.__dict__[name]))
-        cls.__init__ = _configured(cls, cls.__init__)  # type: ignore[method-assign]
-
-    def model(self, batch: Batch) -> Tensor:
-        """Sample the joint density; returns the observation, (B, *event)."""
-        raise NotImplementedError(f"{type(self).__name__} defines no model(batch)")
-
-    @pyro_method
-    def guide(self, batch: Batch) -> Any:
-        """Sample q(latents given batch). Default: the automatic guide over the global latents."""
-        return self.global_guide(batch)
-
-    def global_guide(self, batch: Batch) -> dict[str, Tensor]:
-        """The automatic guide over the global latents, built on first use; an amortised `guide` may call it too."""
-        if "auto" not in self._modules:
-            if not any(not site.local and not site.observed for site in self.sites(batch).values()):
-                return {}
-            self.auto = guides.build(self.guide_family, self.model)
-        return self.auto(batch)  # type: ignore[no-any-return]
-
-    def inputs(self, n: int) -> Batch:
-        """Covariates or lengths that n draws from the prior need."""
-        return Batch(n, n)
-
-    def check(self, batch: Batch) -> None:
-        """Refuse data that cannot be fitted, with a ValueError; called before step one. Cells are valid already."""
-
-    def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Good starting values of global latents, from data; sites left out start near their prior median."""
-        return {}
-
-    def maximise(self, batch: Batch) -> tuple[dict[str, Tensor], list[float]]:
-        """The global latents of highest log joint density by expectation-maximisation, and its course.
-
-        Returns:
-            values by site, and the log joint density per observation (of constrained latents, or of unconstrained
-            ones, as the pair says) after each iteration.
-
-        Raises:
-            ValueError: the pair has no such algorithm.
-        """
-        raise ValueError(
-            f"{self.registry_name or type(self).__name__} has no expectation-maximisation: use method='svi'"
-        )
-
-    @torch.no_grad()
-    def simulate(self, n: int) -> tuple[Batch, dict[str, Tensor]]:
-        """Draw n observations from the prior predictive. Returns the batch and the latents behind it, by site."""
-        batch = self.inputs(n)
-        with evaluating(self):
-            trace = poutine.trace(self.model).get_trace(batch)
-        values = {name: site["value"] for name, site in sample_sites(trace).items() if not site["is_observed"]}
-        made = {name: values.pop(name) for name in FIELDS if name in values}
-        return batch.but(**made), values
-
-    @torch.no_grad()
-    def sites(self, batch: Batch | None = None) -> dict[str, Site]:
-        """The sample sites of the model, from one traced run; on two simulated observations when no batch is given.
-
-        The caller's random state is left as it was.
-        """
-        with torch.random.fork_rng(), poutine.block(), evaluating(self):
-            batch = self.simulate(2)[0] if batch is None else batch
-            with poutine.trace() as recorder:
-                self.model(batch)
-        return {
-            name: Site(
-                name,
-                local=is_local(node),
-                observed=node["is_observed"],
-                enumerated=node["infer"].get("enumerate") == "parallel",
-                discrete=node["fn"].support.is_discrete,
-                event_shape=node["fn"].event_shape,
-                fn=node["fn"],
-                value=node["value"],
-            )
-            for name, node in sample_sites(recorder.trace).items()
-            if not node["infer"].get("_deterministic")
-        }
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating-point type of parameters and buffers."""
-        return next((t.dtype for t in self._tensors() if t.is_floating_point()), torch.get_default_dtype())
-
-    @property
-    def device(self) -> torch.device:
-        """Where parameters and buffers live."""
-        return next((t.device for t in self._tensors()), torch.device("cpu"))
-
-    def _tensors(self) -> list[Tensor]:
-        return [*self.parameters(), *self.buffers()]
-
     def save(self, folder: str | Path) -> Path:
         """Write config.json, model.safetensors and README.md into `folder`, atomically. See `zoo.load`."""
-        from zoo import state
+        from zoo.state import save
 
-        return state.save(self, Path(folder))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if isinstance(value, (nn.Module, nn.Parameter)):
-            self._announce()
-
-    def _announce(self) -> None:
-        # `pyro.infer.SVI` asks each parameter for its unconstrained form; module-local nn.Parameters lack the link.
-        for parameter in self.parameters():
-            parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ModelGuide:
-        nn.Module._apply(self, fn, recurse)
-        self._announce()
-        if "auto" in self._modules:  # its recorded supports hold tensors of the old device and type
-            guides.refresh(self.auto, self)
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Copies are rebuilt: copying an AutoGuide would break the original's link to its model.
-        return _rebuild, (type(self), self.config, self.state_dict(), self.card, self.training)
+        return save(self, Path(folder))
 
 
-def _rebuild(
-    cls: type[ModelGuide], config: dict[str, Any], state: dict[str, Tensor], card: Any, training: bool
-) -> ModelGuide:
-    with torch.random.fork_rng(devices=[]):
-        pair = cls(**config)
-    tensor = next(iter(state.values()), torch.empty(0))
-    floating = next((t.dtype for t in state.values() if t.is_floating_point()), tensor.dtype)
-    pair.to(device=tensor.device, dtype=floating if floating.is_floating_point else None)
-    pair.load_state_dict(state)
-    pair.card = copy.deepcopy(card)
-    return pair.train(training)
+def registered(name: str) -> type[ModelGuide]:
+    """The registered class called `name`; the nearest known name is in the error."""
+    return _known.registered(name)
 
 
-def _configured(cls: type[ModelGuide], init: Callable[..., None]) -> Callable[..., None]:
-    """Wrap `__init__`: check the arguments, remember them, and make lazy guide parameters at once."""
-
-    @functools.wraps(init)
-    def wrapped(self: ModelGuide, *args: Any, **kwargs: Any) -> None:
-        if type(self) is not cls:  # a subclass's __init__ calling up
-            return init(self, *args, **kwargs)
-        config = check_config(cls.registry_name or cls.__name__, init, args, kwargs)
-        init(self, **config)
-        self.config = config
-        # Automatic guides make their parameters lazily: run once, so that optimisers and load_state_dict find them.
-        with torch.no_grad(), poutine.block(), evaluating(self):
-            self.guide(self.simulate(2)[0])
-        self._announce()
-
-    return wrapped
+def registry() -> dict[str, type[ModelGuide]]:
+    """Every registered class, by name."""
+    return _known.registry()

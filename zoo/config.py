@@ -10,6 +10,8 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from zoo.abilities import FromJSON
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """', did you mean …?' when a known word is close, else an empty string."""
@@ -78,7 +80,7 @@ def _check(where: str, value: Any, hint: Any) -> Any:
 
 
 def _check_scalar(where: str, value: Any, hint: Any) -> Any:
-    if hasattr(hint, "of"):  # a type of ours that reads what JSON can hold
+    if isinstance(hint, FromJSON):
         try:
             return hint.of(value)
         except ValueError as error:

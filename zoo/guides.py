@@ -8,7 +8,7 @@ variational inference"): `normal` (factorised), `multivariate` (full covariance)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import pyro
 import pyro.distributions as dist
@@ -26,10 +26,7 @@ from pyro.infer.autoguide import (
 )
 from torch import Tensor, nn
 
-from zoo.batch import is_local
-
-if TYPE_CHECKING:
-    from zoo.base import Batch, ModelGuide
+from zoo.batch import Batch, is_local
 
 WIDTH = 0.1  # standard deviation that Gaussian guides start from, in standardised space
 
@@ -197,16 +194,18 @@ def build(
     return _FAMILIES[family](poutine.block(model, hide_fn=_hidden), init_loc_fn=init)
 
 
-def start(pair: ModelGuide, batch: Batch, values: Mapping[str, Tensor]) -> None:
-    """Move the automatic guide's locations to `values`, in place; sites not named keep a fresh default start."""
-    fresh = build(pair.guide_family, pair.model, values)
+def start(
+    guide: AutoGuide, family: Family, model: Callable[[Batch], Any], batch: Batch, values: Mapping[str, Tensor]
+) -> None:
+    """Move a guide of `build(family, model)` to `values`, in place; sites not named keep a fresh default start."""
+    fresh = build(family, model, values)
     with poutine.block(), torch.no_grad():
         fresh(batch)
-    pair.auto.load_state_dict(fresh.state_dict())
+    guide.load_state_dict(fresh.state_dict())
 
 
-def refresh(guide: AutoGuide, pair: ModelGuide) -> None:
-    """Record the model's sites again, after a change of device or type."""
+def refresh(guide: AutoGuide, batch: Batch) -> None:
+    """Record the model's sites again, from a run on `batch`, after a change of device or type."""
     with torch.random.fork_rng(devices=[]), torch.no_grad(), pyro.validation_enabled(False):
         model = poutine.block(guide.model, guide._prototype_hide_fn)
-        guide.prototype_trace = poutine.block(poutine.trace(model).get_trace)(pair.simulate(2)[0])
+        guide.prototype_trace = poutine.block(poutine.trace(model).get_trace)(batch)

@@ -14,7 +14,7 @@ from inference.data.check import check
 from inference.posterior.draws import Posterior
 from inference.running.densities import run
 from inference.running.quiet import quietly
-from inference.running.words import check_count, name_of
+from inference.running.words import check_count
 from zoo.base import ModelGuide
 
 
@@ -98,7 +98,7 @@ def collapsed(
             used = used & (kl[name] >= threshold)  # noqa: PLW2901 - a total holds for all dimensions
         unused = (~used.reshape(-1)).nonzero().squeeze(1).tolist()
         all_unused &= len(unused) == used.numel()
-        notes += [] if not unused else [_in_words(name_of(pair), name, unused, used.numel(), kl.get(name), threshold)]
+        notes += [] if not unused else [_in_words(pair.name, name, unused, used.numel(), kl.get(name), threshold)]
     if all_unused:
         warnings.warn("; ".join(notes), CollapseWarning, stacklevel=2)
     return notes

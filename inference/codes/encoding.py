@@ -27,7 +27,7 @@ from inference.posterior.likelihood import assignments
 from inference.running.expectation import settle, summary
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
-from inference.running.words import check_count, name_of
+from inference.running.words import check_count
 from zoo.base import FIELDS, Batch, ModelGuide
 from zoo.settings import settings
 
@@ -258,7 +258,7 @@ def _expected(codes: Codes, part: Batch, count: int, values: Values, fixed: Valu
 
 
 def _check_codes(codes: Codes, given: Any) -> dict[str, Tensor]:
-    name = name_of(codes.pair)
+    name = codes.pair.name
     if not isinstance(given, Mapping):
         if len(codes.names) > 1:
             raise ValueError(f"{name} has several codes: give a dict of {', '.join(codes.names)}")

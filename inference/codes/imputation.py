@@ -15,7 +15,7 @@ from inference.data.check import check
 from inference.posterior.draws import Posterior
 from inference.running.pieces import share
 from inference.running.quiet import quietly
-from inference.running.words import check_count, name_of
+from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
 
 MODES = frozenset({"binary", "categorical", "ordinal"})  # kinds of column whose point imputation is the mode
@@ -145,7 +145,7 @@ def impute(
 
 def _site_with_holes(codes: Codes) -> str:
     """The observed table that takes NaN for missing."""
-    name = name_of(codes.pair)
+    name = codes.pair.name
     for field_, site in codes.observed.items():
         support = site.fn.support
         while isinstance(support, constraints.independent):

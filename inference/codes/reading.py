@@ -28,7 +28,6 @@ from inference.running.pieces import share
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from inference.running.width import repeated
-from inference.running.words import name_of
 from zoo.base import Batch, ModelGuide, Site, is_local, sample_sites
 from zoo.settings import settings
 
@@ -68,7 +67,7 @@ class Codes:
             ValueError: no local latent, more than one enumerated, or one that nobody infers.
         """
         pair, sites = given.pair, given.sites
-        name = name_of(pair)
+        name = pair.name
         local = {n: sites[n] for n in given.locals}
         if not local:
             raise ValueError(
@@ -120,7 +119,7 @@ class Codes:
         Raises:
             ValueError: for `what`, an English noun phrase.
         """
-        name = name_of(self.pair)
+        name = self.pair.name
         if not self.drawn:
             raise ValueError(f"{what}: the guide of {name} draws no code; '{self.enumerated}' is summed out exactly")
         if density and self.points:

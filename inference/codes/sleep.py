@@ -26,8 +26,9 @@ from inference.compiling.fallback import traced
 from inference.data.check import check, example
 from inference.fitting.schedule import Averaging, learning_rate
 from inference.posterior.draws import Posterior
+from inference.running.constants import take
 from inference.running.quiet import quietly
-from inference.running.words import check_count, name_of
+from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
 
 
@@ -75,7 +76,10 @@ def fit_by_simulation(
     own = _own_parameters(codes)
     losses = np.full(steps, np.nan)
     try:
-        with quietly(seed, pair):  # in evaluation mode: training would count the model's batch statistics too
+        # in evaluation mode: training would count the model's batch statistics too
+        with pair.learning("trained"), quietly(seed, pair):
+            if batch is not None and not pair.trained and codes.observed.keys() <= batch.fields().keys():
+                take(pair, batch)
             simulations = _Simulations(codes, batch, posterior)
             step_of = traced(_loss_and_gradients(codes, batch_size), steps)
             optimiser = torch.optim.Adam(list(own.values()), lr=lr)
@@ -124,7 +128,7 @@ def _own_parameters(codes: Codes) -> dict[str, nn.Parameter]:
         if guide is not None and model is None
     }
     if not own:
-        raise ValueError(f"{name_of(pair)}: every parameter of the guide is the model's too; fit them together")
+        raise ValueError(f"{pair.name}: every parameter of the guide is the model's too; fit them together")
     return own
 
 

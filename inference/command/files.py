@@ -15,6 +15,7 @@ import zoo
 from inference.command import tables
 from inference.data.check import as_batch
 from zoo import Batch, datasets
+from zoo.abilities import Text
 from zoo.datasets.tables import TABLES
 from zoo.schema.column import plain
 from zoo.state.files import write
@@ -46,9 +47,9 @@ def start(options: argparse.Namespace, *more: Path, texts: bool = False) -> Mode
         if path.exists() and not options.replace:
             raise ValueError(f"'{path}' is there already; --replace writes over it")
     pair = zoo.load(options.folder)
-    if texts and (out.suffix.lower() == ".txt") != isinstance(getattr(pair, "alphabet", None), str):
+    if texts and (out.suffix.lower() == ".txt") != (isinstance(pair, Text) and pair.alphabet is not None):
         kind = "texts, which go into a .txt" if out.suffix.lower() != ".txt" else "no texts"
-        raise ValueError(f"--out {out}: {pair.registry_name} writes {kind}")
+        raise ValueError(f"--out {out}: {pair.name} writes {kind}")
     return pair
 
 

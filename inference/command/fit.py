@@ -122,7 +122,7 @@ _STANDARDISE = "the fit will be slow or poor: standardise them first"
 def _unscaled(pair: ModelGuide, data: Batch, columns: Sequence[str]) -> str:
     """A word of warning when parameters are to find their way to features of very different scale, step by step."""
     real = any(site.observed and not site.discrete for site in pair.sites().values())
-    steps = any(not name.startswith("auto.") for name, _ in pair.named_parameters())
+    steps = bool(pair.own_parameters())
     if not (real and steps and data.x is not None and data.x.ndim == 2 and data.size > 1):
         return ""
     spread = data.x.double().std(0)

@@ -238,7 +238,7 @@ def _summary(
     pair: ModelGuide, data: Batch, posterior: Posterior, exported: Any, believed: KHat, metrics: dict[str, Any]
 ) -> str:
     names = sorted(posterior.globals) or sorted(posterior.draws)
-    lines = [f"{pair.registry_name}: posterior of {', '.join(names)}", ""]
+    lines = [f"{pair.name}: posterior of {', '.join(names)}", ""]
     most = settings.summary_lines if posterior.globals else settings.summary_lines // 4
     if names:
         lines += [*table(exported, names, most), ""]

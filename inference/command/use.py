@@ -16,6 +16,7 @@ from inference.posterior.draws import Posterior, draw, generate
 from inference.questions import queries
 from inference.questions.sequences import forecast as ahead
 from zoo import datasets
+from zoo.abilities import Network, Text
 from zoo.base import ModelGuide
 from zoo.datasets import text
 from zoo.settings import settings
@@ -50,8 +51,8 @@ def query(options: argparse.Namespace) -> None:
     import zoo
 
     pair = zoo.load(options.folder)
-    if pair.schema is None or not callable(getattr(pair, "answer", None)):
-        raise ValueError(f"'{options.folder}' holds {pair.registry_name}, which is no network that can be asked")
+    if pair.schema is None or not isinstance(pair, Network):
+        raise ValueError(f"'{options.folder}' holds {pair.name}, which is no network that can be asked")
     given, do = (_typed(pair, words, name) for words, name in ((options.given, "--given"), (options.do, "--do")))
     print(queries.query(pair, None, options.variables, given, do=do, mass=options.mass, seed=options.seed))
     if options.picture:
@@ -79,12 +80,11 @@ def _typed(pair: ModelGuide, words: dict[str, str], option: str) -> dict[str, An
 def sample(options: argparse.Namespace) -> None:
     """New observations from the fitted model."""
     pair = files.start(options, texts=True)
-    letters = getattr(pair, "alphabet", None)
-    if isinstance(letters, str):
-        write_text(options, pair, letters)
+    if isinstance(pair, Text) and pair.alphabet is not None:
+        write_text(options, pair, pair.alphabet)
         return
     if options.prefix is not None:
-        raise ValueError(f"--prefix: {pair.registry_name} writes no text")
+        raise ValueError(f"--prefix: {pair.name} writes no text")
     found = generate(pair, options.number, seed=options.seed)
     files.save(Path(options.out), files.as_table(pair, {name: value.cpu().numpy() for name, value in found.items()}))
     print(f"{options.number} new observations in {options.out}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from zoo.abilities import Text
 from zoo.arrays import as_tensor, column_names, holds_numbers
 from zoo.base import Batch, ModelGuide
 from zoo.datasets import text
@@ -101,11 +102,9 @@ def _encoded(pair: ModelGuide, table: Any) -> Batch:
 
 def _windows(pair: ModelGuide, words: str) -> Batch:
     """Windows of a text, of a pair that knows an alphabet."""
-    letters, steps = getattr(pair, "alphabet", None), getattr(pair, "steps", None)
-    if not isinstance(letters, str) or not isinstance(steps, int):
-        name = pair.registry_name or type(pair).__name__
-        raise ValueError(f"{name}, without an alphabet, takes no text; give {ACCEPTED}")
-    return text.windows(words, letters, steps)
+    if not isinstance(pair, Text) or pair.alphabet is None:
+        raise ValueError(f"{pair.name}, without an alphabet, takes no text; give {ACCEPTED}")
+    return text.windows(words, pair.alphabet, pair.steps)
 
 
 def _from_dataset(data: Dataset[Any]) -> dict[str, Tensor]:

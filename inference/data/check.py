@@ -26,6 +26,7 @@ from inference.running.checked import Checked
 from inference.running.pieces import chunks, rows_at_once
 from inference.running.width import width
 from inference.running.words import check_count
+from zoo.abilities import InWords, TakesMissing
 from zoo.arrays import place
 from zoo.base import Batch, ModelGuide, Site
 
@@ -103,7 +104,7 @@ def _keep(pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Si
             batch = batch.but(**{name: value})
         elif complete or name not in observed:
             raise ValueError(
-                f"{pair.registry_name or type(pair).__name__} needs field '{name}' of shape "
+                f"{pair.name} needs field '{name}' of shape "
                 f"(N, {', '.join(map(str, getattr(example, name).shape[1:]))}); given: {', '.join(batch.fields())}"
             )
     unused = {name: None for name in batch.fields() if name not in used}
@@ -232,9 +233,9 @@ def _in_words(support: Any, value: Tensor, bad: Tensor) -> str:
 
     if support is constraints.boolean:
         return "0 or 1"
-    if hasattr(support, "in_words"):
+    if isinstance(support, InWords):
         return str(support.in_words(int(bad.nonzero()[0][-1])))
-    if isinstance(getattr(support, "base", None), constraints.Constraint):  # one that lets NaN through
+    if isinstance(support, TakesMissing):
         return f"{_in_words(support.base, value, bad)}, or NaN where missing"
     low, high = bound("lower_bound"), bound("upper_bound")
     kind = "a whole number" if support.is_discrete else "a number"

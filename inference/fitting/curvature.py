@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 import torch
@@ -28,7 +29,7 @@ def set_widths(pair: ModelGuide, batch: Batch, objective: Objective, values: Map
 
     A full-covariance guide takes all of it, the others each latent's conditional width.
     """
-    auto = pair._modules.get("auto")
+    auto = pair.automatic
     if not isinstance(auto, guides.Standardised) or not values:
         return False
     some, most = batch, settings.hessian_rows
@@ -47,7 +48,7 @@ def set_widths(pair: ModelGuide, batch: Batch, objective: Objective, values: Map
 
 def curve(pair: ModelGuide, batch: Batch, objective: Objective) -> None:
     """From where Adam stopped to the mode (L-BFGS), then the curvature there, for the Laplace guide."""
-    auto = pair.auto
+    auto: Any = pair.automatic
     function = negative_log_joint(pair, batch, objective)
     loc = auto.loc.detach().clone().requires_grad_()
     search = torch.optim.LBFGS([loc], max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
@@ -88,12 +89,8 @@ def _hessian(function: Callable[[Tensor], Tensor], loc: Tensor) -> Tensor:
 @contextmanager
 def _as_point(pair: ModelGuide, batch: Batch, values: Mapping[str, Tensor]) -> Iterator[Tensor]:
     """The pair with a point in place of its automatic guide, for a while; yields the point, (P,)."""
-    kept = pair._modules["auto"]
     point = guides.build("laplace", pair.model, values)
     with poutine.block(), torch.no_grad():
         point(batch)
-    try:
-        pair._modules["auto"] = point.to(device=pair.device, dtype=pair.dtype)
+    with pair.guided_by(point.to(device=pair.device, dtype=pair.dtype)):
         yield point.loc.detach()
-    finally:
-        pair._modules["auto"] = kept

@@ -23,6 +23,7 @@ from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose
 from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
+from inference.running.constants import take
 from inference.running.quiet import seeded
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating
@@ -44,6 +45,7 @@ class Fit:
     seconds, trace_seconds: wall time of the whole fit, and of tracing the graph in it.
     reason: why it stopped. compile: "inductor", "graph" or "off", and compile_reason why.
     skipped: steps not applied since they were not finite.
+    kept: names of the pair's constants that are of earlier data, and that these would have set otherwise.
     """
 
     losses: np.ndarray[Any, np.dtype[np.float64]]
@@ -60,6 +62,7 @@ class Fit:
     skipped: int = 0
     validation: list[tuple[int, float]] = field(default_factory=list)
     learning_rates: list[float] = field(default_factory=list)
+    kept: tuple[str, ...] = ()
 
     def plot(self) -> Figure:
         """The loss curve, as a matplotlib figure."""
@@ -69,7 +72,8 @@ class Fit:
 
     def __repr__(self) -> str:
         last = np.nanmean(self.losses[-50:]) if len(self.losses) else math.nan
-        return f"Fit({self.steps} steps, loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason})"
+        kept = f"; constants kept: {', '.join(self.kept)}" if self.kept else ""
+        return f"Fit({self.steps} steps, loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason}{kept})"
 
 
 def fit(
@@ -102,6 +106,9 @@ def fit(
 ) -> Fit:
     """Fit a pair by stochastic variational inference, in place; fitting again goes on from where it stands.
 
+    Its constants (`pair.measure`: centres, units, designs) are those of the data of the first fit. A `KeptConstants`
+    warning says so where later data would have set them otherwise. A training of your own counts as a fit.
+
     Args:
         pair: the model/guide pair; it is moved to `device`.
         data: see `inference.data`.
@@ -125,7 +132,7 @@ def fit(
         validation: fraction of rows held out, or a data set; early stopping then keeps the best parameters.
         patience: evaluations (one an epoch, or 100 steps) without improvement before early stopping.
         tolerance: improvement in nats per observation that counts as none.
-        initialise: start global latents at `pair.initial(data)`; by default on the first fit only.
+        initialise: start at `pair.initial(data)` and take constants anew, or do not; by default on the first fit only.
         seed: seeds everything drawn here; the caller's random state is left as it was.
         device: `auto` takes a GPU when there is one.
         compile: `graph` records loss, gradients and Adam's step as one graph, `inductor` compiles that, `off` is
@@ -141,9 +148,9 @@ def fit(
     particles = particles if particles is not None else (10 if objective == "iwae" else 1)
     _check_options(locals())
     began = time.perf_counter()
-    with _one_fit_at_a_time, seeded(seed):
+    with _one_fit_at_a_time, seeded(seed), pair.learning("trained"):
         pair.to(_device(device))
-        train, held_out = _split(pair, data if y is None else (data, y), validation, seed)
+        train, held_out, whole = _split(pair, data if y is None else (data, y), validation, seed)
         with evaluating(pair):
             pair.check(train)
         size = min(batch_size or (train.size if train.size <= settings.full_batch else settings.minibatch), train.size)
@@ -151,9 +158,11 @@ def fit(
         if objective == "iwae" and chosen.has_globals and size < train.size:
             raise ValueError("iwae with global latents weighs whole data sets: pass batch_size=len(data)")
         pair.eval()  # but while steps are taken
+        started = initialise if initialise is not None else not pair.trained
+        kept = take(pair, train, anew=bool(initialise), whole=whole)
         if method == "em":
-            return _maximise(pair, train, chosen, seed, began)
-        placed = _start(pair, train, chosen, initialise)
+            return _maximise(pair, train, chosen, seed, began, kept)
+        placed = _start(pair, train, chosen, started)
         if steps is None and epochs is not None:
             steps = max(1, math.ceil(epochs * train.size / size))
         mode, why = choose_mode(compile, steps)
@@ -164,7 +173,7 @@ def fit(
             size,
             limit=steps or max_steps,
             known=steps is not None,
-            lr=lr or pair.step_size or (1e-2 if _amortised(pair) else 2e-2),
+            lr=lr or pair.step_size or (1e-2 if pair.own_parameters() else 2e-2),
             schedule=schedule if schedule != "auto" else ("cosine" if steps is not None else "plateau"),
             clip=clip,
             anneal=anneal,
@@ -176,7 +185,7 @@ def fit(
             placed=placed,
         )
         reason = loop.run(torch.Generator().manual_seed(seed))
-        if isinstance(pair._modules.get("auto"), guides.AutoLaplace):
+        if isinstance(pair.automatic, guides.AutoLaplace):
             curvature.curve(pair, train, chosen)
     result = Fit(
         losses=np.array(loop.losses),
@@ -193,6 +202,7 @@ def fit(
         skipped=loop.skipped,
         validation=loop.validation,
         learning_rates=loop.rates,
+        kept=kept,
     )
     _write_card(pair, train, result)
     return result
@@ -225,33 +235,33 @@ def _device(device: torch.device | str) -> torch.device:
     return torch.device(device)
 
 
-def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> tuple[Batch, Batch | None]:
+def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> tuple[Batch, Batch | None, Batch]:
+    """What to fit, what is held out, and what both were."""
     batch = check(pair, data).batch
     whole = replace(batch, total=batch.size)
     if not isinstance(validation, (int, float)):
-        return whole, check(pair, validation).batch
+        return whole, check(pair, validation).batch, whole
     if not 0 <= validation < 1:
         raise ValueError(f"validation: expected a fraction from 0 to below 1, or a data set, got {validation}")
     if validation == 0:
         # A user's minibatch of a larger data set keeps its total, and with it the scale.
-        return batch, None
+        return batch, None, batch
     count = max(1, round(validation * batch.size))
     if count >= batch.size:
         raise ValueError(f"validation={validation} leaves no row of {batch.size} to fit")
     order = torch.randperm(batch.size, generator=torch.Generator().manual_seed(seed)).to(pair.device)
     held_out, kept = whole.select(order[:count]), whole.select(order[count:])
-    return replace(kept, total=kept.size), replace(held_out, total=held_out.size)
+    return replace(kept, total=kept.size), replace(held_out, total=held_out.size), whole
 
 
-def _start(pair: ModelGuide, batch: Batch, objective: Objective, initialise: bool | None) -> bool:
+def _start(pair: ModelGuide, batch: Batch, objective: Objective, initialise: bool) -> bool:
     """Move global latents to where the data suggest, and undo an earlier Laplace curvature.
 
     Returns whether the guide's widths suit the posterior already.
     """
-    auto = pair._modules.get("auto")
-    if isinstance(auto, guides.AutoLaplace):
-        auto.curve(None)
-    if initialise or (initialise is None and not pair.card):
+    if isinstance(pair.automatic, guides.AutoLaplace):
+        pair.automatic.curve(None)
+    if initialise:
         with torch.no_grad(), pyro.validation_enabled(False):
             return _place(pair, batch, objective, pair.initial(batch))
     return True
@@ -259,22 +269,25 @@ def _start(pair: ModelGuide, batch: Batch, objective: Objective, initialise: boo
 
 def _place(pair: ModelGuide, batch: Batch, objective: Objective, values: dict[str, Tensor]) -> bool:
     """Move the automatic guide to these values of the global latents; True if the curvature there gave it widths."""
-    if "auto" in pair._modules and values:
-        guides.start(pair, batch.select(slice(0, min(2, batch.size))), values)
+    if (auto := pair.automatic) is not None and values:
+        guides.start(auto, pair.guide_family, pair.model, batch.select(slice(0, min(2, batch.size))), values)
     plain = replace(objective, bound="elbo", particles=1, free_bits=0.0)
     return curvature.set_widths(pair, batch, plain, values)
 
 
-def _maximise(pair: ModelGuide, train: Batch, objective: Objective, seed: int, began: float) -> Fit:
+def _maximise(
+    pair: ModelGuide, train: Batch, objective: Objective, seed: int, began: float, kept: tuple[str, ...]
+) -> Fit:
     """Expectation-maximisation instead of steps."""
-    if "auto" not in pair._modules:
-        raise ValueError(f"{pair.registry_name}: method='em' needs an automatic guide over global latents to place")
+    auto = pair.automatic
+    if auto is None:
+        raise ValueError(f"{pair.name}: method='em' needs an automatic guide over global latents to place")
     with torch.no_grad(), pyro.validation_enabled(False):
         values, course = pair.maximise(train)
-        if isinstance(pair._modules["auto"], guides.AutoLaplace):
-            pair._modules["auto"].curve(None)
+        if isinstance(auto, guides.AutoLaplace):
+            auto.curve(None)
         _place(pair, train, objective, values)
-    if isinstance(pair._modules["auto"], guides.AutoLaplace):
+    if isinstance(auto, guides.AutoLaplace):
         curvature.curve(pair, train, objective)
     result = Fit(
         losses=-np.array(course),
@@ -288,13 +301,10 @@ def _maximise(pair: ModelGuide, train: Batch, objective: Objective, seed: int, b
         objective=objective,
         seed=seed,
         batch_size=train.size,
+        kept=kept,
     )
     _write_card(pair, train, result)
     return result
-
-
-def _amortised(pair: ModelGuide) -> bool:
-    return any(not name.startswith("auto.") for name, _ in pair.named_parameters())
 
 
 def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:

@@ -161,7 +161,7 @@ class Loop:
     def _standardise(self) -> None:
         """Let the guide's own widths set the length of steps from here on; the guide stays what it is."""
         self.placed = True
-        auto = self.pair._modules.get("auto")
+        auto = self.pair.automatic
         if isinstance(auto, guides.Standardised):
             auto.standardise()
             self.stepper.adam.restart()

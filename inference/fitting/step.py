@@ -100,7 +100,7 @@ class Stepper:
             except (CompileError, TraceError, UnsupportedGuide) as error:
                 if not self.fallback:
                     raise
-                name = self.pair.registry_name or type(self.pair).__name__
+                name = self.pair.name
                 self.mode = "graph" if isinstance(error, CompileError) else "off"
                 instead = "as a graph that is not compiled" if self.mode == "graph" else "with plain Pyro"
                 warnings.warn(f"{name}: {error}; fitting {instead} instead", stacklevel=5)

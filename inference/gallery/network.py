@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from inference.drawing.style import COLOURS, INK, MUTED
 from inference.posterior.draws import Posterior
 from inference.questions.queries import Answer, marginals
+from zoo.abilities import Network
 from zoo.base import ModelGuide
 from zoo.settings import settings
 
@@ -42,16 +43,15 @@ def network(
     Raises:
         ValueError: the pair is no network, or has more nodes than `settings.picture_nodes`.
     """
-    edges = getattr(pair, "edges", None)
-    if edges is None or pair.schema is None:
-        raise ValueError(f"{pair.registry_name or type(pair).__name__} is no network that can be drawn")
+    if not isinstance(pair, Network) or pair.schema is None:
+        raise ValueError(f"{pair.name} is no network that can be drawn")
     names = pair.schema.names
     most = settings.picture_nodes
     if len(names) > most:
         raise ValueError(f"a picture of {len(names)} nodes cannot be read; at most {most}")
     evidence, do = dict(evidence or {}), dict(do or {})
     beliefs = marginals(pair, posterior, evidence, do=do, mass=mass, seed=seed)
-    used = [(names.index(parent), names.index(child)) for parent, child in edges]
+    used = [(names.index(parent), names.index(child)) for parent, child in pair.edges]
     lines = [min(len(c.categories), settings.picture_states + 1) or 1 for c in pair.schema.used]
     places, routes = laid_out(len(names), used, [LINE * (1.6 + n) for n in lines])
     return _drawn(names, places, routes, beliefs, evidence, do)

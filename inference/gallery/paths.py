@@ -18,7 +18,7 @@ from inference.drawing import style
 from inference.drawing.style import COLOURS, INK, MUTED, Array
 from inference.running.checked import Checked
 from inference.running.quiet import quietly
-from inference.running.words import check_count, name_of
+from inference.running.words import check_count
 from zoo.base import ModelGuide
 from zoo.settings import settings
 
@@ -212,7 +212,7 @@ def _dimensions(pair: ModelGuide, codes: Codes, wanted: int | Sequence[int] | No
     chosen = list(wanted)
     for i in chosen:
         if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < codes.size:
-            raise ValueError(f"dimensions: {name_of(pair)} has codes 0 to {codes.size - 1}, got {i!r}")
+            raise ValueError(f"dimensions: {pair.name} has codes 0 to {codes.size - 1}, got {i!r}")
     if not chosen:
         raise ValueError("dimensions: expected at least one")
     return chosen

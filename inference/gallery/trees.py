@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from inference.data.check import check
 from inference.posterior.draws import Posterior
-from zoo.base import Batch, ModelGuide
+from zoo.abilities import TreeLike
+from zoo.base import ModelGuide
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,41 +19,6 @@ if TYPE_CHECKING:
 from inference.questions.importance import BLUE, INK, MUTED, ORANGE
 
 _WIDEST = 20  # letters of a covariate's name that a node has room for
-
-
-class Trees(Protocol):
-    """S draws of T trees of I = 2^H - 1 nodes, level by level from the root, and L = 2^H leaves from left to right.
-
-    A row goes right at node i where its weighted covariates, in ranks, are above the cut.
-    """
-
-    @property
-    def weight(self) -> Tensor:
-        """Weight of each covariate at each node, (S, T, I, D); they sum to one."""
-
-    @property
-    def cut(self) -> Tensor:
-        """The threshold of each node, in ranks from 0 to 1, (S, T, I)."""
-
-    @property
-    def value(self) -> Tensor:
-        """The same in units of each covariate, (S, T, I, D)."""
-
-    @property
-    def share(self) -> Tensor:
-        """Share of the rows that end in each leaf, (S, T, L)."""
-
-    @property
-    def leaf(self) -> Tensor:
-        """What a leaf says, (S, T, L, K)."""
-
-
-@runtime_checkable
-class TreeLike(Protocol):
-    """A pair that can lay its trees open."""
-
-    def anatomy(self, values: Mapping[str, Tensor], batch: Batch) -> Trees:
-        """The trees of S draws of the global latents, each site (S, *event), over the rows of a batch."""
 
 
 def picture(
@@ -86,7 +52,7 @@ def picture(
     from matplotlib.figure import Figure
 
     if not isinstance(pair, TreeLike):
-        raise ValueError(f"{pair.registry_name} has no trees to draw")
+        raise ValueError(f"{pair.name} has no trees to draw")
     batch = check(pair, data, complete=False).batch
     names = batch.columns if names is None else names
     found = pair.anatomy((posterior if draws is None else posterior.thin(draws)).flat(), batch)

@@ -281,7 +281,7 @@ def _attrs(pair: ModelGuide, posterior: Posterior) -> dict[str, Any]:
         "inference_library": "zoo",
         "inference_library_version": zoo.__version__,
         "inference_method": posterior.method,
-        "model": pair.registry_name or type(pair).__name__,
+        "model": pair.name,
         "config": pair.config,
         "versions": {"zoo": zoo.__version__, "pyro": pyro.__version__, "torch": str(torch.__version__)},
         **({} if khat is None else {"khat": khat}),

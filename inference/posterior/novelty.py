@@ -65,8 +65,7 @@ def novelty(
         raise ValueError(f"score: expected one of {', '.join(get_args(Score))}, got {score!r}")
     given = check(pair, data)
     if not given.globals:
-        name = pair.registry_name or type(pair).__name__
-        raise ValueError(f"novelty: {name} has no global latents to disagree; rank rows by log_likelihood instead")
+        raise ValueError(f"novelty: {pair.name} has no global latents to disagree; rank rows by log_likelihood instead")
     if posterior is None:  # the globals do not depend on the rows given: one will do
         posterior = draw(pair, given.but(given.batch.select(slice(0, 1)).but(total=1)), draws, seed=seed)
     if posterior.chains * posterior.size < 2:

@@ -109,14 +109,14 @@ def importance(
     given = check(pair, data, complete=False)
     sites = given.sites
     if "y" not in sites or not sites["y"].observed:
-        raise ValueError(f"{pair.registry_name}: explains no y, so no covariate of it is important")
+        raise ValueError(f"{pair.name}: explains no y, so no covariate of it is important")
     if any(site.local and not site.observed for site in sites.values()):
-        raise ValueError(f"{pair.registry_name}: has local latents; importance is of covariates given the globals")
+        raise ValueError(f"{pair.name}: has local latents; importance is of covariates given the globals")
     batch = given.batch
     names = batch.columns if names is None else names
     x = batch.x
     if x is None or x.ndim != 2:
-        raise ValueError(f"{pair.registry_name}: importance needs covariates x of shape (N, D)")
+        raise ValueError(f"{pair.name}: importance needs covariates x of shape (N, D)")
     if batch.size < 2:
         raise ValueError("importance needs at least 2 rows")
     batch = batch.but(y=None, total=batch.size)

@@ -3,7 +3,7 @@
     >>> pair = zoo.create("bayesian_network", columns=..., edges=...)  # doctest: +SKIP
     >>> inference.query(pair, None, "lung", {"xray": "yes", "smoke": "yes"})  # doctest: +SKIP
 
-Works for any pair that offers `schema` and `answer(values, variables, evidence, do)`: exact answers at S values of its
+Works for any pair that has a schema and is a `zoo.abilities.Network`: exact answers at S values of its
 global latents. Where these are uncertain, so is the answer: it is given for every draw of the posterior, with its mean
 and an interval. Under each draw t the answer is P(variables | evidence, t); draws keep their equal weights.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,37 +20,9 @@ from torch import Tensor
 from inference.data.check import example
 from inference.posterior.draws import Posterior
 from inference.posterior.draws import draw as draw_posterior
+from zoo.abilities import Network
 from zoo.base import ModelGuide
 from zoo.settings import settings
-
-
-class Belief(Protocol):
-    """What a network answers at S values of its latents."""
-
-    @property
-    def probs(self) -> Tensor | None:
-        """Of discrete variables together, (S, *states); None if they are real."""
-
-    @property
-    def mean(self) -> Tensor | None:
-        """Of Q real variables, (S, Q)."""
-
-    @property
-    def variance(self) -> Tensor | None:
-        """Of Q real variables, (S, Q)."""
-
-    @property
-    def log_evidence(self) -> Tensor:
-        """Log probability (density) of the evidence, (S,)."""
-
-
-class Network(Protocol):
-    """A pair that can be asked."""
-
-    def answer(
-        self, values: Mapping[str, Tensor], variables: Sequence[str], evidence: Mapping[str, Any], do: Mapping[str, Any]
-    ) -> Belief:
-        """The answer at S values of the global latents, each (S, *event)."""
 
 
 @dataclass(frozen=True)
@@ -157,14 +129,14 @@ def query(
         ValueError: the pair is no network, a node or state does not exist, a node is asked for and given, the evidence
             has probability zero, or the question is too large; what is wrong is named.
     """
-    if not callable(getattr(pair, "answer", None)) or pair.schema is None:
-        raise ValueError(f"{pair.registry_name or type(pair).__name__} is no network that can be asked")
+    if not isinstance(pair, Network) or pair.schema is None:
+        raise ValueError(f"{pair.name} is no network that can be asked")
     if not 0 < mass < 1:
         raise ValueError(f"mass: expected a number between 0 and 1, got {mass!r}")
     names = (variables,) if isinstance(variables, str) else tuple(variables)
     evidence, do = dict(evidence or {}), dict(do or {})
     with torch.no_grad():
-        belief = cast(Network, pair).answer(_values(pair, posterior, seed), names, evidence, do)
+        belief = pair.answer(_values(pair, posterior, seed), names, evidence, do)
     columns = {column.name: column for column in pair.schema.used}
     states = tuple(columns[name].categories for name in names)
     given = ", ".join([*(f"do({n}={v})" for n, v in do.items()), *(f"{n}={v}" for n, v in evidence.items())])
@@ -186,7 +158,7 @@ def marginals(
 ) -> dict[str, Answer]:
     """P(node | evidence) of every node that is not given; arguments and errors are those of `query`."""
     if pair.schema is None:
-        raise ValueError(f"{pair.registry_name or type(pair).__name__} is no network that can be asked")
+        raise ValueError(f"{pair.name} is no network that can be asked")
     given = {*(evidence or {}), *(do or {})}
     if posterior is None:
         posterior = _drawn(pair, seed)

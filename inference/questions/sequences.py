@@ -1,11 +1,9 @@
 """What a fitted model of sequences says about hidden states and the future.
 
-`forecast` works for any pair whose observed site is a distribution that offers `forecast(x, horizon)`, the distribution
-of the next steps, or `forecast(x, horizon, inputs)` if these depend on inputs known ahead. `smooth`, `viterbi` and
-`sample_paths` are for those with hidden states, that offer `states` (their number K), `smooth(x)`, (..., T, K),
-`viterbi(x)`, paths (..., T) and their log joint densities, and `sample_states(x)`, paths (..., T), such as
-`zoo.sequences.chain.HiddenMarkovChain`. Everything is computed under each draw of the posterior, in pieces
-(draws x sequences) of bounded memory.
+`forecast` works for any pair whose observed site has a distribution that is a `zoo.abilities.Forecast`, with a keyword
+`inputs` if the next steps depend on inputs known ahead. `smooth`, `viterbi` and `sample_paths` are for those with
+`zoo.abilities.HiddenStates`, such as `zoo.parts.chains.chain.HiddenMarkovChain`. Everything is computed under each draw
+of the posterior, in pieces (draws x sequences) of bounded memory.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from inference.posterior.draws import Posterior
 from inference.running.checked import Checked, at
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
+from zoo.abilities import Forecast, HiddenStates
 from zoo.base import FIELDS, Batch, ModelGuide
 
 
@@ -110,7 +109,7 @@ def forecast(
         takes = inspect.signature(fn.forecast).parameters
         for name in given:
             if name not in takes:
-                raise ValueError(f"{pair.registry_name or type(pair).__name__} takes no {name}")
+                raise ValueError(f"{pair.name} takes no {name}")
         found: Tensor = fn.forecast(x, horizon, **given).sample()
         return found
 
@@ -165,9 +164,7 @@ def _sites(
 ) -> Iterator[tuple[slice, slice, Any, Tensor]]:
     """Rows, draws, and the observed distribution and its values there, in pieces of bounded memory."""
     pair, batch, values = given.pair, given.batch, posterior.flat()
-    methods, what = (
-        (("forecast",), "forecast") if horizon else (("states", "smooth", "viterbi", "sample_states"), "hidden states")
-    )
+    ability, what = (Forecast, "forecast") if horizon else (HiddenStates, "hidden states")
 
     def observed(part: Batch, rows: slice, some: slice) -> tuple[Any, Tensor]:
         here = at(values, some, rows, posterior.local)
@@ -175,12 +172,13 @@ def _sites(
         found = [name for name in FIELDS if name in trace.nodes and trace.nodes[name]["is_observed"]]
         for name in found:
             fn = trace.nodes[name]["fn"]
-            if all(hasattr(fn, method) for method in methods):
+            if isinstance(fn, ability):
                 return fn, getattr(part, name)
-        raise ValueError(f"{pair.registry_name or type(pair).__name__} has no {what} at {' or '.join(found)}")
+        raise ValueError(f"{pair.name} has no {what} at {' or '.join(found)}")
 
     one = slice(0, 1)
-    states: int = getattr(observed(batch.select(one), one, one)[0], "states", 1)
+    first = observed(batch.select(one), one, one)[0]
+    states = first.states if isinstance(first, HiddenStates) else 1
     # of one draw and one sequence: matrices between states, or among the steps ahead
     numbers = max(value.numel() for value in batch.fields().values()) // batch.size
     held = (states**3 + horizon) * (max(1, numbers) + horizon)

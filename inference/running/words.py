@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from zoo.base import ModelGuide
-
-
-def name_of(pair: ModelGuide) -> str:
-    """The registry name, or that of the class."""
-    return pair.registry_name or type(pair).__name__
-
 
 def check_count(name: str, value: int, least: int = 1) -> None:
     """Refuse what is no whole number of at least `least`.

@@ -68,14 +68,19 @@ class Potential:
         self.size = self.blocks[-1].end
 
     @property
-    def name(self) -> str:
-        """What the pair is called."""
-        return self.pair.registry_name or type(self.pair).__name__
-
-    @property
     def local(self) -> frozenset[str]:
         """Names of the local latents."""
         return frozenset(block.name for block in self.blocks if block.local)
+
+    @property
+    def name(self) -> str:
+        """What the pair is called."""
+        return self.pair.name
+
+    @property
+    def has_globals(self) -> bool:
+        """Whether any latent is global."""
+        return any(not block.local for block in self.blocks)
 
     def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The log density at S points, (S, P) -> (S,), and its gradient, (S, P)."""
@@ -211,7 +216,7 @@ def _nothing(batch: Batch) -> None:
 
 def _blocks(given: Checked) -> list[Block]:
     latent = {name: site for name, site in given.sites.items() if not site.observed}
-    model = given.pair.registry_name or type(given.pair).__name__
+    model = given.pair.name
     if not latent:
         raise ValueError(f"{model} has no latents: there is nothing to sample")
     blocks: list[Block] = []

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from inference.compiling.compiled import choose_mode
 from inference.data.check import check
 from inference.posterior.draws import Posterior
+from inference.running.constants import take
 from inference.running.naming import proper
 from inference.running.quiet import quietly
 from inference.sampling import starts
@@ -86,7 +87,8 @@ def sample(
 ) -> Sampled:
     """Draw from the posterior of all continuous latents, global and local; discrete ones are summed out.
 
-    A pair that has not been fitted takes its constants from `pair.initial(data)`, in place, as `fit` does. Parameters
+    A pair that has not been fitted takes its constants from the data (`pair.measure`), in place, as `fit` does, and
+    counts as fitted then; one with global latents that keeps others says so in a `KeptConstants` warning. Parameters
     are held fixed: fit a pair with networks first. Chains run as one batch: 64 cost little more than one where the data
     are small, and tune the sampler faster. An interrupt while drawing keeps what is there; one before that is passed
     on, and leaves the pair as it was.
@@ -127,10 +129,15 @@ def sample(
         pair.check(batch)
     if folder is not None:
         check_folder(folder)
-    with _or_as_it_was(pair), quietly(seed, pair):
-        values = {} if pair.card else pair.initial(batch)
+    with pair.learning("sampled"), _or_as_it_was(pair), quietly(seed, pair):
+        trained = pair.trained
+        if not trained:
+            take(pair, batch)
+        values = {} if trained else pair.initial(batch)
         potential = Potential(given)
-        chosen = ("guide" if pair.card else "jitter") if start == "auto" else start
+        if trained and potential.has_globals:  # codes of other rows are no refit
+            take(pair, batch)
+        chosen = ("guide" if trained else "jitter") if start == "auto" else start
         points, metric = starts.find(potential, chosen, values, chains)
         mode, _ = choose_mode(compile, 3 * (draws * thin + 2 * CHECKED))
         walkers = Chains(potential, chains, seed, mode, compile == "auto")

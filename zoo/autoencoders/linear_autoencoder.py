@@ -77,9 +77,8 @@ class LinearAutoencoder(ModelGuide):
         self.register_buffer("unit", torch.ones(()))  # their standard deviation, over all features
         self.register_buffer("covariance", torch.eye(features))  # theirs, in those units
 
-    @torch.no_grad()
-    def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Take mean, deviation and covariance of the data; there are no globals."""
+    def measure(self, batch: Batch) -> None:
+        """Mean, deviation and covariance of the data."""
         if batch.x is not None:
             deviation = batch.x - batch.x.mean(0)
             unit = deviation.square().mean().sqrt()
@@ -87,7 +86,6 @@ class LinearAutoencoder(ModelGuide):
                 self.center.copy_(batch.x.mean(0))
                 self.unit.copy_(unit)
                 self.covariance.copy_((deviation / unit).mT @ (deviation / unit) / batch.size)
-        return {}
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes W_e x + b_e of rows (*, D), (*, L)."""

@@ -43,7 +43,8 @@ from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts import nets
-from zoo.parts.tables.columns import Columns, Row
+from zoo.parts.tables.columns import Columns
+from zoo.parts.tables.rows import Row, row
 from zoo.schema.schema import Schema
 
 ONE_OF_EACH = Schema.of(
@@ -107,11 +108,15 @@ class NaiveBayesVAE(ModelGuide):
         if batch.x is not None:
             self.columns.check(batch.x)
 
-    @torch.no_grad()
-    def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Start centre and unit of numbers, logits and cuts at those of the observed cells; there are no globals."""
+    def measure(self, batch: Batch) -> None:
+        """Centre and unit of the numbers, from the observed cells."""
         if batch.x is not None:
             self.columns.standardise(batch.x)
+
+    @torch.no_grad()
+    def initial(self, batch: Batch) -> dict[str, Tensor]:
+        """Start logits, cuts and dispersions at those of the observed cells; there are no globals."""
+        if batch.x is not None:
             self.concentration = self.columns.dispersion(batch.x)
             share = self.columns.one_hot(batch.x).sum(0) + self.columns.allowed
             share = share / share.sum(-1, keepdim=True)  # (Dc, C)
@@ -141,7 +146,7 @@ class NaiveBayesVAE(ModelGuide):
         logits = logits.unflatten(-1, tuple(columns.allowed.shape))  # (*, B, Dc, C)
         levels = self.cumulative(logits[..., self.ordinal, 0])  # the first output is the location of an ordinal column
         logits = logits.index_copy(-2, self.ordinal, levels)
-        return columns.row(loc, self.scale, self.concentration, logits)
+        return row(columns, loc, self.scale, self.concentration, logits)
 
     def cumulative(self, location: Tensor) -> Tensor:
         """log P(x = k) of ordinal columns with these locations, (*, Do) -> (*, Do, C)."""

@@ -89,15 +89,13 @@ class NeuralAutoencoder(ModelGuide):
         self.register_buffer("low", torch.zeros(latent))
         self.register_buffer("high", torch.ones(latent))
 
-    @torch.no_grad()
-    def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Take mean and deviation of the data; there are no globals."""
+    def measure(self, batch: Batch) -> None:
+        """Mean and deviation of the data."""
         if batch.x is not None:
             unit = (batch.x - batch.x.mean(0)).square().mean().sqrt()
             if bool(unit > 0):
                 self.center.copy_(batch.x.mean(0))
                 self.unit.copy_(unit)
-        return {}
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes of rows (*, D), (*, L), inside the unit cube."""

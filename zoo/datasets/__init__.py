@@ -24,7 +24,7 @@ from zoo.datasets.tables import table
 from zoo.schema.schema import Column, Schema
 
 if TYPE_CHECKING:
-    from zoo.base import Batch
+    from zoo.batch import Batch
 
 __all__ = [
     "Column",

@@ -24,7 +24,7 @@ from zoo.config import nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zoo.base import Batch
+    from zoo.batch import Batch
 
 _MISSING = frozenset({"", "na", "nan"})
 _Read = tuple[dict[str, NDArray[Any]], tuple[str, ...]]
@@ -65,7 +65,7 @@ def read(path: str | Path, *, target: str | None = None) -> Table:
 
 def assemble(arrays: dict[str, NDArray[Any]], columns: tuple[str, ...], target: str | None) -> Table:
     """A batch of these arrays; the column called `target` is taken from `x` to be `y`."""
-    from zoo.base import Batch
+    from zoo.batch import Batch
 
     if target is not None:
         if target not in columns:
@@ -167,7 +167,7 @@ def _npy(path: Path) -> _Read:
 
 
 def _npz(path: Path) -> _Read:
-    from zoo.base import FIELDS
+    from zoo.batch import FIELDS
 
     archive = _numpy(path)
     if isinstance(archive, np.ndarray):

@@ -178,20 +178,26 @@ class BayesianNetwork(ModelGuide):
                 row = int((~possible).nonzero()[0])
                 raise ValueError(f"field 'x', row {row}: has probability zero under the known tables")
 
+    def measure(self, batch: Batch) -> None:
+        """Centre and unit of each real column."""
+        self.network.standardise(self._table(batch).double())
+
     @torch.no_grad()
     def initial(self, batch: Batch, starts: int = 10, iterations: int = 100) -> dict[str, Tensor]:
-        """Centre and unit of each real column, and the guide at the posterior of what cells are there or expected.
+        """The guide at the posterior of what cells are there or expected.
 
         Exact when no cell is missing; else by expectation-maximisation, from several starts if a node is hidden.
         """
-        if batch.x is None:
-            raise ValueError("bayesian_network: starting values need the observations, got a batch without 'x'")
-        x = batch.x.double()
-        self.network.standardise(x)
+        x = self._table(batch).double()
         statistics = learning.complete(self.network, x, self.posterior, starts, iterations)
         found = self.posterior({name: value * (batch.total / batch.size) for name, value in statistics.items()})
         self.place(found)
         return {name: factor.point.to(self.dtype) for name, factor in found.items()}
+
+    def _table(self, batch: Batch) -> Tensor:
+        if batch.x is None:
+            raise ValueError("bayesian_network: starting values need the observations, got a batch without 'x'")
+        return batch.x
 
     def place(self, posterior: learning.Posterior) -> None:
         """Move the guide to these factors."""

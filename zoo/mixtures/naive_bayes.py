@@ -50,8 +50,9 @@ from zoo.parts.conjugate import factors
 from zoo.parts.conjugate.factors import Factor, Learned
 from zoo.parts.em import gaussian
 from zoo.parts.tables import labels
-from zoo.parts.tables.columns import Columns, Row
+from zoo.parts.tables.columns import Columns
 from zoo.parts.tables.labels import Revealed
+from zoo.parts.tables.rows import Row
 from zoo.schema.column import CATEGORIES, Column
 from zoo.schema.schema import Schema
 from zoo.settings import settings
@@ -184,16 +185,17 @@ class NaiveBayes(ModelGuide):
                 "(leave the target out to look for classes)"
             )
 
+    def measure(self, batch: Batch) -> None:
+        """Centre and unit of each column."""
+        self.columns.standardise(self._table(batch).double())
+
     @torch.no_grad()
     def initial(self, batch: Batch, starts: int = 10, iterations: int = 100) -> dict[str, Tensor]:
-        """Centre and unit of each column, and the guide at the posterior given the labels, hidden ones as EM has them.
+        """The guide at the posterior given the labels, hidden ones as EM has them.
 
         Exact when every y is known and there are no counts. Classes that no row is known to have come largest first.
         """
-        if batch.x is None:
-            raise ValueError("naive_bayes: starting values need the observations, got a batch without 'x'")
-        x = batch.x.double()
-        self.columns.standardise(x)
+        x = self._table(batch).double()
         y = torch.full_like(x[:, 0], torch.nan) if batch.y is None else batch.y.double()
         known = (y.unsqueeze(-1) == torch.arange(self.classes, device=x.device)).to(x)  # (N, K)
         if y.isnan().any():
@@ -204,6 +206,11 @@ class NaiveBayes(ModelGuide):
         found = self.posterior(x, known * (batch.total / batch.size))
         self.place(found)
         return {name: factor.point.to(self.dtype) for name, factor in found.items()}
+
+    def _table(self, batch: Batch) -> Tensor:
+        if batch.x is None:
+            raise ValueError("naive_bayes: starting values need the observations, got a batch without 'x'")
+        return batch.x
 
     def completed(self, x: Tensor, y: Tensor, known: Tensor, weight: Tensor, starts: int, iterations: int) -> Tensor:
         """p(label given row), (N, K), after the best of several runs of EM over rows of which some y are known."""

@@ -125,10 +125,10 @@ def covariates(pair: ModelGuide, batch: Batch, features: int) -> Tensor:
         ValueError: there are none, or not D columns of them.
     """
     if batch.x is None:
-        raise ValueError(f"{pair.registry_name}: needs covariates x of shape (N, {features}), got none")
+        raise ValueError(f"{pair.name}: needs covariates x of shape (N, {features}), got none")
     if batch.x.shape[1:] != (features,):
         expected, got = f"(N, {features})", tuple(batch.x.shape)
-        raise ValueError(f"{pair.registry_name}: expected covariates x of shape {expected}, got {got}")
+        raise ValueError(f"{pair.name}: expected covariates x of shape {expected}, got {got}")
     return batch.x
 
 
@@ -139,7 +139,7 @@ def response(pair: ModelGuide, batch: Batch) -> Tensor:
         ValueError: there is none.
     """
     if batch.y is None:
-        raise ValueError(f"{pair.registry_name}: fitting needs the response y beside the covariates x")
+        raise ValueError(f"{pair.name}: fitting needs the response y beside the covariates x")
     return batch.y
 
 
@@ -153,8 +153,8 @@ def check_response(pair: ModelGuide, batch: Batch, classes: bool) -> None:
     if bool((y == y[0]).all()):
         value = f"{y[0].item():g}"
         if classes:
-            raise ValueError(f"{pair.registry_name}: y holds only class {value}, in every row: it needs two classes")
-        raise ValueError(f"{pair.registry_name}: the target y is constant ({value} in every row): nothing to explain")
+            raise ValueError(f"{pair.name}: y holds only class {value}, in every row: it needs two classes")
+        raise ValueError(f"{pair.name}: the target y is constant ({value} in every row): nothing to explain")
 
 
 def by_row(u: Tensor, weight: Tensor) -> Tensor:

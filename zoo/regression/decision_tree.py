@@ -144,16 +144,20 @@ class DecisionTree(ModelGuide):
         """Refuse a constant target, and labels of one class."""
         check_response(self, batch, self.classification)
 
+    def measure(self, batch: Batch) -> None:
+        """Ranks of the covariates, and the units of y."""
+        self.ranks.place(covariates(self, batch, self.features))
+        if not self.classification:
+            self.units.place(response(self, batch))
+
     @torch.no_grad()
     def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Set ranks and units from the whole data, and start the guide at the greedy tree."""
+        """Start the guide at the greedy tree."""
         x, y = covariates(self, batch, self.features), response(self, batch)
-        self.ranks.place(x)
         u, precision = self.ranks(x), 1.0
         if self.classification:
             target = functional.one_hot(y.long(), self.shape[-1]).to(x)  # (N, K)
         else:
-            self.units.place(y)
             target = self.units(y).unsqueeze(-1)  # (N, 1)
         feature, cut, leaf = greedy(u, target, self.depth)
         self.gates.place(feature, cut)

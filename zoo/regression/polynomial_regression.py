@@ -80,7 +80,7 @@ class PolynomialRegression(ModelGuide):
         self.register_buffer("coefficient_scale", torch.full((len(powers),), coefficient_scale))  # tau
         self.register_buffer("concentration", torch.tensor(noise_concentration))
         self.register_buffer("rate", torch.tensor(noise_rate))
-        # the design constants, which `initial` sets
+        # the design constants, which `measure` sets
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("halfwidth", torch.ones(features))
         self.register_buffer("mixing", torch.eye(len(powers)))  # Legendre products to orthonormal features, triangular
@@ -117,17 +117,13 @@ class PolynomialRegression(ModelGuide):
         uniform = torch.rand(n, self.features, dtype=self.dtype, device=self.device)
         return Batch(n, n, x=self.centre + self.halfwidth * (2 * uniform - 1))
 
-    def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Set the design constants from the whole data; returns the posterior mean of w, and 1 / E[1 / sigma^2].
-
-        Exact for Gaussian noise; for Student-t noise by expectation-maximisation (Lange, Little & Taylor 1989).
+    def measure(self, batch: Batch) -> None:
+        """The design constants: the box of the covariates, what makes features orthonormal, and the units of y.
 
         Raises:
             ValueError: no response, or a covariate that is constant.
         """
-        if batch.y is None:
-            raise ValueError(f"{self.registry_name}: fitting needs the response y beside the covariates x")
-        x, y = (field.to("cpu", torch.float64) for field in (self._covariates(batch), batch.y))
+        x, y = self._doubled(batch)
         low, high = x.amin(0), x.amax(0)
         halfwidth = ((high - low) / 2).to(self.dtype)
         for column in torch.nonzero(halfwidth == 0).flatten().tolist():
@@ -136,15 +132,26 @@ class PolynomialRegression(ModelGuide):
         self.centre.copy_((low + high) / 2)
         self.halfwidth.copy_(halfwidth)
         products = _legendre((x - self.centre.to(x)) / self.halfwidth.to(x), self.degree, self.powers.cpu())  # (N, F)
-        mixing = _orthonormalise(products, tolerance=torch.finfo(self.dtype).eps ** 0.75)
-        self.mixing.copy_(mixing)
+        self.mixing.copy_(_orthonormalise(products, tolerance=torch.finfo(self.dtype).eps ** 0.75))
 
         robust = self.noise == "student_t"
         location = y.median() if robust else y.mean()
         spread = 1.5 * (y - location).abs().median() if robust else y.std(correction=0)
         self.location.copy_(location)
         self.spread.copy_(spread if spread > 0 else torch.ones_like(spread))
-        basis, y = products @ mixing, (y - self.location.to(y)) / self.spread.to(y)
+
+    def initial(self, batch: Batch) -> dict[str, Tensor]:
+        """The posterior mean of w, and 1 / E[1 / sigma^2].
+
+        Exact for Gaussian noise; for Student-t noise by expectation-maximisation (Lange, Little & Taylor 1989).
+
+        Raises:
+            ValueError: no response.
+        """
+        x, y = self._doubled(batch)
+        robust = self.noise == "student_t"
+        products = _legendre((x - self.centre.to(x)) / self.halfwidth.to(x), self.degree, self.powers.cpu())  # (N, F)
+        basis, y = products @ self.mixing.to(x), (y - self.location.to(y)) / self.spread.to(y)
 
         df, tau = self.df.to(y), self.coefficient_scale.to(y)
         weight = (df + 1) / (df + y.square()) if robust else torch.ones_like(y)
@@ -157,12 +164,18 @@ class PolynomialRegression(ModelGuide):
             weight = (df + 1) / (df + error.square() / variance)
         return {"coefficients": coefficients.to(self.mixing), "variance": variance.to(self.mixing)}
 
+    def _doubled(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Covariates (N, D) and response (N,) in double precision, on the CPU."""
+        if batch.y is None:
+            raise ValueError(f"{self.name}: fitting needs the response y beside the covariates x")
+        return self._covariates(batch).to("cpu", torch.float64), batch.y.to("cpu", torch.float64)
+
     def _covariates(self, batch: Batch) -> Tensor:
         if batch.x is None:
-            raise ValueError(f"{self.registry_name}: needs covariates x of shape (N, {self.features}), got none")
+            raise ValueError(f"{self.name}: needs covariates x of shape (N, {self.features}), got none")
         if batch.x.shape[1:] != (self.features,):
             expected, got = f"(N, {self.features})", tuple(batch.x.shape)
-            raise ValueError(f"{self.registry_name}: expected covariates x of shape {expected}, got {got}")
+            raise ValueError(f"{self.name}: expected covariates x of shape {expected}, got {got}")
         return batch.x
 
 

@@ -139,19 +139,26 @@ class RandomForest(ModelGuide):
         """Refuse a constant target, and labels of one class."""
         check_response(self, batch, self.classification)
 
-    @torch.no_grad()
-    def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Set ranks and units from the whole data, and start the guide: random gates, pseudo-rows from the data."""
+    def measure(self, batch: Batch) -> None:
+        """Ranks of the covariates, and units or log-odds of y."""
         x, y = covariates(self, batch, self.features), response(self, batch)
         self.ranks.place(x)
         if self.classification:
             known = functional.one_hot(y.long(), self.shape[-1]).to(x)
             share = (known.sum(0) + 1) / (len(known) + self.shape[-1])
             self.base.copy_(share.log() - share.log().mean())
+        else:
+            self.units.place(y)
+
+    @torch.no_grad()
+    def initial(self, batch: Batch) -> dict[str, Tensor]:
+        """Start the guide: random gates, pseudo-rows from the data."""
+        x, y = covariates(self, batch, self.features), response(self, batch)
+        if self.classification:
+            known = functional.one_hot(y.long(), self.shape[-1]).to(x)
             # log-odds of about +-2, worth p (1 - p) each, as in a step of Newton's method
             target, precision = 4 * known - 2 - self.base, 0.1
         else:
-            self.units.place(y)
             target, precision = self.units(y).unsqueeze(-1), 4.0
         self.gates.scatter()
         self.pseudo.place(self.ranks(x), target, precision * batch.total / batch.size)

@@ -151,11 +151,14 @@ class SupportVectorMachine(ModelGuide):
         """Refuse labels of one class."""
         check_response(self, batch, classes=True)
 
+    def measure(self, batch: Batch) -> None:
+        """The standard units of the covariates."""
+        self.standard.place(covariates(self, batch, self.features))
+
     @torch.no_grad()
     def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Set the standard units from the whole data, and start at the soft-margin machine."""
+        """Start at the soft-margin machine."""
         x, y = covariates(self, batch, self.features), response(self, batch)
-        self.standard.place(x)
         constant = float(self.intercept_scale / self.weight_scale)  # s: a feature that stands for the intercept
         phi = functional.pad(self.phi(batch), (0, 1), value=constant).double()  # (N, F + 1)
         sign = 2 * functional.one_hot(y.long(), self.classes).double()[:, -self.shape[0] :] - 1  # (N, K')

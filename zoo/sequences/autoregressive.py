@@ -213,25 +213,30 @@ class Autoregressive(ModelGuide):
         if not self.conjugate and bool((known == known[0]).all()):
             raise ValueError("the series are constant: without noise, prior='independent' has no proper posterior")
 
-    @torch.no_grad()
-    def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Centre and unit of the series and inputs, and the guide at the posterior given the steps with all lags.
-
-        Exact with the conjugate prior and no missing step.
-        """
-        series = self.series(batch)
-        if series is None:
-            raise ValueError(f"autoregressive: starting values need the series, got a batch without '{self.field}'")
-        over = past_end(series, batch.lengths)
-        z = series.double().masked_fill(over, torch.nan)
-        known = z[~z.isnan()]
-        u = cast(Tensor, batch.x).double() if self.E else z.new_zeros(*z.shape, 0)  # (B, T, E)
+    def measure(self, batch: Batch) -> None:
+        """Centre and unit of the series and inputs, for the conjugate prior."""
         if self.conjugate:
+            z, u, over = self._doubled(batch)
+            known = z[~z.isnan()]
             self.center.copy_(known.mean())
             self.input_center.copy_(u[~over].mean(0))
             self.spread.copy_(linear.deviation(known - known.mean()))
             self.unit[1:] = self.spread
             self.unit[len(self.unit) - self.E :] = linear.deviation(u[~over] - u[~over].mean(0))
+
+    def _doubled(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Series (B, T) and inputs (B, T, E) in double precision, and which steps are past the end; those are NaN."""
+        series = self.series(batch)
+        if series is None:
+            raise ValueError(f"autoregressive: starting values need the series, got a batch without '{self.field}'")
+        over = past_end(series, batch.lengths)
+        z = series.double().masked_fill(over, torch.nan)
+        return z, cast(Tensor, batch.x).double() if self.E else z.new_zeros(*z.shape, 0), over
+
+    @torch.no_grad()
+    def initial(self, batch: Batch) -> dict[str, Tensor]:
+        """The guide at the posterior given the steps with all lags: exact with the conjugate prior and no gap."""
+        z, u, _ = self._doubled(batch)
         noise, line = self.posterior(z - self.center, u - self.input_center, batch.total / batch.size)
         self.noise.place(noise)
         self.line.place(line, noise.point)

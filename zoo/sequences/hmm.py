@@ -76,6 +76,12 @@ class HMM(ModelGuide):
         guide: family of the automatic guide over the global latents.
     """
 
+    alpha: Tensor
+    moves: Tensor
+    scale: Tensor
+    loc_scale: Tensor
+    log_rate: Tensor
+
     def __init__(
         self,
         states: int = 2,

@@ -96,12 +96,10 @@ class MaskedAutoregressive(ModelGuide):
         """The distribution of a row."""
         return MaskedAutoregression(self.network, self.conditional)
 
-    @torch.no_grad()
-    def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Take mean and deviation of real features; there are no globals."""
+    def measure(self, batch: Batch) -> None:
+        """Mean and deviation of real features."""
         if batch.x is not None and isinstance(self.conditional, Reals):
             self.conditional.standardise(batch.x)
-        return {}
 
 
 class Binary(Conditional):

@@ -15,8 +15,9 @@ import hashlib
 import json
 import math
 import platform
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -24,15 +25,14 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-import zoo
-from zoo.base import registered, registry
+from zoo.history import History, checksum
+from zoo.pair import Pair
+from zoo.registry import registered, registry
 from zoo.settings import settings
 from zoo.state import card, files
 from zoo.state.budget import Budget
 from zoo.state.files import DamagedFile
-
-if TYPE_CHECKING:
-    from zoo.base import ModelGuide
+from zoo.version import __version__
 
 __all__ = ["DamagedFile", "load", "save"]
 
@@ -45,7 +45,7 @@ _KEYS = {
 _DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
 
 
-def save(pair: ModelGuide, folder: Path) -> Path:
+def save(pair: Pair, folder: Path) -> Path:
     """Write config.json, model.safetensors and README.md into `folder`, atomically; other files there stay.
 
     Numbers in `pair.card` that are not finite are written as null.
@@ -70,9 +70,10 @@ def save(pair: ModelGuide, folder: Path) -> Path:
         "config": _plain(pair.config, "argument", finite=True),
         "dtype": str(pair.dtype)[6:],
         "training": pair.training,
+        "history": replace(pair._history, trained=pair.trained).record(),
         "files": {WEIGHTS: {"size": len(weights), "sha256": digest}},
         "versions": {
-            "zoo": zoo.__version__,
+            "zoo": __version__,
             "torch": str(torch.__version__),
             "pyro": pyro.__version__,
             "python": platform.python_version(),
@@ -102,7 +103,7 @@ def save(pair: ModelGuide, folder: Path) -> Path:
     return folder
 
 
-def load(folder: Path) -> ModelGuide:
+def load(folder: Path) -> Pair:
     """Rebuild the pair saved in `folder`, on the CPU and in the type it had; the caller's random state stays as it was.
 
     Raises:
@@ -121,13 +122,13 @@ def load(folder: Path) -> ModelGuide:
         raise DamagedFile(f"cannot load '{folder}': {error or type(error).__name__}") from error
 
 
-def _rebuilt(record: dict[str, Any], weights: Path) -> ModelGuide:
+def _rebuilt(record: dict[str, Any], weights: Path) -> Pair:
     name, size = record["model"], weights.stat().st_size
     dtype = _DTYPES.get(record["dtype"])
     if dtype is None:
         raise DamagedFile(f"{CONFIG}: unknown dtype {record['dtype']!r}; known: {', '.join(_DTYPES)}")
     try:
-        cls = registered(name)
+        cls = cast("type[Pair]", registered(name))
     except ValueError as error:
         raise DamagedFile(f"{error}. It was saved by {record['class']}: import that module first") from error
     try:
@@ -142,6 +143,12 @@ def _rebuilt(record: dict[str, Any], weights: Path) -> ModelGuide:
     if wrong := _not_finite(pair):
         raise DamagedFile(f"{WEIGHTS}: parameter '{wrong}' holds values that are not finite")
     pair.card = record["card"]
+    start = checksum(pair.parameters())
+    try:
+        kept = "history" in record  # not in files from before it was
+        pair._history = History.of(record["history"], start) if kept else History.before(pair.card, start)
+    except ValueError as error:
+        raise DamagedFile(f"{CONFIG}: {error}") from None
     return pair.train(record["training"])
 
 
@@ -233,7 +240,7 @@ def _plain(value: Any, where: str, *, finite: bool) -> Any:
     raise ValueError(f"not saved: {where}: {value!r:.50} of type {type(value).__name__} cannot be written as JSON")
 
 
-def _not_finite(pair: ModelGuide) -> str | None:
+def _not_finite(pair: Pair) -> str | None:
     return next((name for name, value in pair.named_parameters() if not torch.isfinite(value).all()), None)
 
 

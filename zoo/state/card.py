@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from zoo.base import ModelGuide
+from zoo.pair import Pair
 
 _MARK = "<!-- Written by pyro-zoo; the next save overwrites it. -->"
 _SECTIONS = ("data", "metrics", "seed")  # always there, whatever else the card says
@@ -22,7 +21,7 @@ def ours(path: Path) -> bool:
         return not path.exists()
 
 
-def render(pair: ModelGuide, record: dict[str, Any], folder: str) -> str:
+def render(pair: Pair, record: dict[str, Any], folder: str) -> str:
     """The text of the card, from what config.json holds."""
     name, module = record["model"], type(pair).__module__
     about = (inspect.getdoc(type(pair)) or "No description.").split("\n\n")[0]

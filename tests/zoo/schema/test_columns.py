@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from inference.data.check import _in_words
 from zoo.datasets.tables import table
-from zoo.parts.tables.columns import Columns, Row
+from zoo.parts.tables import rows
+from zoo.parts.tables.columns import Columns
+from zoo.parts.tables.rows import Row
 from zoo.schema.column import Column, plain
 from zoo.schema.schema import Schema
 
@@ -161,8 +163,8 @@ def test_a_row_of_any_single_kind_works():
         columns = Columns(Schema.of([kind]).used)
         width = kind in ("real", "positive")
         category = columns.category.numel()
-        row = columns.row(
-            torch.zeros(4, columns.number.numel()), torch.ones(int(width)), torch.ones(int(kind == "count")),
+        row = rows.row(
+            columns, torch.zeros(4, columns.number.numel()), torch.ones(int(width)), torch.ones(int(kind == "count")),
             torch.zeros(category, columns.most),
         )  # fmt: skip
         x = row.sample()
@@ -179,7 +181,7 @@ def test_standardised_numbers_have_mean_zero_and_deviation_one_whatever_the_unit
     numbers = columns.numbers(torch.tensor(x)).numpy()
     np.testing.assert_allclose(np.nanmean(numbers, 0), 0, atol=1e-9)
     np.testing.assert_allclose(np.nanstd(numbers, 0), 1, rtol=1e-9)
-    row = columns.row(torch.zeros(3), torch.ones(2), torch.ones(1), torch.zeros(0, 1))
+    row = rows.row(columns, torch.zeros(3), torch.ones(2), torch.ones(1), torch.zeros(0, 1))
     np.testing.assert_allclose(row.mean[0], np.nanmean(x[:, 0]), rtol=1e-9)
     assert float(row.count_mean) == pytest.approx(np.nanmean(x[:, 1]), rel=0.3)
     assert float(row.scale[1]) == pytest.approx(np.nanstd(np.log(x[:, 2])), rel=1e-9)

@@ -11,27 +11,51 @@ precision is unknown, and is expected along with the states (Lange, Little & Tay
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import biject_to
 
-from zoo.base import Batch
+from zoo.batch import Batch
 from zoo.parts.chains import transitions
+from zoo.parts.chains.chain import HiddenMarkovChain
 from zoo.parts.em import gaussian
 from zoo.settings import settings
-
-if TYPE_CHECKING:
-    from zoo.sequences.hmm import HMM
-
 
 Values = dict[str, Tensor]  # by site, each (R, 1, ...)
 
 
+class Model(Protocol):
+    """What is read of a hidden Markov model; `zoo.sequences.hmm.HMM` says what each is."""
+
+    states: int
+    features: int
+    categories: int
+    emission: Literal["gaussian", "poisson", "categorical"]
+    transitions: transitions.Transitions
+    correlated: bool
+    alpha: Tensor
+    moves: Tensor
+    scale: Tensor
+    loc_scale: Tensor
+    log_rate: Tensor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its parameters and buffers."""
+
+    def prior(self) -> dict[str, TorchDistribution]:
+        """The prior of each global latent, by site."""
+
+    def chain(self, values: dict[str, Tensor], steps: int, lengths: Tensor | None) -> HiddenMarkovChain:
+        """The density of one sequence given the global latents."""
+
+
 def maximise(
-    pair: HMM, batch: Batch, starts: int, iterations: int, tolerance: float, start: Values | None = None
+    pair: Model, batch: Batch, starts: int, iterations: int, tolerance: float, start: Values | None = None
 ) -> tuple[Values, list[float]]:
     """What `HMM.maximise` documents; states are numbered in the order of their means, or from left to right."""
     data = Data(pair, batch)
@@ -51,7 +75,7 @@ class Data:
     statistics, and, but for the first iteration, the values under which they were expected, in the order of the sites.
     """
 
-    def __init__(self, pair: HMM, batch: Batch) -> None:
+    def __init__(self, pair: Model, batch: Batch) -> None:
         if batch.x is None:
             raise ValueError("hmm: starting values need the observations, got a batch without 'x'")
         width = (pair.features,) if pair.emission == "gaussian" else ()
@@ -179,7 +203,7 @@ def _cut(starts: int, lengths: Tensor, steps: int, states: int) -> Tensor:
     return F.one_hot((when.unsqueeze(-1) > places).sum(-1), states)
 
 
-def _clusters(pair: HMM, x: Tensor, seen: Tensor, starts: int) -> Tensor:
+def _clusters(pair: Model, x: Tensor, seen: Tensor, starts: int) -> Tensor:
     """States of single steps by k-means, (R, B, T, K); none where nothing is seen."""
     points = _points(pair, x, seen)  # (B, T, P)
     some = seen if x.ndim == 2 else seen.any(-1)
@@ -188,7 +212,7 @@ def _clusters(pair: HMM, x: Tensor, seen: Tensor, starts: int) -> Tensor:
     return states
 
 
-def _points(pair: HMM, x: Tensor, seen: Tensor) -> Tensor:
+def _points(pair: Model, x: Tensor, seen: Tensor) -> Tensor:
     """What k-means looks at, (B, T, P), features in equal units and missing ones at their mean."""
     if pair.emission == "categorical":  # which categories are common around each step
         codes = torch.where(seen, x, 0).long()

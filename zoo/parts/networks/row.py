@@ -25,7 +25,7 @@ from torch.distributions import Categorical, constraints
 from zoo.parts.networks.factors import DRAW, ROW, Factor, contract, plan
 from zoo.parts.networks.gaussian import Moments, moments
 from zoo.parts.networks.network import Network
-from zoo.parts.tables.columns import Cells
+from zoo.parts.tables.rows import Cells
 from zoo.settings import settings
 
 EVENT = {"probs": 2, "variance": 1, "coefficients": 2}  # dimensions of a site, by the first part of its name

@@ -1,7 +1,7 @@
 """Where the columns of a mixed table stand, by kind, and the centre and unit of their numbers.
 
-Networks and priors work with standardised numbers; `Columns.row` turns theirs into the distribution of a row in the
-units of the table (`zoo.rows`).
+Networks and priors work with standardised numbers; `rows.row` turns theirs into the distribution of a row in the
+units of the table.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from zoo.parts.tables.rows import Cells, Row
 from zoo.schema.column import CATEGORIES, Column
-
-__all__ = ["Cells", "Columns", "Row"]
 
 
 class Columns(nn.Module):
@@ -114,19 +111,3 @@ class Columns(nn.Module):
         """Categorical cells of rows (*, D) as one-hot vectors, zeros where missing, (*, Dc, C)."""
         codes = x[..., self.category, None]
         return (codes == torch.arange(self.most, device=x.device)).to(x.dtype)
-
-    def row(self, loc: Tensor, scale: Tensor, concentration: Tensor, logits: Tensor) -> Row:
-        """The distribution of a row, from parameters that are of order one whatever the units of the table.
-
-        Args:
-            loc: location of the standardised numbers (see `numbers`); of a count, of the log of its mean, (*, Dn)
-                (see `log_mean`).
-            scale: standard deviations of the standardised real and positive columns, (*, Dr + Dp).
-            concentration: r of the counts, (*, Dk).
-            logits: of the categories, (*, Dc, C).
-        """
-        width = scale.shape[-1]
-        centre, unit = self.centre[self.number[:width]], self.unit[self.number[:width]]
-        log_mean, spread = self.log_mean()
-        mean = (log_mean + spread * loc[..., width:]).clamp(max=30.0).exp()
-        return Row(self, centre + unit * loc[..., :width], unit * scale, mean, concentration, logits)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from zoo.parts.tables.columns import Columns
+from zoo.parts.tables.columns import Columns
 
 
 class Row(TorchDistribution):
@@ -140,6 +139,24 @@ class Row(TorchDistribution):
     def _joined(self, numbers: Sequence[Tensor], codes: Tensor) -> Tensor:
         parts = [part.expand(*self.batch_shape, part.shape[-1]) for part in (*numbers, codes)]
         return torch.cat(parts, -1)[..., self.columns.place]
+
+
+def row(columns: Columns, loc: Tensor, scale: Tensor, concentration: Tensor, logits: Tensor) -> Row:
+    """The distribution of a row, from parameters that are of order one whatever the units of the table.
+
+    Args:
+        columns: where each kind stands.
+        loc: location of the standardised numbers (see `Columns.numbers`); of a count, of the log of its mean, (*, Dn)
+            (see `Columns.log_mean`).
+        scale: standard deviations of the standardised real and positive columns, (*, Dr + Dp).
+        concentration: r of the counts, (*, Dk).
+        logits: of the categories, (*, Dc, C).
+    """
+    width = scale.shape[-1]
+    centre, unit = columns.centre[columns.number[:width]], columns.unit[columns.number[:width]]
+    log_mean, spread = columns.log_mean()
+    mean = (log_mean + spread * loc[..., width:]).clamp(max=30.0).exp()
+    return Row(columns, centre + unit * loc[..., :width], unit * scale, mean, concentration, logits)
 
 
 class Cells(constraints.Constraint):

@@ -1,0 +1,209 @@
+"""What a pair, a distribution, a constraint or an argument may offer beyond the contract: each as a Protocol.
+
+Nothing inherits from these. Whoever asks tests with `isinstance`, which looks for the names alone; whoever offers has
+the methods. An attribute has to be a plain one or a property: buffers and parameters are not found. The list, a line
+each: `python -m zoo.abilities`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.distributions.constraints import Constraint
+
+    from zoo.batch import Batch
+
+
+# --- of pairs ---------------------------------------------------------------------------------------------------------
+class Belief(Protocol):
+    """What a network answers at S values of its latents."""
+
+    @property
+    def probs(self) -> Tensor | None:
+        """Of discrete variables together, (S, *states); None if they are real."""
+
+    @property
+    def mean(self) -> Tensor | None:
+        """Of Q real variables, (S, Q)."""
+
+    @property
+    def variance(self) -> Tensor | None:
+        """Of Q real variables, (S, Q)."""
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """Log probability (density) of the evidence, (S,)."""
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A network of the variables of its schema that can be asked and drawn: `inference.query`, `zoo query`, pictures.
+
+    `edges` are (parent, child) names.
+    """
+
+    edges: Any
+
+    def answer(
+        self, values: Mapping[str, Tensor], variables: Sequence[str], evidence: Mapping[str, Any], do: Mapping[str, Any]
+    ) -> Belief:
+        """The exact answer at S values of the global latents, each (S, *event)."""
+
+
+class Trees(Protocol):
+    """S draws of T trees of I = 2^H - 1 nodes, level by level from the root, and L = 2^H leaves from left to right.
+
+    A row goes right at node i where its weighted covariates, in ranks, are above the cut.
+    """
+
+    @property
+    def weight(self) -> Tensor:
+        """Weight of each covariate at each node, (S, T, I, D); they sum to one."""
+
+    @property
+    def cut(self) -> Tensor:
+        """The threshold of each node, in ranks from 0 to 1, (S, T, I)."""
+
+    @property
+    def value(self) -> Tensor:
+        """The same in units of each covariate, (S, T, I, D)."""
+
+    @property
+    def share(self) -> Tensor:
+        """Share of the rows that end in each leaf, (S, T, L)."""
+
+    @property
+    def leaf(self) -> Tensor:
+        """What a leaf says, (S, T, L, K)."""
+
+
+@runtime_checkable
+class TreeLike(Protocol):
+    """A pair that can lay its trees open, for their picture: `inference.gallery.trees.picture`."""
+
+    def anatomy(self, values: Mapping[str, Tensor], batch: Batch) -> Trees:
+        """The trees of S draws of the global latents, each site (S, *event), over the rows of a batch."""
+
+
+@runtime_checkable
+class Text(Protocol):
+    """A pair that may read and write text: `inference.fit(pair, "some text")`, `zoo sample --prefix`.
+
+    `alphabet` holds the characters that its codes stand for, or is None; `steps` is the length of a window of text.
+    """
+
+    alphabet: str | None
+    steps: int
+
+
+# --- of the distribution of an observed site --------------------------------------------------------------------------
+@runtime_checkable
+class Forecast(Protocol):
+    """A sequence that goes on: `inference.forecast`.
+
+    It may take keywords besides, which the caller passes by name: `inputs`, (B, H, E), known ahead; a temperature.
+    """
+
+    def forecast(self, x: Tensor, horizon: int) -> Any:
+        """The distribution of the H steps after the last valid one of x, (*, B, T) or (*, B, T, D)."""
+
+
+@runtime_checkable
+class HiddenStates(Protocol):
+    """A sequence with K hidden states, summed out: `inference.smooth`, `viterbi`, `sample_paths`."""
+
+    @property
+    def states(self) -> int:
+        """Their number K."""
+
+    def smooth(self, x: Tensor) -> Tensor:
+        """Probabilities of the states at each step given the whole sequence, (*, B, T, K)."""
+
+    def viterbi(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The most probable paths, (*, B, T), -1 past the end, and their log joint densities, (*, B)."""
+
+    def sample_states(self, x: Tensor) -> Tensor:
+        """Paths drawn from the posterior over states, (*, B, T)."""
+
+
+@runtime_checkable
+class Point(Protocol):
+    """One observation that stands for a distribution whose mean makes no sense: reconstructions, imputations."""
+
+    @property
+    def point(self) -> Tensor:
+        """It, (*batch, *event)."""
+
+
+@runtime_checkable
+class Summary(Protocol):
+    """What of a distribution may be averaged over classes, codes and draws, where its mean may not: imputations."""
+
+    def summary(self) -> Tensor:
+        """Means of numbers, probabilities of categories, (*batch, S)."""
+
+
+@runtime_checkable
+class Settle(Protocol):
+    """The observation that an average of summaries stands for: imputations, reconstructions."""
+
+    def settle(self, summary: Tensor) -> Tensor:
+        """Averages (*, S) to observations (*, *event)."""
+
+
+# --- of constraints ---------------------------------------------------------------------------------------------------
+@runtime_checkable
+class InWords(Protocol):
+    """A support that says what it takes, for the message that refuses a cell: `inference.data`."""
+
+    def in_words(self, column: int) -> str:
+        """What it takes in a column, the last dimension of the event."""
+
+
+@runtime_checkable
+class TakesMissing(Protocol):
+    """A support that takes NaN besides what its `base` takes, for the same message."""
+
+    base: Constraint
+
+
+# --- of the types of arguments ----------------------------------------------------------------------------------------
+@runtime_checkable
+class FromJSON(Protocol):
+    """The type of an argument that can be made from what JSON holds, lists and names: `zoo.create`, `zoo.load`."""
+
+    def of(self, value: Any) -> Any:
+        """The argument; a ValueError says what is wrong. A class method."""
+
+
+ABILITIES: dict[str, tuple[type, ...]] = {
+    "A pair": (Network, TreeLike, Text),
+    "The distribution of an observed site": (Forecast, HiddenStates, Point, Summary, Settle),
+    "The support of a site": (InWords, TakesMissing),
+    "The type of an argument": (FromJSON,),
+}
+
+
+def names(ability: type) -> tuple[str, ...]:
+    """What to define, to offer an ability."""
+    own = {*vars(ability), *vars(ability).get("__annotations__", {})}
+    return tuple(sorted(name for name in own if not name.startswith("_")))
+
+
+def listed() -> str:
+    """Every ability with what to define for it and a line that says what it is, for the contributor's guide."""
+    lines = []
+    for owner, abilities in ABILITIES.items():
+        lines.append(f"{owner} may offer")
+        for ability in abilities:
+            first = (ability.__doc__ or "").splitlines()[0]
+            lines.append(f"  {ability.__name__} ({', '.join(names(ability))}): {first}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(listed() + "\n")
