@@ -1,4 +1,4 @@
-# Two commands to know: `make demo` and `make test`. Both need nothing but Python 3.10 or newer and make .venv first.
+# Two commands to know: `make demo` and `make test`. Both need nothing but Python 3.11 or newer and make .venv first.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,6 +7,7 @@ WORKERS ?= 2
 STAMP := $(VENV)/.stamp
 ARVIZ1 := $(VENV)/arviz1
 BIN := $(VENV)/bin
+NEWER := 'import sys; sys.exit(sys.version_info < (3, 12))'
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # After --no-compile, a Python that may not keep its byte code compiles everything again at each start.
@@ -23,12 +24,13 @@ demo: $(STAMP)  ## fit two models on embedded data, print a summary, leave pictu
 	$(BIN)/zoo demo
 
 test: $(STAMP)  ## every quick test
+	@$(BIN)/python -c $(NEWER) || $(MAKE) -s $(ARVIZ1)/.stamp || echo "so that the export is tested under one ArviZ only"
 	$(PYTEST)
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(PYTEST) -m slow --timeout 1800
 
-test-arviz1: $(ARVIZ1)/.stamp  ## the ArviZ export under ArviZ 1.x; needs Python 3.12 or newer
+test-arviz1: $(ARVIZ1)/.stamp  ## the export under ArviZ 1.x alone; needs a Python 3.12 or newer beside .venv
 	ZOO_PYTHON312=$(ARVIZ1)/bin/python $(BIN)/python -m pytest tests/inference/posterior/test_export.py -rs
 
 lint: $(STAMP)  ## ruff and mypy
@@ -53,21 +55,19 @@ clean:  ## remove caches and what runs left behind; keeps .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
-# The pins are for Python 3.11 and newer; on 3.10 pip picks the newest versions that still run there.
-$(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo "zoo needs Python 3.10 or newer; set one with: make PYTHON=/path/to/python3"; exit 1; }
+$(STAMP): pyproject.toml constraints.txt zoo/version.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "zoo needs Python 3.11 or newer; set one with: make PYTHON=/path/to/python3"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	pins=$$($(BIN)/python -c 'import sys; print("-c constraints.txt" * (sys.version_info >= (3, 11)))') && \
-		$(BIN)/python -m pip install --quiet --no-compile $$pins -e '.[test,lint,sklearn,parquet,flows]'
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[test,lint,sklearn,parquet,flows]'
 	@touch $@
 
-$(ARVIZ1)/.stamp: | $(STAMP)
+$(ARVIZ1)/.stamp: constraints.txt | $(STAMP)
 	@for python in "$$ZOO_PYTHON312" python3.14 python3.13 python3.12 python3 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python; do \
-		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && break; \
+		"$$python" -c $(NEWER) 2>/dev/null && break; \
 		python=; \
 	done; \
 	test -n "$$python" || { echo "ArviZ 1.x needs Python 3.12 or newer, and none was found"; exit 1; }; \
 	"$$python" -m venv $(ARVIZ1) && \
-		$(ARVIZ1)/bin/python -m pip install --quiet --no-compile 'arviz>=1' matplotlib h5netcdf h5py
+		$(ARVIZ1)/bin/python -m pip install --quiet --no-compile -c constraints.txt 'arviz>=1' matplotlib h5netcdf h5py
 	@touch $@

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -30,8 +31,7 @@ def main(out: Path = Path("out")) -> float:
     posterior = inference.draw(pair, data, draws=1000)
     exported = inference.to_arviz(pair, posterior, data)
     print(az.summary(exported, var_names=["weights", "locs", "scales"], kind="stats").to_string())
-    loo = az.loo(exported)
-    print(f"\nleave-one-out log score per eruption: {loo.elpd_loo / data.size:.3f}")
+    print(f"\nleave-one-out log score of the eruptions:\n{az.loo(exported)}")
 
     out.mkdir(parents=True, exist_ok=True)
     picture(data, exported).savefig(out / "gmm_arviz.png", dpi=150)
@@ -41,7 +41,7 @@ def main(out: Path = Path("out")) -> float:
     return long
 
 
-def picture(data: Batch, exported: az.InferenceData) -> Figure:
+def picture(data: Batch, exported: Any) -> Figure:
     """The eruptions with one ellipse of two standard deviations for each of 40 draws, and the two mean waits."""
     draws = exported.posterior.isel(chain=0, draw=slice(0, None, 25))
     locs, scales, factors = (draws[name].values for name in ("locs", "scales", "correlations"))
@@ -57,7 +57,7 @@ def picture(data: Batch, exported: az.InferenceData) -> Figure:
     left.set_title("two standard deviations, 40 draws of the posterior")
     for k, colour in enumerate(("#0072B2", "#E69F00")):
         waits = exported.posterior["locs"].isel(chain=0, component=k, feature=1)
-        az.plot_kde(waits.values, ax=right, plot_kwargs={"color": colour})
+        right.hist(waits.values, bins=30, density=True, color=colour, alpha=0.6)
     right.set(xlabel="mean wait (minutes)", yticks=[], title="posterior of the mean wait")
     return figure
 

@@ -36,10 +36,11 @@ def main(out: Path = Path("out")) -> int:
         exported[str(degree)] = inference.to_arviz(pair, posterior, data, predictive=False)
         print(f"degree {degree}: fitted in {fit.seconds:.1f} s")
 
-    table = az.compare(exported)
+    table = az.compare(exported).rename(columns={"elpd_loo": "elpd"})  # ArviZ 0.x, 1.x
+    table["elpd_diff"] = table["elpd_diff"].abs()  # behind the best: above zero in 0.x, below in 1.x
     print("\nThe best prediction comes first. elpd: log score of unseen eruptions, higher is better;")
     print("elpd_diff: how far behind the best, which counts for little when it is below two times dse.\n")
-    print(table.iloc[:, [0, 1, 3, 5, 6]].round(1).to_string())
+    print(table[["rank", "elpd", "elpd_diff", "se", "dse"]].round(1).to_string())
     best = int(table.index[0])
     line = table.loc["1"]
     print(f"\nDegree {best} predicts best; a straight line loses {line['elpd_diff']:.0f} (± {line['dse']:.0f}) nats.")

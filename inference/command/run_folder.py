@@ -21,7 +21,7 @@ from inference.fitting.fit import Fit
 from inference.posterior import containers
 from inference.posterior.draws import Posterior, draw
 from inference.posterior.export import to_arviz
-from inference.posterior.khat import KHat, khat
+from inference.posterior.khat import KHat, khat, leave_one_out
 from inference.posterior.likelihood import has_continuous_locals, log_likelihood
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
@@ -180,8 +180,6 @@ def _metrics(
     fit: Fit, posterior: Posterior, believed: KHat, exported: Any, scores: np.ndarray[Any, Any]
 ) -> dict[str, Any]:
     """Numbers of the run, in nats per observation; what is not finite is left out."""
-    import arviz
-
     best = scores.max(0)
     metrics: dict[str, Any] = {
         "elbo_per_observation": -float(np.nanmean(fit.losses[-max(1, len(fit.losses) // 20) :])) if fit.steps else None,
@@ -189,10 +187,9 @@ def _metrics(
     }
     # Of a single observation nothing is left to predict it from; and Pareto smoothing wants a tail.
     if scores.shape[1] > 1 and posterior.globals and len(scores) >= settings.loo_draws:
-        loo: Any = arviz.loo(exported, pointwise=True)
-        elpd = loo.elpd_loo if hasattr(loo, "elpd_loo") else loo.elpd
-        metrics["elpd_loo_per_observation"] = float(elpd) / scores.shape[1]
-        metrics["pareto_k_above_0.7"] = int((np.asarray(loo.pareto_k) > 0.7).sum())
+        elpd, unsure = leave_one_out(scores)
+        metrics["elpd_loo_per_observation"] = float(elpd.mean())
+        metrics["pareto_k_above_0.7"] = int((unsure > 0.7).sum())
     if fit.validation:
         metrics["held_out_bound_per_observation"] = -min(score for _, score in fit.validation)
     metrics["khat"] = believed.globals

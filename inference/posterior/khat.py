@@ -19,6 +19,8 @@ from inference.running.checked import Checked
 from inference.running.densities import is_delta
 from zoo.base import ModelGuide, evaluating, is_local, sample_sites
 
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
 
 @dataclass(frozen=True)
 class KHat:
@@ -26,7 +28,7 @@ class KHat:
     each observation's own guide, (N,) (None when no observation has continuous latents, or their guide is a point)."""
 
     globals: float | None
-    locals: np.ndarray[Any, np.dtype[np.float64]] | None
+    locals: Numbers | None
 
     def __str__(self) -> str:
         """In words."""
@@ -81,18 +83,52 @@ def point_codes(given: Checked) -> bool:
     return bool(local) and all(is_delta(site["fn"]) for site in local)
 
 
-def pareto_k(log_ratios: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Pareto-smoothed importance sampling's k̂ of log importance ratios, draws first: (S, ...) -> (...)."""
-    flat = np.moveaxis(log_ratios, 0, -1)
-    # Ratios that are all equal (an exact guide) have no tail to fit.
-    if np.ptp(flat, axis=-1).max() < 1e-9:
-        return np.full(flat.shape[:-1], -np.inf)
-    try:
-        from arviz_stats.base import array_stats  # ArviZ 1.x, or beside 0.23
+def pareto_k(log_ratios: np.ndarray[Any, Any]) -> Numbers:
+    """Pareto-smoothed importance sampling's k̂ of log importance ratios, draws first: (S, ...) -> (...).
 
-        return np.asarray(array_stats.psislw(flat, axis=-1)[1])
-    except ImportError:
-        import arviz
+    It is −∞ where all ratios are equal (an exact guide), ∞ where they have no tail that could be fitted.
+    """
+    rows = np.moveaxis(log_ratios, 0, -1).reshape(-1, len(log_ratios)).astype(np.float64)
+    return np.array([_psis(row)[1] for row in rows]).reshape(log_ratios.shape[1:])
 
-        psislw: Any = arviz.psislw
-        return np.asarray(psislw(flat)[1])
+
+def leave_one_out(scores: np.ndarray[Any, Any]) -> tuple[Numbers, Numbers]:
+    """PSIS-LOO of independent draws: log p(x_n | draw s), (S, N) -> log p(x_n | the others) and its k̂, (N,) each."""
+    columns = scores.T.astype(np.float64)
+    weighed = [_psis(-column) for column in columns]
+    sums = [weights + column for (weights, _), column in zip(weighed, columns, strict=True)]
+    return np.array([_log_sum(row) for row in sums]), np.array([k for _, k in weighed])
+
+
+@np.errstate(all="ignore")
+def _psis(ratios: Numbers) -> tuple[Numbers, float]:
+    """Normalised log weights of log ratios, their largest smoothed where those have a tail, and k̂."""
+    plain, size = ratios - _log_sum(ratios), int(min(len(ratios) / 5, 3 * len(ratios) ** 0.5))
+    if not np.isfinite(ratios.max()) or size < 5:
+        return plain, np.inf
+    if np.ptp(ratios) < 1e-9:
+        return plain, -np.inf
+    spread = _spread(ratios)
+    tail = np.sort(np.exp(spread - spread.max()))[-size:]
+    if tail[int(size / 4 + 0.5) - 1] <= tail[0]:  # many alike, or weights that one dwarfs: ArviZ answers by version
+        return plain, np.inf
+    from arviz_stats import base  # the same beside ArviZ 0.23 and 1.x
+
+    stats: Any = base
+    weights, k = stats.array_stats.psislw(-spread)  # it takes log likelihoods, the negatives of their ratios
+    return (plain, np.inf) if np.isnan(k) else (weights, float(k))
+
+
+def _spread(row: Numbers) -> Numbers:
+    """Numbers that rounding made equal, spread evenly over the smallest step between those that differ."""
+    values, group, count = np.unique(row, return_inverse=True, return_counts=True)
+    steps = np.diff(values)
+    if len(values) in (1, len(row)) or not np.isfinite(steps.min()):
+        return row
+    place = np.empty(len(row))
+    place[np.argsort(group, kind="stable")] = np.concatenate([np.arange(size) for size in count])
+    return np.asarray(row + steps.min() * ((place + 0.5) / count[group] - 0.5))
+
+
+def _log_sum(row: Numbers) -> float:
+    return float(torch.from_numpy(row).logsumexp(0))
