@@ -59,7 +59,7 @@ class Settings:
     minibatch = _Size(128, "rows", "the minibatches that `fit` takes by default")
     hessian_latents = _Size(128, "numbers", "global latents whose curvature starts the widths of a guide", least=0)
     hessian_rows = _Size(2048, "rows", "those that the curvature is taken over")
-    worth_recording = _Size(50, "runs", "from how many on the steps of a fit are recorded as a graph", least=0)
+    worth_recording = _Size(50, "runs", "from how many on steps, of a fit or of anything else, are recorded", least=0)
     worth_compiling = _Size(15_000, "runs", "from how many on recorded steps are compiled", least=0)
 
     global_draws = _Size(30, "draws", "global latents behind codes, where no posterior is given")

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from inference.codes.annealing import Annealing
+from inference.codes.annealing import Annealing, log_mean
 from inference.codes.reading import Codes, Encoder, Proposal, Values
 from inference.codes.refinement import Covariance, Refined, refine
 from inference.data.check import check
@@ -163,10 +163,11 @@ def gap(
     refined = refine(pair, given, samples=min(particles, 1000), seed=seed, **options)
     with quietly(seed + 1, pair):
         proposals: list[Proposal] = [refined] if codes.auxiliary else [Encoder(), refined]
+        annealing = Annealing(codes, refined, temperatures, chains)
         found = [
             _importance(codes, batch, proposals, [fixed], particles)
             if method == "importance"
-            else Annealing(codes, refined, temperatures, chains)(batch, fixed)
+            else annealing(batch, fixed)
             for fixed in globals_
         ]
     marginal = torch.stack([value for value, _ in found]).mean(0)
@@ -189,9 +190,7 @@ def _importance(
             weight = _log_weight(codes, part, rows, some.stop - some.start, proposal, proposals, fixed)
             total = torch.logaddexp(total, weight.logsumexp(0))
             squares = torch.logaddexp(squares, (2 * weight).logsumexp(0))
-        result[rows] = total - math.log(number)
-        # Relative variance of the mean weight: sum w^2 / (sum w)^2 - 1 / K.
-        error[rows] = ((squares - 2 * total).exp() - 1 / number).clamp(min=0).sqrt()
+        result[rows], error[rows] = log_mean(total, squares, number)
     return result, error
 
 

@@ -24,16 +24,20 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from inference.codes.reading import Codes, Encoder, Proposal, Values
-from inference.compiling.fallback import traced
+from inference.compiling.fallback import Fastest
 from inference.data.check import check
+from inference.fitting.adam import Adam, advance
 from inference.fitting.schedule import Averaging, learning_rate
 from inference.posterior.draws import Posterior
+from inference.running.naming import naming_the_site
 from inference.running.quiet import quietly
 from inference.running.words import check_count
+from inference.sampling.hamiltonian import Metric
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
 
 Covariance = Literal["diagonal", "full"]
+BETAS = (0.9, 0.99)  # of Adam: a few hundred steps have no time for a longer memory
 NOISE = 8  # samples a step, in antithetic pairs
 SAMPLES = 200  # fresh ones for the ELBOs afterwards
 
@@ -99,32 +103,23 @@ class Refined:
         """
         check_count("n", n)
         with quietly(seed):
-            values, _ = self.space.values(self.at(torch.randn(n, *self.loc.shape).to(self.loc)))
+            values, _ = self.space.values(self.metric().out(torch.randn(n, *self.loc.shape).to(self.loc)))
         return {name: value[None] for name, value in values.items()}
 
-    def at(self, noise: Tensor, rows: slice = slice(None)) -> Tensor:
-        """Unconstrained codes of standard normal noise, both (S, B, L)."""
-        if self.tril is None:
-            return self.loc[rows] + self.scale[rows] * noise
-        return self.loc[rows] + _times(self.tril[rows], noise)
-
-    def log_det(self, rows: slice = slice(None)) -> Tensor:
-        """log |du/dnoise|, (B,)."""
-        diagonal = self.scale[rows] if self.tril is None else self.tril[rows].diagonal(dim1=-2, dim2=-1)
-        return diagonal.log().sum(-1)
+    def metric(self, rows: slice = slice(None)) -> Metric:
+        """The map of standard normal noise onto the unconstrained codes of these rows."""
+        return Metric(self.loc[rows], (self.scale if self.tril is None else self.tril)[rows])
 
     def propose(self, codes: Codes, part: Batch, rows: slice, count: int, fixed: Values) -> tuple[Values, Tensor]:
         """See `inference.codes.reading.Proposal`."""
-        noise = torch.randn(count, part.size, self.space.size).to(self.loc)
-        values, change = self.space.values(self.at(noise, rows))
-        return values, log_normal(noise) - self.log_det(rows) - change
+        noise, metric = torch.randn(count, part.size, self.space.size).to(self.loc), self.metric(rows)
+        values, change = self.space.values(metric.out(noise))
+        return values, log_normal(noise) - metric.log_det() - change
 
     def log_prob(self, codes: Codes, part: Batch, rows: slice, values: Values, fixed: Values) -> Tensor:
         """See `inference.codes.reading.Proposal`."""
-        u = self.space.flatten(values)
-        off = u - self.loc[rows]
-        noise = off / self.scale[rows] if self.tril is None else _solve(self.tril[rows], off)
-        return log_normal(noise) - self.log_det(rows) - self.space.values(u)[1]
+        u, metric = self.space.flatten(values), self.metric(rows)
+        return log_normal(metric.into(u)) - metric.log_det() - self.space.values(u)[1]
 
 
 def refine(
@@ -231,65 +226,62 @@ class _Climb:
 
     def __init__(self, codes: Codes, space: Space, globals_: list[Values], steps: int, lr: float) -> None:
         self.codes, self.space, self.globals, self.steps, self.lr = codes, space, globals_, steps, lr
-        self._gradients = traced(self._by_hand, steps)
+        self._step = Fastest.of(self._by_hand, codes.pair.name, "refining", steps)
 
     def __call__(self, part: Batch, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """The climbed mean and standard deviations, (B, L), and the Cholesky factor, (B, L, L), of full covariance."""
-        full = scale.ndim == 3
+        start = Metric(loc, scale)
         a = torch.zeros_like(loc)
         c = torch.zeros_like(scale)  # C is exp(c), or the strict lower triangle of c with exp on the diagonal
-        optimiser = torch.optim.Adam([a, c], lr=self.lr, betas=(0.9, 0.99))
+        rate = torch.zeros((), dtype=torch.float64, device=loc.device)
+        step_of = self._step.bind(a, c, Adam.of([a, c], loc.device).tensors(), rate, loc, scale)
         averaging = Averaging([a, c])
         for step in range(self.steps):
-            optimiser.param_groups[0]["lr"] = self.lr * learning_rate("cosine", step, self.steps)
+            rate.fill_(self.lr * learning_rate("cosine", step, self.steps))
             chosen = torch.randint(len(self.globals), (NOISE,))
             fixed = {name: torch.cat([self.globals[s][name] for s in chosen]) for name in self.globals[0]}
-            # A row whose loss overflows stays where it is for this step.
-            a.grad, c.grad = (g.nan_to_num(0, 0, 0) for g in self._gradients(a, c, loc, scale, fixed, part.fields()))
-            optimiser.step()
+            step_of(fixed, part.fields())
             if step >= 0.8 * self.steps:
                 averaging.add()
         averaging.apply()
-        if not full:
-            return loc + scale * a, scale * c.exp(), None
-        tril = scale @ _lower(c)
-        return loc + (scale @ a[..., None])[..., 0], tril.square().sum(-1).sqrt(), tril
+        loc, factor = start.out(a[None])[0], _factor(a, c)
+        if start.diagonal:
+            return loc, scale * factor, None
+        tril = scale @ factor
+        return loc, tril.square().sum(-1).sqrt(), tril
 
     def _by_hand(
-        self, a: Tensor, c: Tensor, loc: Tensor, scale: Tensor, fixed: dict[str, Tensor], fields: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Gradients of minus the ELBO, summed over rows, in a and c."""
+        self,
+        a: Tensor,
+        c: Tensor,
+        adam: dict[str, list[Tensor]],
+        rate: Tensor,
+        loc: Tensor,
+        scale: Tensor,
+        fixed: dict[str, Tensor],
+        fields: dict[str, Tensor],
+    ) -> tuple[()]:
+        """One step on the ELBO, summed over rows, in a and c, in place."""
         half = torch.randn((NOISE // 2, *loc.shape), dtype=loc.dtype, device=loc.device)
         noise = torch.cat([half, -half])  # (S, B, L)
         size = len(loc)
-        part = Batch(size, size).but(**fields)
-        with torch.enable_grad():
-            a, c = a.detach().requires_grad_(), c.detach().requires_grad_()
-            if scale.ndim == 2:
-                unit = a + c.exp() * noise
-                u = loc + scale * unit
-                back = (unit - a.detach()) / c.detach().exp()
-            else:
-                unit = a + _times(_lower(c), noise)
-                u = loc + _times(scale, unit)
-                back = _solve(_lower(c.detach()), unit - a.detach())
-            values, change = self.space.values(u)
+        with torch.enable_grad(), naming_the_site():
+            leaves = [a.detach().requires_grad_(), c.detach().requires_grad_()]
+            unit = Metric(leaves[0], _factor(*leaves)).out(noise)
+            back = Metric(a, _factor(a, c)).into(unit)
+            values, change = self.space.values(Metric(loc, scale).out(unit))
             # log q up to its parameters, which are held fixed in it: its gradient in them is noise around zero.
-            gain = self.codes.log_joint(part, values, fixed) + change + 0.5 * back.square().sum(-1)
-            return torch.autograd.grad(-gain.mean(0).sum(), [a, c])  # type: ignore[return-value]
+            gain = self.codes.log_joint(Batch(size, size).but(**fields), values, fixed) + change
+            gain = gain + 0.5 * back.square().sum(-1)
+            gradients = torch.autograd.grad(-gain.mean(0).sum(), leaves)
+        with torch.no_grad():
+            one = rate.new_ones((), dtype=torch.float32)
+            # A row whose loss overflows stays where it is for this step, and no other row is held up by it.
+            finite = [gradient.nan_to_num(0, 0, 0) for gradient in gradients]
+            advance([a, c], finite, Adam.holding(adam), rate, one, one, betas=BETAS)
+        return ()
 
 
-def _lower(c: Tensor) -> Tensor:
-    """The lower triangular matrix of c, its diagonal through exp."""
-    return c.tril(-1) + c.diagonal(dim1=-2, dim2=-1).exp().diag_embed()
-
-
-def _times(tril: Tensor, noise: Tensor) -> Tensor:
-    """T_n e for S vectors of each row: (B, L, L), (S, B, L) -> (S, B, L), without S copies of T."""
-    return (tril @ noise.movedim(0, -1)).movedim(-1, 0)
-
-
-def _solve(tril: Tensor, off: Tensor) -> Tensor:
-    """The inverse of `_times`."""
-    solved: Tensor = torch.linalg.solve_triangular(tril, off.movedim(0, -1), upper=False)
-    return solved.movedim(-1, 0)
+def _factor(a: Tensor, c: Tensor) -> Tensor:
+    """C: positive numbers exp(c), or the lower triangle of c, its diagonal through exp."""
+    return c.exp() if c.ndim == a.ndim else c.tril(-1) + c.diagonal(dim1=-2, dim2=-1).exp().diag_embed()

@@ -22,11 +22,13 @@ from torch.func import functional_call
 from tqdm.auto import tqdm
 
 from inference.codes.reading import Codes
-from inference.compiling.fallback import traced
+from inference.compiling.fallback import Fastest
 from inference.data.check import check, example
+from inference.fitting.adam import Adam, update
 from inference.fitting.schedule import Averaging, learning_rate
 from inference.posterior.draws import Posterior
 from inference.running.constants import take
+from inference.running.naming import naming_the_site
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
@@ -75,29 +77,21 @@ def fit_by_simulation(
     codes.check_continuous("fit_by_simulation")
     own = _own_parameters(codes)
     losses = np.full(steps, np.nan)
-    try:
-        # in evaluation mode: training would count the model's batch statistics too
-        with pair.learning("trained"), quietly(seed, pair):
-            if batch is not None and not pair.trained and codes.observed.keys() <= batch.fields().keys():
-                take(pair, batch)
-            simulations = _Simulations(codes, batch, posterior)
-            step_of = traced(_loss_and_gradients(codes, batch_size), steps)
-            optimiser = torch.optim.Adam(list(own.values()), lr=lr)
-            averaging = Averaging(list(own.values()))
-            for step in tqdm(range(steps), disable=None if progress else True, unit="step"):
-                fields, missing, fixed = simulations.next(batch_size)
-                loss, gradients = step_of(own, fields, missing, fixed)
-                if bool(torch.isfinite(loss)) and all(bool(torch.isfinite(g).all()) for g in gradients):
-                    losses[step] = float(loss)
-                    optimiser.param_groups[0]["lr"] = lr * learning_rate("cosine", step, steps)
-                    for parameter, gradient in zip(own.values(), gradients, strict=True):
-                        parameter.grad = gradient
-                    optimiser.step()
-                if step >= 0.9 * steps:
-                    averaging.add()
-            averaging.apply()
-    finally:
-        pair.zero_grad(set_to_none=True)
+    # in evaluation mode: training would count the model's batch statistics too
+    with pair.learning("trained"), quietly(seed, pair):
+        if batch is not None and not pair.trained and codes.observed.keys() <= batch.fields().keys():
+            take(pair, batch)
+        simulations = _Simulations(codes, batch, posterior)
+        adam, averaging = Adam.of(list(own.values()), pair.device), Averaging(list(own.values()))
+        rate = torch.zeros((), dtype=torch.float64, device=pair.device)
+        unlimited = torch.full((), math.inf, device=pair.device)
+        step_of = Fastest.of(_step(codes, batch_size), pair.name, "fitting", steps).bind(own, adam.tensors())
+        for step in tqdm(range(steps), disable=None if progress else True, unit="step"):
+            rate.fill_(lr * learning_rate("cosine", step, steps))
+            losses[step] = float(step_of(*simulations.next(batch_size), rate, unlimited))
+            if step >= 0.9 * steps:
+                averaging.add()
+        averaging.apply()
     return losses
 
 
@@ -177,16 +171,24 @@ class _SleepLoss(nn.Module):
         return -self.codes.log_guide(batch.but(**made), values, fixed).mean()
 
 
-def _loss_and_gradients(codes: Codes, size: int) -> Callable[..., tuple[Tensor, list[Tensor]]]:
-    """A function (own parameters, fields, missing, globals) -> (loss, gradients) that reads and writes no state."""
+def _step(codes: Codes, size: int) -> Callable[..., Tensor]:
+    """A function (own parameters, Adam's state, fields, missing, globals, rate, clip) -> loss, that takes one step."""
     call = _SleepLoss(codes)
 
     def function(
-        own: dict[str, Tensor], fields: dict[str, Tensor], missing: dict[str, Tensor], fixed: dict[str, Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
-        with torch.enable_grad():
+        own: dict[str, Tensor],
+        adam: dict[str, list[Tensor]],
+        fields: dict[str, Tensor],
+        missing: dict[str, Tensor],
+        fixed: dict[str, Tensor],
+        rate: Tensor,
+        clip: Tensor,
+    ) -> Tensor:
+        with torch.enable_grad(), naming_the_site():
             leaves = {f"pair.{name}": value.detach().requires_grad_() for name, value in own.items()}
             loss = functional_call(call, leaves, (Batch(size, size).but(**fields), missing, fixed))
-            return loss.detach(), list(torch.autograd.grad(loss, list(leaves.values())))
+            gradients = torch.autograd.grad(loss, list(leaves.values()))
+        with torch.no_grad():
+            return update(list(own.values()), gradients, Adam.holding(adam), loss.detach(), rate, clip)
 
     return function

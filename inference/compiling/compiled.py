@@ -1,8 +1,8 @@
 """A function of tensors as one graph, run as it is or compiled. Knows nothing of pairs.
 
-`inference.recording` writes the function down once for each combination of shapes. The graph then runs operation by
-operation (`graph`), which costs no wait, or as machine code that Inductor makes of it (`inductor`), which takes some 5
-to 100 s and pays from some ten thousand runs on.
+`inference.compiling.recording` writes the function down once for each combination of shapes. The graph then runs
+operation by operation (`graph`), which costs no wait, or as machine code that Inductor makes of it (`inductor`), which
+takes some 5 to 100 s and pays from some ten thousand runs on.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from inference.compiling.recording import TraceError, record, unready
-from zoo.settings import settings
+from inference.compiling.recording import TraceError, record
 
-__all__ = ["CompileError", "Mode", "TraceError", "Traced", "choose_mode"]
+__all__ = ["CompileError", "Mode", "TraceError", "Traced"]
 Mode = Literal["off", "graph", "inductor"]
 
 
@@ -85,24 +84,6 @@ class Traced:
             finally:
                 self.seconds += time.perf_counter() - began
         return self._graphs[key]
-
-
-def choose_mode(asked: str, runs: int | None) -> tuple[Mode, str]:
-    """The mode for so many runs, and why.
-
-    Args:
-        asked: `auto`, or one of the modes.
-        runs: how often the function will run, None where nobody knows.
-    """
-    if asked != "auto":
-        return asked, "asked for"  # type: ignore[return-value]
-    if runs is not None and runs < settings.worth_recording:
-        return "off", f"recording pays from {settings.worth_recording} runs on"
-    if runs is None or runs < settings.worth_compiling:
-        return "graph", f"compiling pays from some {settings.worth_compiling} runs on"
-    if not torch.cuda.is_available() and not unready() and compiler() is None:
-        return "graph", "no C++ compiler found"
-    return "inductor", f"{runs} runs repay compiling"
 
 
 def compiler() -> str | None:

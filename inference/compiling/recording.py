@@ -31,7 +31,7 @@ _SAME = ("detach", "alias", "expand", "view", "_unsafe_view", "_reshape_alias", 
 _INDEXED = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
 _BATCH_NORMS = ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm")
 _LARGEST_CONSTANT = 1 << 20  # elements
-_SKIPPED = tuple(str(Path(module.__file__).parent) for module in (torch, pyro) if module.__file__)
+_NOT_THEIRS = (str(Path(__file__).parents[1]), *(str(Path(m.__file__).parent) for m in (torch, pyro) if m.__file__))
 
 
 class TraceError(RuntimeError):
@@ -234,10 +234,15 @@ def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
+def somebodys(filename: str) -> bool:
+    """Whether a file is somebody's model or script: neither below `inference` nor torch's or Pyro's."""
+    return not filename.startswith(_NOT_THEIRS)
+
+
 def _where() -> str:
     """The innermost line of somebody's model that is running."""
     for frame in reversed(traceback.extract_stack()[:-2]):
-        if not frame.filename.startswith((*_SKIPPED, str(Path(__file__).parents[1]))) and frame.line:
+        if somebodys(frame.filename) and frame.line:
             return f", at {Path(frame.filename).name}:{frame.lineno}: {frame.line}"
     return ""
 

@@ -75,9 +75,23 @@ def update(
     length = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]).norm().float()
     bad = (loss.isfinite() & length.isfinite()).logical_not()
     limit = clip * state.usual.clamp(min=1.0)
-    shrink = (length / limit).clamp(min=1.0)
     good = torch.where(bad, 0.0, 1.0)
     state.usual.add_(torch.where(bad, 0.0, MEMORY * (torch.minimum(length, limit) - state.usual)))
+    advance(parameters, gradients, state, rate, good, (length / limit).clamp(min=1.0), fused)
+    return torch.where(bad, torch.nan, loss)
+
+
+def advance(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    state: Adam,
+    rate: Tensor,
+    good: Tensor,
+    shrink: Tensor,
+    fused: bool = True,
+    betas: tuple[float, float] = BETAS,
+) -> None:
+    """The step itself, in place: of gradients divided by the scalar `shrink`, and only where the scalar `good` is 1."""
     state.count.add_(good)
     if fused:
         torch._fused_adam_(
@@ -88,8 +102,8 @@ def update(
             [],
             [state.count] * len(parameters),
             lr=rate,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
+            beta1=betas[0],
+            beta2=betas[1],
             grad_scale=shrink,
             found_inf=1 - good,
             weight_decay=0.0,
@@ -97,18 +111,17 @@ def update(
             amsgrad=False,
             maximize=False,
         )
-    else:
-        count = state.count.double()
-        first, second = 1 - BETAS[0] ** count, (1 - BETAS[1] ** count).sqrt()
-        for p, gradient, mean, square in zip(parameters, gradients, state.means, state.squares, strict=True):
-            g = torch.where(bad, 0, gradient / shrink).to(p.dtype)
-            m = mean + (1 - BETAS[0]) * (g - mean)
-            v = BETAS[1] * square + (1 - BETAS[1]) * g * g
-            new = p - (rate / first).to(p.dtype) * m / (v.sqrt() / second.to(p.dtype) + EPS)
-            p.copy_(torch.where(bad, p, new))
-            mean.copy_(torch.where(bad, mean, m))
-            square.copy_(torch.where(bad, square, v))
-    return torch.where(bad, torch.nan, loss)
+        return
+    count, bad = state.count.double(), good == 0
+    first, second = 1 - betas[0] ** count, (1 - betas[1] ** count).sqrt()
+    for p, gradient, mean, square in zip(parameters, gradients, state.means, state.squares, strict=True):
+        g = torch.where(bad, 0, gradient / shrink).to(p.dtype)
+        m = mean + (1 - betas[0]) * (g - mean)
+        v = betas[1] * square + (1 - betas[1]) * g * g
+        new = p - (rate / first).to(p.dtype) * m / (v.sqrt() / second.to(p.dtype) + EPS)
+        p.copy_(torch.where(bad, p, new))
+        mean.copy_(torch.where(bad, mean, m))
+        square.copy_(torch.where(bad, square, v))
 
 
 def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:

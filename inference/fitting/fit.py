@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import zoo
-from inference.compiling.compiled import choose_mode
+from inference.compiling.fallback import choose_mode
 from inference.data.check import check
 from inference.fitting import curvature
 from inference.fitting.loop import Callback, Loop

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from inference.compiling.compiled import CompileError, Mode, Traced, TraceError
+from inference.compiling.compiled import Mode, Traced
+from inference.compiling.fallback import FAILED, Fallback
 from inference.fitting.adam import Adam, update
 from inference.fitting.objective import Objective
 from inference.running.densities import UnsupportedGuide
@@ -62,18 +62,24 @@ class Stepper:
     Args:
         pair: its parameters are written in place.
         objective: what to climb.
-        mode: `graph` or `inductor` (see `inference.compiled`), or `off`: Pyro's own estimator where it has
+        mode: `graph` or `inductor` (see `inference.compiling.compiled`), or `off`: Pyro's own estimator where it has
             this objective.
-        fallback: where the mode fails, say so once and go on with the next slower one.
+        fallback: where the mode fails, go on with the next slower one (see `inference.compiling.fallback`).
     """
 
     def __init__(self, pair: ModelGuide, objective: Objective, mode: Mode, fallback: bool) -> None:
-        self.pair, self.objective, self.mode, self.fallback = pair, objective, mode, fallback
+        self.pair, self.objective = pair, objective
+        self.fallback = Fallback(pair.name, "fitting", mode, fallback)
         self.parameters = {name: p for name, p in pair.named_parameters() if p.requires_grad}
         self.buffers = dict(pair.named_buffers())
         self.adam = Adam.of(list(self.parameters.values()), pair.device)
         self._traced: list[Traced] = []
         self._bound: dict[Any, Callable[..., Any]] = {}
+
+    @property
+    def mode(self) -> Mode:
+        """How steps are taken now."""
+        return self.fallback.mode
 
     @property
     def trace_seconds(self) -> float:
@@ -86,7 +92,7 @@ class Stepper:
         return found
 
     def step(self, batch: Batch, kl_weight: Tensor, rate: Tensor, clip: Tensor) -> Tensor:
-        """One step of Adam (see `inference.adam`); the loss per observation before it, NaN if no step was possible."""
+        """One step of Adam (`inference.fitting.adam`); the loss per observation before it, NaN if none was possible."""
         loss: Tensor = self._run("step", batch, kl_weight, rate, clip)
         return loss
 
@@ -97,13 +103,8 @@ class Stepper:
                 self._bound[key] = self._make(what, batch.total)
             try:
                 return self._bound[key](batch.fields(), kl_weight, *scalars)
-            except (CompileError, TraceError, UnsupportedGuide) as error:
-                if not self.fallback:
-                    raise
-                name = self.pair.name
-                self.mode = "graph" if isinstance(error, CompileError) else "off"
-                instead = "as a graph that is not compiled" if self.mode == "graph" else "with plain Pyro"
-                warnings.warn(f"{name}: {error}; fitting {instead} instead", stacklevel=5)
+            except (*FAILED, UnsupportedGuide) as error:
+                self.fallback.down(error)
         loss, gradients = self.plain(batch, kl_weight)
         if what == "gradients":
             return loss, gradients

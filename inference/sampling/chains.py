@@ -1,21 +1,21 @@
 """C chains that walk on a pair's log density together: where they stand, under which metric, and one transition.
 
-The leapfrog step is traced, compiled or plain Pyro, whichever works; `inference.hamiltonian` has the algorithm.
+The leapfrog step is traced, compiled or plain Pyro, whichever works (`inference.compiling.fallback`); the algorithm is
+that of `inference.sampling.hamiltonian`.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from inference.compiling.compiled import CompileError, Mode, Traced, TraceError
-from inference.sampling.hamiltonian import Metric, Move, State, leapfrog, transition
+from inference.compiling.compiled import Mode
+from inference.compiling.fallback import Fallback, Fastest
+from inference.sampling.hamiltonian import Metric, Move, State, leapfrog, stand, transition
 from inference.sampling.potential import Potential
 
 DENSE = 100  # most numbers that get a full covariance
@@ -38,7 +38,7 @@ class Chains:
         number: of chains, C.
         seed: of momenta and acceptance.
         mode: how the leapfrog step runs.
-        fallback: whether to go on in a slower mode, with a warning, where that one cannot be.
+        fallback: whether to go on in a slower mode where that one cannot be.
     """
 
     state: State
@@ -46,16 +46,21 @@ class Chains:
     step: Callable[..., Any]  # one leapfrog step under that metric
 
     def __init__(self, potential: Potential, number: int, seed: int, mode: Mode, fallback: bool) -> None:
-        self.potential, self.number, self.mode, self.fallback = potential, number, mode, fallback
+        self.potential, self.number = potential, number
         self.device = potential.pair.device
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        self.plain = leapfrog(potential.value_and_gradient)
-        self.traced = Traced(self.plain, mode)
+        self.fallback = Fallback(potential.name, "sampling", mode, fallback)
+        self.leap = Fastest(leapfrog(potential.value_and_gradient), self.fallback)
         self.index = 0  # of the next trajectory
         self.moved = 0  # chains that started again elsewhere
         self.notes = list[str]()
         self.seconds = dict.fromkeys(("compile", "warmup", "draws"), 0.0)
         self.cpu = dict(self.seconds)
+
+    @property
+    def mode(self) -> Mode:
+        """How the leapfrog step runs now."""
+        return self.fallback.mode
 
     def stand(self, points: Tensor, metric: Metric) -> None:
         """Put the chains at free latents (C, P) under a metric: a step of no length.
@@ -64,24 +69,11 @@ class Chains:
             TraceError, CompileError: the mode was asked for, and cannot be.
         """
         self.metric = metric
-        z, zero, none = metric.into(points), torch.zeros_like(points), points.new_zeros(len(points), 1)
-        began, known = clock(), self.traced.seconds
-        while True:
-            bound = (metric.centre, metric.scale)
-            self.step = partial(self.plain, *bound) if self.mode == "off" else self.traced.bind(*bound)
-            try:
-                _, _, log_density, gradient = self.step(z, zero, zero, none)
-                break
-            except (TraceError, CompileError) as error:
-                if not self.fallback:
-                    raise
-                self.mode = "off" if isinstance(error, TraceError) else "graph"
-                self.traced = Traced(self.plain, self.mode)
-                slower = "plain Pyro" if self.mode == "off" else "a plain graph"
-                warnings.warn(f"{self.potential.name}: {error}; sampling with {slower} instead", stacklevel=5)
-        if self.traced.seconds != known:
+        began, known = clock(), self.leap.seconds
+        self.step = self.leap.bind(metric.centre, metric.scale)
+        self.state = stand(self.step, metric.into(points), points.new_zeros(len(points), 1))
+        if self.leap.seconds != known:
             self.spent("compile", began)
-        self.state = State(z, log_density, gradient)
 
     def spent(self, what: str, began: tuple[float, float]) -> None:
         """Count the time since `began`."""

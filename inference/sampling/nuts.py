@@ -9,7 +9,7 @@ import torch
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
-from inference.compiling.compiled import Traced
+from inference.compiling.fallback import Fastest
 from inference.sampling.chains import DENSE, Chains
 
 _TOLD = ("step_size", "lp", "diverging")  # what Pyro's kernel tells of each draw
@@ -28,8 +28,7 @@ def nuts(
         thin: transitions for each draw.
         progress: show Pyro's bar.
     """
-    compute = chains.potential.value_and_gradient
-    evaluate = compute if chains.mode == "off" else Traced(compute, chains.mode).bind()
+    evaluate = Fastest(chains.potential.value_and_gradient, chains.fallback).bind()
     found, stats = [], dict[str, list[list[float]]]()
     for point in points:
         kernel = NUTS(

@@ -1,8 +1,8 @@
 """sample: gradient MCMC over every continuous latent of any pair, discrete ones summed out, many chains as one batch.
 
 Globals t and continuous locals z are drawn together from p(t, z | x); parameters of the pair (the networks of a
-decoder, say) are held fixed. One configuration serves all: `inference.hamiltonian` has the algorithm,
-`inference.warmup` and `inference.adaptation` how it is tuned.
+decoder, say) are held fixed. One configuration serves all: `inference.sampling.hamiltonian` has the algorithm,
+`warmup` and `adaptation` how it is tuned.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from inference.compiling.compiled import choose_mode
+from inference.compiling.fallback import choose_mode
 from inference.data.check import check
 from inference.posterior.draws import Posterior
 from inference.running.constants import take

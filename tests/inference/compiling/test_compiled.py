@@ -13,10 +13,11 @@ from torch import nn
 
 import inference
 from inference.compiling import compiled
-from inference.compiling.compiled import CompileError, Traced, TraceError, choose_mode
+from inference.compiling.compiled import CompileError, Traced, TraceError
+from inference.compiling.fallback import choose_mode
 from inference.compiling.recording import record
 from inference.data.check import as_batch
-from inference.fitting.adam import Adam, update
+from inference.fitting.adam import Adam, advance, update
 from inference.fitting.objective import choose
 from tests.helpers.pairs import Coded, Normal
 from tests.helpers.places import ROOT
@@ -183,6 +184,20 @@ def test_adam_does_nothing_where_something_is_not_finite(fused, where):
     assert update(parameters, [torch.ones(3), bad], state, loss, rate, clip, fused).isnan()
     now = (*parameters, *state.means, *state.squares, state.count, state.usual)
     assert all(torch.equal(a, b) for a, b in zip(kept, now, strict=True))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_plain_step_of_adam_is_that_of_torch_at_other_betas(fused):
+    torch.manual_seed(0)
+    ours, theirs = [torch.ones(3).double()], [nn.Parameter(torch.ones(3).double())]
+    optimiser, state = torch.optim.Adam(theirs, lr=0.1, betas=(0.9, 0.99)), Adam.of(ours)
+    rate, one = torch.tensor(0.1, dtype=torch.float64), torch.ones(())
+    for _ in range(30):
+        gradient = torch.randn(3).double()
+        theirs[0].grad = gradient.clone()
+        optimiser.step()
+        advance(ours, [gradient], state, rate, one, one, fused, (0.9, 0.99))
+        torch.testing.assert_close(ours[0], theirs[0].detach(), rtol=1e-6, atol=1e-7)
 
 
 # --- modes ------------------------------------------------------------------------------------------------------------

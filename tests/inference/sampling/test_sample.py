@@ -450,7 +450,7 @@ def test_divergences_are_reported(monkeypatch):
         state, move = hamiltonian.transition(*arguments)
         return state, replace(move, diverging=torch.arange(len(state.z)) == 1)
 
-    monkeypatch.setattr("inference.chains.transition", diverging)
+    monkeypatch.setattr("inference.sampling.chains.transition", diverging)
     with pytest.warns(UserWarning, match="30 of 120 transitions diverged"):
         found = sample(Normals().double(), torch.linspace(0, 1, 5), 30, 4, max_warmup=40, **QUICK)
     assert (found.stats["diverging"].sum(1) == torch.tensor([0, 30, 0, 0])).all()
@@ -486,7 +486,7 @@ def test_a_planted_fault_fails_against_the_truth(fault, monkeypatch):
     if fault == "jacobian":
         monkeypatch.setattr("torch.distributions.transforms.ExpTransform.log_abs_det_jacobian", lambda t, x, y: 0 * x)
     else:
-        monkeypatch.setattr("inference.chains.transition", slow)
+        monkeypatch.setattr("inference.sampling.chains.transition", slow)
     torch.manual_seed(0)
     pair = zoo.create("polynomial_regression", degree=1, noise_concentration=3.0, noise_rate=1.0).double()
     batch = data_of(pair, 10)
@@ -633,7 +633,8 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "where", ["inference.compiled.record", "inference.warmup.harmonic", "inference.sampling.sample._drawn"]
+    "where",
+    ["inference.compiling.compiled.record", "inference.sampling.warmup.harmonic", "inference.sampling.sample._drawn"],
 )
 def test_an_interrupt_before_the_first_draw_leaves_nothing(where, tmp_path, monkeypatch):
     def interrupt(*arguments):
@@ -728,7 +729,7 @@ def test_a_model_that_branches_on_a_value_runs_as_plain_pyro():
 
 def test_a_graph_that_was_asked_for_is_not_given_up_in_silence():
     with pytest.raises(
-        TraceError, match=r"test_mcmc\.py:\d+: if self\.kind == .branch. and loc\.sum\(\).*, after site 'loc'"
+        TraceError, match=r"test_sample\.py:\d+: if self\.kind == .branch. and loc\.sum\(\).*, after site 'loc'"
     ):
         sample(awkward("branch"), torch.zeros(3), 10, 4, compile="graph", max_warmup=20, **QUICK)
 
@@ -748,7 +749,7 @@ def test_inductor_that_fails(asked, monkeypatch):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = sample(Normals().double(), torch.zeros(3), **options)
-    (told,) = [one for one in caught if "sampling with a plain graph instead" in str(one.message)]
+    (told,) = [one for one in caught if "sampling as a graph that is not compiled instead" in str(one.message)]
     assert told.filename == __file__
     assert found.compile == "graph"
 
