@@ -1,7 +1,10 @@
-"""Supports that take NaN as a missing value."""
+"""Constraints that let NaN through, as the sign of what is missing: anywhere, or past the end of a series."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -10,7 +13,7 @@ class OrMissing(constraints.Constraint):
     """What `base` accepts, and NaN."""
 
     def __init__(self, base: constraints.Constraint) -> None:
-        self.base = base
+        self.base: Any = base
         self.is_discrete = base.is_discrete
         super().__init__()
 
@@ -21,3 +24,37 @@ class OrMissing(constraints.Constraint):
 
     def __repr__(self) -> str:
         return f"{self.base} or NaN"
+
+
+class Steps(OrMissing):
+    """Finite numbers, and NaN past the end of its series, or anywhere.
+
+    Args:
+        over: which steps lie past the end, (N, T) or (T,).
+        anywhere: whether steps before it may be missing too.
+    """
+
+    def __init__(self, over: Tensor, anywhere: bool) -> None:
+        self.over, self.anywhere = over, anywhere
+        super().__init__(_Finite())
+
+    def check(self, value: Tensor) -> Tensor:
+        """Step by step, (..., T). Other series than those of the lengths have no end."""
+        same = value.shape[-self.over.ndim :] == self.over.shape
+        allowed = self.over | self.anywhere if same else torch.tensor(self.anywhere, device=value.device)
+        return torch.where(value.isnan(), allowed, self.base.check(value))
+
+    def in_words(self, column: int) -> str:
+        """What is taken."""
+        return f"{self.base.in_words(column)}{', or NaN where missing' if self.anywhere else ''}"
+
+
+class _Finite(constraints.Constraint):
+    def check(self, value: Tensor) -> Any:
+        return value.isfinite()
+
+    def in_words(self, _column: int) -> str:
+        return "a finite number"
+
+    def __repr__(self) -> str:
+        return "finite numbers"

@@ -26,6 +26,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
+from zoo.parts.missing import Steps
+
 Size = torch.Size | list[int] | tuple[int, ...]
 
 
@@ -84,7 +86,7 @@ class AutoregressiveSeries(dist.TorchDistribution):
     @property
     def support(self) -> constraints.Constraint:
         """Numbers; NaN past the end, and anywhere if steps may be missing."""
-        return constraints.independent(_Steps(~self._inside(self.steps, self.lengths), self.missing > 0), 1)
+        return constraints.independent(Steps(~self._inside(self.steps, self.lengths), self.missing > 0), 1)
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> AutoregressiveSeries:
         """The same autoregression over more batch dimensions; tensors stay as they are and broadcast."""
@@ -219,22 +221,6 @@ class AutoregressiveSeries(dist.TorchDistribution):
         """Whether each step is one of the series', (*lengths.shape, steps)."""
         every = torch.arange(steps, device=self.scale.device)
         return every >= 0 if lengths is None else every < lengths.unsqueeze(-1)
-
-
-class _Steps(constraints.Constraint):
-    """Finite numbers, and NaN past the end of its series, (N, T), or anywhere."""
-
-    def __init__(self, over: Tensor, anywhere: bool) -> None:
-        self.over, self.anywhere = over, anywhere
-        super().__init__()
-
-    def check(self, value: Tensor) -> Tensor:
-        """Step by step, (..., T). Other series than those of the lengths have no end."""
-        padding = self.over if value.shape[-self.over.ndim :] == self.over.shape else torch.tensor(False).to(self.over)
-        return torch.where(value.isnan(), self.anywhere | padding, ~value.isinf())
-
-    def __repr__(self) -> str:
-        return "real numbers"
 
 
 def lagged(z: Tensor, lags: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,27 @@
 """Bayesian polynomial regression on a basis that is orthonormal over the training design.
 
+For terms f = 1..F of total degree at most d in D covariates and rows n = 1..N,
+
+    variance       v ~ InverseGamma(a, b)               squared scale of the noise
+    coefficients   w given v ~ N(0, tau^2 v I)
+    y              y_n given x_n, w, v ~ m + s N(phi(x_n) . w, v)                       gaussian
+                                         m + s StudentT(nu, phi(x_n) . w, sqrt(v))      student_t
+
+so w and v are in units of s; with Gaussian noise the posterior is Normal-inverse-gamma, in closed form. All latents are
+global.
+
+The terms phi are products of Legendre polynomials of each covariate, brought to [-1, 1], made orthonormal over the
+design, lowest degree first (`polynomials.py`): the mean of phi phi^T over the training rows is the identity. A term
+that the design cannot tell from the terms before it, such as the square of a 0/1 covariate, is zero on every training
+row and keeps its prior.
+
+`fit` sets the design constants (box of x, basis, and location m and spread s of y) once, from the whole data, through
+`measure`. Before that: covariates uniform on [-1, 1], m = 0, s = 1.
+
+References: Forsythe (1957), "Generation and use of orthogonal polynomials for data-fitting with a digital computer";
+Murphy (2012), "Machine learning", section 7.6.3; Lange, Little & Taylor (1989), "Robust statistical modeling using the
+t distribution".
+
 Held against, in `test_polynomial_regression.py`: NIST's Filip, degree 10 (more than 13 of the 15 certified digits of
 the coefficients); the log evidence of diabetes (2 inputs, degree 2) in closed form, -2469.238 nats, where the ELBO is
 -2469.263 and the ratios of sd lie within 0.8 and 1.2.
@@ -7,8 +29,6 @@ the coefficients); the log evidence of diabetes (2 inputs, degree 2) in closed f
 
 from __future__ import annotations
 
-import itertools
-import math
 from typing import ClassVar, Literal
 
 import pyro
@@ -18,37 +38,20 @@ from torch import Tensor
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.guides import Family
-from zoo.settings import settings
+from zoo.parts.conjugate.linear import of_rows
+from zoo.parts.covariates import covariates, response
+from zoo.parts.polynomials import legendre, orthonormalise, powers
 
 
 @register("polynomial_regression")
 class PolynomialRegression(ModelGuide):
-    r"""Polynomials of total degree at most d in D covariates, with Gaussian or Student-t noise.
+    """Polynomials of total degree at most d in D covariates, with Gaussian or Student-t noise.
 
-    $$
-    \begin{aligned}
-    \sigma^2 &\sim \mathrm{InverseGamma}(a, b) && \text{squared scale of the noise, global} \\
-    w \mid \sigma &\sim \mathcal N(0, \tau^2 \sigma^2 I_F) && \text{coefficients, global} \\
-    y_n \mid x_n, w, \sigma &\sim m + s \, p(\,\cdot \mid \phi(x_n)^\top w, \sigma), \quad n = 1, \dots, N
-    && p = \mathcal N \text{ or Student-}t_\nu
-    \end{aligned}
-    $$
-
-    so w and sigma are in units of s; with Gaussian noise the posterior is Normal-inverse-gamma, in closed form. No
-    latent is local.
-
-    The features phi are products of normalised Legendre polynomials of each covariate, brought to [-1, 1], made
-    orthonormal over the design, lowest degree first: the mean of phi phi^T over the training rows is the identity
-    (Forsythe 1957, "Generation and use of orthogonal polynomials for data-fitting with a digital computer"). A term
-    that the design cannot tell from the terms before it, such as the square of a 0/1 covariate, is zero on every
-    training row and keeps its prior.
-
-    `fit` sets the design constants (box of x, basis, and location m and spread s of y) once, from the whole data,
-    through `initial`. Before that: covariates uniform on [-1, 1], m = 0, s = 1.
+    Its joint density stands at the top of this file.
 
     Args:
         features: number of covariates D.
-        degree: largest total degree d of a term.
+        degree: d.
         interactions: with products of different covariates, F = (D + d choose d); without, F = 1 + D d.
         noise: distribution of the noise.
         df: degrees of freedom nu of Student-t noise.
@@ -56,6 +59,9 @@ class PolynomialRegression(ModelGuide):
         noise_concentration: a; 2a prior observations of the noise.
         noise_rate: b; together they have a sum of squares of 2b.
         guide: automatic guide over coefficients and variance.
+
+    Raises:
+        ValueError: more terms than `settings.polynomial_terms`.
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"x": ("feature",), "coefficients": ("term",)}
@@ -74,16 +80,16 @@ class PolynomialRegression(ModelGuide):
     ) -> None:
         super().__init__(guide)
         self.features, self.degree, self.noise = features, degree, noise
-        powers = _powers(features, degree, interactions)
-        self.register_buffer("powers", powers, persistent=False)  # (F, D)
+        self.register_buffer("powers", powers(features, degree, interactions), persistent=False)  # (F, D)
+        terms = len(self.powers)
         self.register_buffer("df", torch.tensor(df))
-        self.register_buffer("coefficient_scale", torch.full((len(powers),), coefficient_scale))  # tau
+        self.register_buffer("coefficient_scale", torch.full((terms,), coefficient_scale))  # tau
         self.register_buffer("concentration", torch.tensor(noise_concentration))
         self.register_buffer("rate", torch.tensor(noise_rate))
-        # the design constants, which `measure` sets
+        # the design constants, which `initial` sets
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("halfwidth", torch.ones(features))
-        self.register_buffer("mixing", torch.eye(len(powers)))  # Legendre products to orthonormal features, triangular
+        self.register_buffer("mixing", torch.eye(terms))  # Legendre products to orthonormal terms, triangular
         self.register_buffer("location", torch.tensor(0.0))
         self.register_buffer("spread", torch.tensor(1.0))
 
@@ -103,14 +109,14 @@ class PolynomialRegression(ModelGuide):
         return y
 
     def basis(self, batch: Batch) -> Tensor:
-        """The features phi(x) of each row, (B, F).
+        """The terms phi(x) of each row, (B, F).
 
         Raises:
             ValueError: there are no covariates, or not D columns of them.
         """
-        t = (self._covariates(batch) - self.centre) / self.halfwidth  # (B, D)
-        features: Tensor = _legendre(t, self.degree, self.powers) @ self.mixing
-        return features
+        t = (covariates(self, batch, self.features) - self.centre) / self.halfwidth  # (B, D)
+        terms: Tensor = legendre(t, self.degree, self.powers) @ self.mixing
+        return terms
 
     def inputs(self, n: int) -> Batch:
         """Covariates uniform over the box of the training design."""
@@ -118,7 +124,7 @@ class PolynomialRegression(ModelGuide):
         return Batch(n, n, x=self.centre + self.halfwidth * (2 * uniform - 1))
 
     def measure(self, batch: Batch) -> None:
-        """The design constants: the box of the covariates, what makes features orthonormal, and the units of y.
+        """The design constants: the box of the covariates, what makes terms orthonormal, and the units of y.
 
         Raises:
             ValueError: no response, or a covariate that is constant.
@@ -131,8 +137,7 @@ class PolynomialRegression(ModelGuide):
             raise ValueError(f"column {column} of x is constant ({value:g}): a polynomial in it is not identified")
         self.centre.copy_((low + high) / 2)
         self.halfwidth.copy_(halfwidth)
-        products = _legendre((x - self.centre.to(x)) / self.halfwidth.to(x), self.degree, self.powers.cpu())  # (N, F)
-        self.mixing.copy_(_orthonormalise(products, tolerance=torch.finfo(self.dtype).eps ** 0.75))
+        self.mixing.copy_(orthonormalise(self._products(x), tolerance=torch.finfo(self.dtype).eps ** 0.75))
 
         robust = self.noise == "student_t"
         location = y.median() if robust else y.mean()
@@ -141,83 +146,30 @@ class PolynomialRegression(ModelGuide):
         self.spread.copy_(spread if spread > 0 else torch.ones_like(spread))
 
     def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """The posterior mean of w, and 1 / E[1 / sigma^2].
+        """The posterior mean of w, and 1 / E[1 / v].
 
-        Exact for Gaussian noise; for Student-t noise by expectation-maximisation (Lange, Little & Taylor 1989).
+        Exact for Gaussian noise; for Student-t noise by expectation-maximisation (Lange, Little & Taylor 1989):
+        each row has its own weight.
 
         Raises:
             ValueError: no response.
         """
         x, y = self._doubled(batch)
+        basis, y = self._products(x) @ self.mixing.to(x), (y - self.location.to(y)) / self.spread.to(y)
         robust = self.noise == "student_t"
-        products = _legendre((x - self.centre.to(x)) / self.halfwidth.to(x), self.degree, self.powers.cpu())  # (N, F)
-        basis, y = products @ self.mixing.to(x), (y - self.location.to(y)) / self.spread.to(y)
-
-        df, tau = self.df.to(y), self.coefficient_scale.to(y)
+        df, tau, prior = self.df.to(y), self.coefficient_scale.to(y), (self.concentration.to(y), self.rate.to(y))
         weight = (df + 1) / (df + y.square()) if robust else torch.ones_like(y)
         for _ in range(30 if robust else 1):
-            precision = (basis.mT * weight) @ basis + tau.pow(-2).diag()  # (F, F)
-            coefficients = torch.linalg.solve(precision, basis.mT @ (weight * y))  # (F)
-            error = y - basis @ coefficients
-            squares = (weight * error.square()).sum() + (coefficients / tau).square().sum()
-            variance = (2 * self.rate.to(y) + squares) / (2 * self.concentration.to(y) + len(y))
-            weight = (df + 1) / (df + error.square() / variance)
-        return {"coefficients": coefficients.to(self.mixing), "variance": variance.to(self.mixing)}
+            root = weight.sqrt()
+            variance, found = of_rows(basis * root.unsqueeze(-1), y * root, len(y), tau**-2, *prior)
+            weight = (df + 1) / (df + (y - basis @ found.point).square() / variance.point)
+        return {"coefficients": found.point.to(self.mixing), "variance": variance.point.to(self.mixing)}
 
     def _doubled(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Covariates (N, D) and response (N,) in double precision, on the CPU."""
-        if batch.y is None:
-            raise ValueError(f"{self.name}: fitting needs the response y beside the covariates x")
-        return self._covariates(batch).to("cpu", torch.float64), batch.y.to("cpu", torch.float64)
+        x, y = covariates(self, batch, self.features), response(self, batch)
+        return x.to("cpu", torch.float64), y.to("cpu", torch.float64)
 
-    def _covariates(self, batch: Batch) -> Tensor:
-        if batch.x is None:
-            raise ValueError(f"{self.name}: needs covariates x of shape (N, {self.features}), got none")
-        if batch.x.shape[1:] != (self.features,):
-            expected, got = f"(N, {self.features})", tuple(batch.x.shape)
-            raise ValueError(f"{self.name}: expected covariates x of shape {expected}, got {got}")
-        return batch.x
-
-
-def _powers(features: int, degree: int, interactions: bool) -> Tensor:
-    """The degree of each term in each covariate, (F, D), lowest total degree first."""
-    count = math.comb(features + degree, degree) if interactions else 1 + features * degree
-    most = settings.polynomial_terms
-    if count > most:
-        raise ValueError(f"features={features} and degree={degree} make {count} terms, more than {most}")
-    products = [(), *((column,) * total for total in range(1, degree + 1) for column in range(features))]
-    if interactions:
-        columns = range(features)
-        totals = (itertools.combinations_with_replacement(columns, total) for total in range(degree + 1))
-        products = list(itertools.chain.from_iterable(totals))
-    return torch.tensor([[product.count(column) for column in range(features)] for product in products])
-
-
-def _legendre(t: Tensor, degree: int, powers: Tensor) -> Tensor:
-    """Products of Legendre polynomials, orthonormal for t uniform on [-1, 1]^D: (B, D) to (B, F)."""
-    values = [torch.ones_like(t), t]
-    for k in range(2, degree + 1):
-        values.append(((2 * k - 1) * t * values[-1] - (k - 1) * values[-2]) / k)
-    each = torch.stack([math.sqrt(2 * k + 1) * value for k, value in enumerate(values)], -1)  # (B, D, d + 1)
-    columns = torch.arange(t.shape[1], device=t.device)
-    return each[:, columns, powers].prod(-1)  # (B, F, D) to (B, F)
-
-
-def _orthonormalise(products: Tensor, tolerance: float) -> Tensor:
-    """Triangular M with (products M)^T (products M) / N = I: Gram-Schmidt, each column twice.
-
-    A column that depends on those before it becomes zero here and stays at its own scale elsewhere.
-    """
-    basis, mixing = products.clone(), torch.eye(products.shape[1]).to(products)
-    for k in range(products.shape[1]):
-        for _ in range(2):
-            overlap = basis[:, :k].mT @ basis[:, k] / len(basis)
-            basis[:, k] -= basis[:, :k] @ overlap
-            mixing[:, k] -= mixing[:, :k] @ overlap
-        size = basis[:, k].square().mean().sqrt()
-        if size > tolerance:
-            basis[:, k] /= size
-            mixing[:, k] /= size
-        else:
-            basis[:, k] = 0
-    return mixing
+    def _products(self, x: Tensor) -> Tensor:
+        """Products of Legendre polynomials over the box of the design, not orthonormal yet, (N, F)."""
+        return legendre((x - self.centre.to(x)) / self.halfwidth.to(x), self.degree, self.powers.cpu())

@@ -21,6 +21,7 @@ from inference.fitting.step import Stepper
 from inference.running.densities import run
 from zoo import Batch
 from zoo.parts.tables.labels import Revealed
+from zoo.schema.column import Column
 from zoo.settings import settings
 
 QUICK = {"progress": False, "device": "cpu"}
@@ -467,7 +468,7 @@ def test_absent_kinds_have_no_site_and_single_categories_no_weight():
 
 def test_a_label_is_revealed_or_hidden():
     label = torch.tensor([0, 2, 1])
-    fn = Revealed(label, zoo.datasets.Column.of(3), torch.float64)
+    fn = Revealed(label, Column.of(3), torch.float64)
     value = torch.tensor([0.0, 1.0, torch.nan], dtype=torch.float64)
     assert fn.log_prob(value).tolist() == [0.0, -torch.inf, 0.0]
     assert fn.expand((2, 3)).log_prob(value).shape == (2, 3)

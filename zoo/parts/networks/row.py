@@ -22,6 +22,7 @@ from pyro.ops.indexing import Vindex
 from torch import Tensor
 from torch.distributions import Categorical, constraints
 
+from zoo.parts.missing import OrMissing
 from zoo.parts.networks.factors import DRAW, ROW, Factor, contract, plan
 from zoo.parts.networks.gaussian import Moments, moments
 from zoo.parts.networks.network import Network
@@ -143,7 +144,7 @@ class NetworkRow(TorchDistribution):
     @property
     def support(self) -> Any:
         """Each column's own range, NaN besides."""
-        return constraints.independent(Cells(self.network.columns), 1)
+        return constraints.independent(OrMissing(Cells(self.network.columns)), 1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> NetworkRow:
         """The same row over more batch dimensions; tensors stay as they are and broadcast."""

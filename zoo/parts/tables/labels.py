@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
+from zoo.parts.missing import OrMissing
 from zoo.schema.column import Column
 
 
@@ -31,7 +32,7 @@ class Revealed(TorchDistribution):
     @property
     def support(self) -> Any:
         """Codes, and NaN."""
-        return Code(self.target)
+        return OrHidden(Code(self.target))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Revealed:
         """The same, (*batch_shape)."""
@@ -47,7 +48,7 @@ class Revealed(TorchDistribution):
 
 
 class Code(constraints.Constraint):
-    """A category's code, or NaN."""
+    """A category's code."""
 
     is_discrete = True
 
@@ -57,11 +58,19 @@ class Code(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         """Cell by cell."""
-        return value.isnan() | ((value >= 0) & (value < len(self.column.categories)) & (value == value.floor()))
+        return (value >= 0) & (value < len(self.column.categories)) & (value == value.floor())
 
     def in_words(self, _column: int) -> str:
         """What is taken."""
-        return f"{self.column.expected()}, or NaN where hidden"
+        return self.column.expected()
+
+
+class OrHidden(OrMissing):
+    """A label, or NaN, which a user calls hidden."""
+
+    def in_words(self, column: int) -> str:
+        """What is taken."""
+        return f"{self.base.in_words(column)}, or NaN where hidden"
 
 
 def nearest(features: Tensor, known: Tensor, starts: int) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
+from zoo.parts.missing import OrMissing
 from zoo.parts.tables.columns import Columns
 
 
@@ -61,7 +62,7 @@ class Row(TorchDistribution):
     @property
     def support(self) -> Any:
         """Each column's own range, NaN besides."""
-        return constraints.independent(Cells(self.columns), 1)
+        return constraints.independent(OrMissing(Cells(self.columns)), 1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Row:
         """The same row, (*batch_shape, D)."""
@@ -160,7 +161,7 @@ def row(columns: Columns, loc: Tensor, scale: Tensor, concentration: Tensor, log
 
 
 class Cells(constraints.Constraint):
-    """What each column of a row may hold, NaN for missing included."""
+    """What each column of a row may hold."""
 
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
@@ -177,11 +178,11 @@ class Cells(constraints.Constraint):
         good &= ~positive | (value > 0)
         good &= ~count | whole
         good &= (levels == 0) | (whole & (value < levels))
-        return good | value.isnan()
+        return good
 
     def in_words(self, column: int) -> str:
         """What a column takes."""
-        return f"{self.columns.columns[column].expected()}, or NaN where missing"
+        return self.columns.columns[column].expected()
 
 
 def _normal(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
