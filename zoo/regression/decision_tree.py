@@ -31,24 +31,21 @@ ensembles that adapt to smoothness and sparsity"; Chipman, George & McCulloch (1
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import pyro
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from zoo.base import Batch, ModelGuide, register
-from zoo.parts.covariates import Ranks, Standard, by_row, check_response, covariates, response
-from zoo.parts.trees.leaves import Pseudo
-from zoo.parts.trees.soft_trees import Anatomy, Gates, anatomy, greedy
+from zoo.base import Batch, register
+from zoo.parts.covariates import covariates, response
+from zoo.parts.trees.soft_trees import greedy
+from zoo.parts.trees.tree_pair import Task, TreePair
 
 
 @register("decision_tree")
-class DecisionTree(ModelGuide):
+class DecisionTree(TreePair):
     """Soft decision tree (Irsoy, Yildiz & Alpaydin 2012) with a posterior over splits and leaves.
 
     Its joint density stands at the top of this file.
@@ -73,7 +70,7 @@ class DecisionTree(ModelGuide):
     def __init__(
         self,
         features: int = 2,
-        task: Literal["regression", "classification"] = "regression",
+        task: Task = "regression",
         classes: int = 2,
         depth: int = 3,
         sparsity: float = 3.0,
@@ -82,39 +79,13 @@ class DecisionTree(ModelGuide):
         leaf_concentration: float = 0.5,
         inducing: int = 200,
     ) -> None:
-        super().__init__()
-        self.features, self.depth, self.classification = features, depth, task == "classification"
-        if self.classification and classes < 2:
-            raise ValueError(f"decision_tree: a classification needs at least 2 classes, got classes={classes}")
-        self.ranks, self.units = Ranks(features), Standard()
-        self.gates = Gates(features, depth, None, sharpness, sparsity)
-        self.shape = (2**depth, classes if self.classification else 1)  # (L, K)
-        self.pseudo = Pseudo(inducing, features, self.shape[-1], counts=self.classification)
+        counts = task == "classification"
+        super().__init__(features, task, classes, None, depth, sparsity, sharpness, inducing, counts)
         if self.classification:
             self.register_buffer("leaf_concentration", torch.full((classes,), leaf_concentration))
         else:
             self.register_buffer("leaf_loc", torch.tensor(0.0))
             self.register_buffer("leaf_scale", torch.tensor(leaf_scale))
-            self.register_buffer("noise_loc", torch.tensor(math.log(0.5)))
-            self.register_buffer("noise_scale", torch.tensor(1.0))
-            self.log_noise = nn.Parameter(torch.tensor(math.log(0.5)))
-            self.log_noise_width = nn.Parameter(torch.tensor(math.log(0.1)))
-
-    def model(self, batch: Batch) -> Tensor:
-        """Sample gates, leaves, noise and y; returns y, (B,)."""
-        gates = self.gates.sample_prior()
-        leaves = pyro.sample("leaves", self.leaf_prior())  # (L, K)
-        reach = self.gates.reach(self.ranks(covariates(self, batch, self.features)), gates)  # (B, L)
-        f = by_row(reach, leaves)  # (B, K)
-        density: dist.TorchDistribution
-        if self.classification:
-            density = dist.Categorical(f)
-        else:
-            noise = pyro.sample("noise", dist.LogNormal(self.noise_loc, self.noise_scale))  # ()
-            density = dist.Normal(self.units.inverse(f.squeeze(-1)), self.units.unit * noise)
-        with batch.plate():
-            y: Tensor = pyro.sample("y", density, obs=batch.y)  # (B)
-        return y
 
     def leaf_prior(self) -> dist.TorchDistribution:
         """p(leaves), of event shape (L, K)."""
@@ -125,24 +96,15 @@ class DecisionTree(ModelGuide):
             prior = dist.Normal(self.leaf_loc, self.leaf_scale).expand(self.shape).to_event(2)
         return prior
 
-    def guide(self, batch: Batch) -> dict[str, Tensor]:
-        """Sample gates, then the leaves that they call for; returns the global latents."""
-        values = self.gates.sample_posterior()
-        reach = self.gates.reach(self.pseudo.ranks, values)  # (J, L)
+    def leaf_posterior(self, reach: Tensor) -> dist.TorchDistribution:
+        """q(leaves | gates), given the leaves that the pseudo-rows reach, (J, L)."""
         if self.classification:
-            values["leaves"] = pyro.sample("leaves", self.pseudo.dirichlet(reach, self.leaf_concentration))
-        else:
-            values["leaves"] = pyro.sample("leaves", self.pseudo.gaussian(reach, self.leaf_scale, self.shape))
-            values["noise"] = pyro.sample("noise", dist.LogNormal(self.log_noise, self.log_noise_width.exp()))
-        return values
+            return self.pseudo.dirichlet(reach, self.leaf_concentration)
+        return super().leaf_posterior(reach)
 
-    def inputs(self, n: int) -> Batch:
-        """Covariates drawn from the training ones, each column by itself."""
-        return Batch(n, n, x=self.ranks.inverse(torch.rand(n, self.features, dtype=self.dtype, device=self.device)))
-
-    def check(self, batch: Batch) -> None:
-        """Refuse a constant target, and labels of one class."""
-        check_response(self, batch, self.classification)
+    def labels(self, f: Tensor) -> dist.TorchDistribution:
+        """Classes of these probabilities, (B, K)."""
+        return dist.Categorical(f)
 
     def measure(self, batch: Batch) -> None:
         """Ranks of the covariates, and the units of y."""
@@ -170,7 +132,6 @@ class DecisionTree(ModelGuide):
         self.pseudo.place(u, target, precision * batch.total / batch.size)
         return {}
 
-    def anatomy(self, values: Mapping[str, Tensor], batch: Batch) -> Anatomy:
-        """The tree of S draws, each site (S, *event); leaves in the units of y, or class probabilities."""
-        leaf = values["leaves"] if self.classification else self.units.inverse(values["leaves"])  # (S, L, K)
-        return anatomy(self.gates, self.ranks, covariates(self, batch, self.features), values, leaf)
+    def spoken(self, leaves: Tensor) -> Tensor:
+        """Leaves in the units of y, or class probabilities."""
+        return leaves if self.classification else self.units.inverse(leaves)

@@ -36,22 +36,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import pyro
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from zoo.base import Batch, ModelGuide, register
-from zoo.parts.covariates import Ranks, Standard, by_row, check_response, covariates, response
-from zoo.parts.trees.leaves import Pseudo
-from zoo.parts.trees.soft_trees import Anatomy, Gates, anatomy
+from zoo.base import Batch, register
+from zoo.parts.covariates import covariates, response
+from zoo.parts.trees.tree_pair import Task, TreePair
 
 
 @register("random_forest")
-class RandomForest(ModelGuide):
+class RandomForest(TreePair):
     """Sum of soft trees (Linero & Yang 2018).
 
     Its joint density stands at the top of this file.
@@ -77,7 +75,7 @@ class RandomForest(ModelGuide):
     def __init__(
         self,
         features: int = 2,
-        task: Literal["regression", "classification"] = "regression",
+        task: Task = "regression",
         classes: int = 2,
         trees: int = 20,
         depth: int = 2,
@@ -86,58 +84,26 @@ class RandomForest(ModelGuide):
         leaf_scale: float | None = None,
         inducing: int = 200,
     ) -> None:
-        super().__init__()
-        self.features, self.classification = features, task == "classification"
-        if self.classification and classes < 2:
-            raise ValueError(f"random_forest: a classification needs at least 2 classes, got classes={classes}")
-        self.ranks, self.units = Ranks(features), Standard()
-        self.gates = Gates(features, depth, trees, sharpness, sparsity)
-        self.shape = (trees, 2**depth, classes if self.classification else 1)  # (T, L, K)
-        self.pseudo = Pseudo(inducing, features, self.shape[-1])
+        super().__init__(features, task, classes, trees, depth, sparsity, sharpness, inducing)
         self.register_buffer("leaf_loc", torch.tensor(0.0))
         scale = leaf_scale or (6.0 if self.classification else 2.5)
         self.register_buffer("leaf_scale", torch.tensor(scale / math.sqrt(trees)))
         self.centre = 2.0**-depth if self.classification else 0.0
         if self.classification:
             self.register_buffer("base", torch.zeros(classes))
-        else:
-            self.register_buffer("noise_loc", torch.tensor(math.log(0.5)))
-            self.register_buffer("noise_scale", torch.tensor(1.0))
-            self.log_noise = nn.Parameter(torch.tensor(math.log(0.5)))
-            self.log_noise_width = nn.Parameter(torch.tensor(math.log(0.1)))
 
-    def model(self, batch: Batch) -> Tensor:
-        """Sample gates, leaves, noise and y; returns y, (B,)."""
-        gates = self.gates.sample_prior()
-        leaves = pyro.sample("leaves", dist.Normal(self.leaf_loc, self.leaf_scale).expand(self.shape).to_event(3))
-        reach = self.gates.reach(self.ranks(covariates(self, batch, self.features)), gates) - self.centre  # (B, T L)
-        f = by_row(reach, leaves.flatten(-3, -2))  # (B, K)
-        density: dist.TorchDistribution
-        if self.classification:
-            density = dist.Categorical(logits=self.base + f)
-        else:
-            noise = pyro.sample("noise", dist.LogNormal(self.noise_loc, self.noise_scale))  # ()
-            density = dist.Normal(self.units.inverse(f.squeeze(-1)), self.units.unit * noise)
-        with batch.plate():
-            y: Tensor = pyro.sample("y", density, obs=batch.y)  # (B)
-        return y
+    def leaf_prior(self) -> dist.TorchDistribution:
+        """p(leaves), of event shape (T, L, K)."""
+        prior: dist.TorchDistribution = dist.Normal(self.leaf_loc, self.leaf_scale).expand(self.shape).to_event(3)
+        return prior
 
-    def guide(self, batch: Batch) -> dict[str, Tensor]:
-        """Sample gates, then the leaves that they call for; returns the global latents."""
-        values = self.gates.sample_posterior()
-        reach = self.gates.reach(self.pseudo.ranks, values) - self.centre  # (J, T L)
-        values["leaves"] = pyro.sample("leaves", self.pseudo.gaussian(reach, self.leaf_scale, self.shape))
-        if not self.classification:
-            values["noise"] = pyro.sample("noise", dist.LogNormal(self.log_noise, self.log_noise_width.exp()))
-        return values
+    def labels(self, f: Tensor) -> dist.TorchDistribution:
+        """Classes of these log-odds around those of their shares, (B, K)."""
+        return dist.Categorical(logits=self.base + f)
 
-    def inputs(self, n: int) -> Batch:
-        """Covariates drawn from the training ones, each column by itself."""
-        return Batch(n, n, x=self.ranks.inverse(torch.rand(n, self.features, dtype=self.dtype, device=self.device)))
-
-    def check(self, batch: Batch) -> None:
-        """Refuse a constant target, and labels of one class."""
-        check_response(self, batch, self.classification)
+    def reach(self, ranks: Tensor, gates: Mapping[str, Tensor]) -> Tensor:
+        """phi for numbers, phi - 2^-H for classes, (*, B, T L)."""
+        return super().reach(ranks, gates) - self.centre
 
     def measure(self, batch: Batch) -> None:
         """Ranks of the covariates, and units or log-odds of y."""
@@ -164,8 +130,6 @@ class RandomForest(ModelGuide):
         self.pseudo.place(self.ranks(x), target, precision * batch.total / batch.size)
         return {}
 
-    def anatomy(self, values: Mapping[str, Tensor], batch: Batch) -> Anatomy:
-        """Trees of S draws, each site (S, *event); leaves in units of y around its mean, or in log-odds."""
-        leaf = values["leaves"].flatten(-3, -2)  # (S, T L, K)
-        leaf = leaf if self.classification else self.units.unit * leaf
-        return anatomy(self.gates, self.ranks, covariates(self, batch, self.features), values, leaf)
+    def spoken(self, leaves: Tensor) -> Tensor:
+        """Leaves in units of y around its mean, or in log-odds."""
+        return leaves if self.classification else self.units.unit * leaves

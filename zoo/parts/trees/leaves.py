@@ -70,10 +70,11 @@ class Pseudo(nn.Module):
             raise ValueError("pseudo-observations that are counts have no targets: see `dirichlet`")
         return Leaves(torch.cholesky_solve(weighted.mT @ self.target, tril), tril, event_shape)
 
-    def dirichlet(self, reach: Tensor, concentration: Tensor) -> Any:
+    def dirichlet(self, reach: Tensor, concentration: Tensor) -> TorchDistribution:
         """q(leaves | gates) of one tree of class probabilities: the classes of the pseudo-rows, counted softly."""
         phi = reach.unsqueeze(-3) if reach.ndim > 2 else reach
-        return dist.Dirichlet(concentration + phi.mT @ self.log_weight.exp()).to_event(1)
+        density: TorchDistribution = dist.Dirichlet(concentration + phi.mT @ self.log_weight.exp()).to_event(1)
+        return density
 
 
 class Leaves(TorchDistribution):
