@@ -11,13 +11,16 @@ from pyro.poutine.messenger import Messenger
 from inference.compiling.compiled import TraceError
 
 
-class Last(Messenger):
-    """Remembers the site that was met last, so that an error can name it."""
+class _LastSite(Messenger):
+    """Remembers the site that a run met last, and the one that it was through with last."""
 
-    name = ""
+    met = drawn = ""
 
     def _pyro_sample(self, message: Any) -> None:
-        self.name = message["name"]
+        self.met = message["name"]
+
+    def _pyro_post_sample(self, message: Any) -> None:
+        self.drawn = message["name"]
 
 
 @contextmanager
@@ -27,24 +30,14 @@ def proper() -> Iterator[None]:
     Raises:
         ValueError: there is such a site.
     """
-    last = Last()
-    try:
-        with last:
+    with _LastSite() as last:
+        try:
             yield
-    except NotImplementedError as error:
-        told = next(iter(str(error).splitlines()), "")
-        raise ValueError(
-            f"site '{last.name}' cannot be drawn from ({told}): give it a proper prior, however wide"
-        ) from error
-
-
-class _LastSite(Messenger):
-    """Remembers the sample site that was drawn last."""
-
-    name = ""
-
-    def _pyro_post_sample(self, message: Any) -> None:
-        self.name = message["name"]
+        except NotImplementedError as error:
+            told = next(iter(str(error).splitlines()), "")
+            raise ValueError(
+                f"site '{last.met}' cannot be drawn from ({told}): give it a proper prior, however wide"
+            ) from error
 
 
 @contextmanager
@@ -55,4 +48,4 @@ def naming_the_site() -> Iterator[None]:
             yield
         except TraceError as error:
             told = str(error).splitlines()[0]  # Pyro adds the shapes of all sites
-            raise TraceError(f"{told}, after site '{last.name}'" if last.name else told) from error
+            raise TraceError(f"{told}, after site '{last.drawn}'" if last.drawn else told) from error

@@ -159,7 +159,7 @@ class BayesianVAE(ModelGuide):
         for name, array in self.weights.items():
             pyro.sample(name, array.posterior())
         with batch.plate():
-            return pyro.sample("z", self.encode(batch.x))
+            return pyro.sample("z", self.encode(nets.seen(self, batch)))
 
     def decode(self, z: Tensor, weights: dict[str, Tensor]) -> Any:
         """p(x_d | z, W, b), of batch shape (*, B, D)."""
@@ -173,9 +173,7 @@ class BayesianVAE(ModelGuide):
             return dist.Binomial(self.trials, logits=z)
         return dist.Normal(z, self.scale) if self.likelihood == "gaussian" else dist.Bernoulli(logits=z)
 
-    def encode(self, x: Tensor | None) -> Any:
+    def encode(self, x: Tensor) -> Any:
         """q(z | x), of batch shape (B,) and event shape (L,)."""
-        if x is None:
-            raise ValueError("bayesian_vae: the guide needs the observations, got a batch without 'x'")
         loc, spread = self.encoder(x.to(self.prior_loc.dtype) / self.trials).chunk(2, -1)  # each (B, L)
         return dist.Normal(loc, nets.positive(spread)).to_event(1)

@@ -112,8 +112,6 @@ class GaussianAutoencoder(ModelGuide):
 
     def guide(self, batch: Batch) -> Tensor:
         """Sample q(z | x); returns z, (B, L)."""
-        if batch.x is None:
-            raise ValueError("gaussian_autoencoder: the guide needs the observations, got a batch without 'x'")
-        loc = (batch.x / self.scale - self.offset) @ self.encoder.mT  # (B, L)
+        loc = (nets.seen(self, batch) / self.scale - self.offset) @ self.encoder.mT  # (B, L)
         with batch.plate():
             return pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=self.scale_tril))

@@ -144,7 +144,7 @@ class GaussianVAE(ModelGuide):
     def guide(self, batch: Batch) -> Tensor:
         """Sample q(z | x); returns z, (B, L)."""
         with batch.plate():
-            return pyro.sample("z", self.encode(batch.x))
+            return pyro.sample("z", self.encode(nets.seen(self, batch)))
 
     def prior(self) -> Any:
         """p(z), of event shape (L,)."""
@@ -167,10 +167,8 @@ class GaussianVAE(ModelGuide):
             return dist.Binomial(self.trials, logits=h)
         return dist.Normal(h, self.scale) if self.likelihood == "gaussian" else dist.Bernoulli(logits=h)
 
-    def encode(self, x: Tensor | None) -> Any:
+    def encode(self, x: Tensor) -> Any:
         """q(z | x), of batch shape (B,) and event shape (L,)."""
-        if x is None:
-            raise ValueError("gaussian_vae: the guide needs the observations, got a batch without 'x'")
         h = self.encoder(x.to(self.prior_loc.dtype) / self.trials)  # (B, L + spread), from pixels in [0, 1]
         q = self._gaussian(h)
         return self.flow(q.base_dist.loc, q.base_dist.scale, h[..., -CONTEXT:]) if self.family == "flow" else q

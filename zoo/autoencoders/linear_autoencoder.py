@@ -113,7 +113,5 @@ class LinearAutoencoder(ModelGuide):
 
     def guide(self, batch: Batch) -> Tensor:
         """Sample q(z | x), a point; returns z, (B, L)."""
-        if batch.x is None:
-            raise ValueError("linear_autoencoder: the guide needs the observations, got a batch without 'x'")
         with batch.plate():
-            return pyro.sample("z", dist.Delta(self.encode(batch.x)).to_event(1))
+            return pyro.sample("z", dist.Delta(self.encode(nets.seen(self, batch))).to_event(1))

@@ -136,7 +136,7 @@ class NaiveBayesVAE(ModelGuide):
     def guide(self, batch: Batch) -> Tensor:
         """Sample q(z | x); returns z, (B, L)."""
         with batch.plate():
-            return pyro.sample("z", self.encode(batch.x))
+            return pyro.sample("z", self.encode(nets.seen(self, batch)))
 
     def decode(self, z: Tensor) -> Row:
         """p(x | z), of batch shape (*, B) and event shape (D,)."""
@@ -159,10 +159,8 @@ class NaiveBayesVAE(ModelGuide):
         # log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b) + log(1 - exp(b - a))
         return functional.logsigmoid(above) + functional.logsigmoid(-below) + torch.log(-torch.expm1(below - above))
 
-    def encode(self, x: Tensor | None) -> Any:
+    def encode(self, x: Tensor) -> Any:
         """q(z | x), of batch shape (B,) and event shape (L,)."""
-        if x is None:
-            raise ValueError("naive_bayes_vae: the guide needs the observations, got a batch without 'x'")
         mean, precision = self.experts(x)  # (B, D, L)
         seen = ~x.isnan()[..., None]
         power = 1 / seen.sum(-2).clamp(min=1) if self.tempered else 1.0

@@ -12,9 +12,9 @@ import importlib
 import itertools
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from zoo.batch import Batch
 
+R = TypeVar("R")
 _MISSING = frozenset({"", "na", "nan"})
 _Read = tuple[dict[str, NDArray[Any]], tuple[str, ...]]
 
@@ -49,11 +50,7 @@ def read(path: str | Path, *, target: str | None = None) -> Table:
         ValueError: missing or damaged file, unknown suffix or column, or a cell that is no number; the path is named.
     """
     path = Path(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ValueError(f"cannot read '{path}': expected a file ending in {', '.join(READERS)}")
-    if not path.is_file():
-        raise ValueError(f"cannot read '{path}': {'it is not a file' if path.exists() else 'no such file'}")
+    reader = chosen(path, READERS)
     try:
         arrays, columns = reader(path)
         return assemble(arrays, columns, target)
@@ -61,6 +58,25 @@ def read(path: str | Path, *, target: str | None = None) -> Table:
         raise ValueError(f"cannot read '{path}': {error}") from error
     except (OSError, EOFError, MemoryError) as error:
         raise ValueError(f"cannot read '{path}': {error or type(error).__name__}") from error
+
+
+def chosen(path: Path, readers: Mapping[str, R], what: str = "") -> R:
+    """The reader of files with this suffix.
+
+    Args:
+        path: of a file.
+        readers: by suffix.
+        what: it is to be read as, for the message.
+
+    Raises:
+        ValueError: another suffix, or no such file.
+    """
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"cannot read '{path}'{what}: expected a file ending in {', '.join(readers)}")
+    if not path.is_file():
+        raise ValueError(f"cannot read '{path}': {'it is not a file' if path.exists() else 'no such file'}")
+    return reader
 
 
 def assemble(arrays: dict[str, NDArray[Any]], columns: tuple[str, ...], target: str | None) -> Table:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.datasets.arff import read_arff
-from zoo.datasets.readers import READERS, delimiter, distinct, number
+from zoo.datasets.readers import READERS, chosen, delimiter, distinct, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,11 +30,7 @@ def table(path: str | Path, *, text: bool = False) -> pd.DataFrame:
         ValueError: missing or damaged file, another suffix, rows of different lengths; the path and row are named.
     """
     path = Path(path)
-    reader = TABLES.get(path.suffix.lower())
-    if reader is None:
-        raise ValueError(f"cannot read '{path}' as a table: expected a file ending in {', '.join(TABLES)}")
-    if not path.is_file():
-        raise ValueError(f"cannot read '{path}': {'it is not a file' if path.exists() else 'no such file'}")
+    reader = chosen(path, TABLES, " as a table")
     try:
         frame = reader(path, text)
     except (ValueError, OSError, EOFError, MemoryError, NotImplementedError) as error:

@@ -45,6 +45,7 @@ from torch.nn import functional
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts.conjugate.factors import Learned
 from zoo.parts.conjugate.linear import Coefficients, LearnedCoefficients
+from zoo.parts.constants import constants
 from zoo.parts.networks import learning, query
 from zoo.parts.networks.bif import file
 from zoo.parts.networks.graph import Edges
@@ -105,10 +106,7 @@ class BayesianNetwork(ModelGuide):
         super().__init__()
         self.schema, self.edges = columns, edges
         self.network = Network(columns.used, edges, tables or {})
-        self.register_buffer("alpha", torch.tensor(concentration))
-        self.register_buffer("kappa", torch.tensor(coefficient_count))
-        self.register_buffer("a", torch.tensor(variance_concentration))
-        self.register_buffer("b", torch.tensor(variance_rate))
+        constants(self, alpha=concentration, kappa=coefficient_count, a=variance_concentration, b=variance_rate)
         prior = self.prior()
         self.factors = nn.ModuleDict()
         for name, factor in prior.items():

@@ -47,6 +47,7 @@ from torch.nn import functional
 
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
+from zoo.parts.constants import constants
 from zoo.parts.em import gaussian
 from zoo.settings import settings
 
@@ -86,10 +87,7 @@ class GMM(ModelGuide):
         super().__init__(guide)
         self.features, self.components, self.covariance, self.weights = features, components, covariance, weights
         self.correlated = covariance in ("full", "tied") and features > 1
-        self.register_buffer("alpha", torch.tensor(concentration))
-        self.register_buffer("loc_scale", torch.tensor(loc_scale))
-        self.register_buffer("scale", torch.tensor(scale))
-        self.register_buffer("eta", torch.tensor(correlation))
+        constants(self, alpha=concentration, loc_scale=loc_scale, scale=scale, eta=correlation)
         own = () if covariance == "tied" else ("component",)
         self.dims = {  # type: ignore[misc]
             "weights": ("component",),

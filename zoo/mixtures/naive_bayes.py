@@ -48,6 +48,7 @@ from torch.nn import functional
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts.conjugate import factors
 from zoo.parts.conjugate.factors import Factor, Learned
+from zoo.parts.constants import constants
 from zoo.parts.em import gaussian
 from zoo.parts.tables import labels
 from zoo.parts.tables.columns import Columns
@@ -106,12 +107,8 @@ class NaiveBayes(ModelGuide):
         self.schema, self.target, self.classes = columns, target, len(target.categories)
         self.columns = Columns(columns.used)
         self.gaussian = len(self.columns.real) + len(self.columns.positive)
-        self.register_buffer("alpha_0", torch.tensor(class_concentration))
-        self.register_buffer("alpha", torch.tensor(category_concentration))
-        self.register_buffer("kappa", torch.tensor(loc_count))
-        self.register_buffer("a", torch.tensor(variance_concentration))
-        self.register_buffer("b", torch.tensor(variance_rate))
-        self.register_buffer("t", torch.tensor(mean_scale))
+        constants(self, alpha_0=class_concentration, alpha=category_concentration, t=mean_scale)
+        constants(self, kappa=loc_count, a=variance_concentration, b=variance_rate)
         self.register_buffer("dispersion", torch.tensor([2.0, 2.0]))  # log r: its prior's loc and scale
         sizes = self.columns.allowed.sum(-1)  # (Dc)
         self.sizes = {size: (sizes == size).nonzero().squeeze(-1).tolist() for size in sorted(set(sizes.tolist()))}

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.distributions import AffineTransform, Distribution, Independent, MultivariateNormal, Normal, register_kl
 from torch.nn import functional
 
+from zoo.base import Batch, ModelGuide
+
 Net = Literal["mlp", "conv", "residual"]
 SCALE = constraints.greater_than(1e-6)  # of a learned noise scale: a constant feature would take it to zero
 
@@ -37,6 +39,19 @@ def scale_tril(x: Tensor, size: int) -> Tensor:
     lower = x.new_zeros(*x.shape[:-1], size, size)
     lower[..., rows, columns] = x
     return lower.tril(-1) + positive(lower.diagonal(dim1=-2, dim2=-1)).diag_embed()
+
+
+def seen(pair: ModelGuide, batch: Batch) -> Tensor:
+    """The observations x that an amortised guide reads.
+
+    Raises:
+        ValueError: the batch has none.
+    """
+    if batch.x is None:
+        raise ValueError(
+            f"{pair.registry_name or type(pair).__name__}: the guide needs the observations, got a batch without 'x'"
+        )
+    return batch.x
 
 
 def encoder(net: Net, features: int, hidden: Sequence[int], outputs: int) -> nn.Module:

@@ -17,7 +17,6 @@ future is one more stretch of missing steps, so forecasts come from the same for
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -27,11 +26,12 @@ from torch.distributions import constraints
 from torch.nn import functional
 
 from zoo.parts.missing import Steps
+from zoo.parts.sequence import Sequences
 
 Size = torch.Size | list[int] | tuple[int, ...]
 
 
-class AutoregressiveSeries(dist.TorchDistribution):
+class AutoregressiveSeries(Sequences):
     """Series that follow a linear autoregression, event shape (T,); the maths stands at the top of this file.
 
     Steps from `lengths` on add no factor; fill them with NaN or any number. A series with more than `missing` NaN, or
@@ -54,9 +54,6 @@ class AutoregressiveSeries(dist.TorchDistribution):
     Raises:
         ValueError: no step after the first P.
     """
-
-    arg_constraints = {}  # noqa: RUF012 - torch's name and type
-    has_rsample = False
 
     def __init__(
         self,
@@ -87,14 +84,6 @@ class AutoregressiveSeries(dist.TorchDistribution):
     def support(self) -> constraints.Constraint:
         """Numbers; NaN past the end, and anywhere if steps may be missing."""
         return constraints.independent(Steps(~self._inside(self.steps, self.lengths), self.missing > 0), 1)
-
-    def expand(self, batch_shape: Size, _instance: Any = None) -> AutoregressiveSeries:
-        """The same autoregression over more batch dimensions; tensors stay as they are and broadcast."""
-        new: AutoregressiveSeries = self._get_checked_instance(AutoregressiveSeries, _instance)  # type: ignore[no-untyped-call]
-        new.__dict__.update(self.__dict__)
-        shape = torch.Size(broadcast_shape(self.batch_shape, batch_shape))
-        super(AutoregressiveSeries, new).__init__(shape, self.event_shape, validate_args=False)
-        return new
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density of steps P+1..T of each series given its first P, (..., T) -> (...)."""

@@ -39,6 +39,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.base import Batch, register
+from zoo.parts.constants import constants
 from zoo.parts.covariates import covariates, response
 from zoo.parts.trees.soft_trees import greedy
 from zoo.parts.trees.tree_pair import Task, TreePair
@@ -84,8 +85,7 @@ class DecisionTree(TreePair):
         if self.classification:
             self.register_buffer("leaf_concentration", torch.full((classes,), leaf_concentration))
         else:
-            self.register_buffer("leaf_loc", torch.tensor(0.0))
-            self.register_buffer("leaf_scale", torch.tensor(leaf_scale))
+            constants(self, leaf_loc=0.0, leaf_scale=leaf_scale)
 
     def leaf_prior(self) -> dist.TorchDistribution:
         """p(leaves), of event shape (L, K)."""

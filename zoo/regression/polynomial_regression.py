@@ -39,6 +39,7 @@ from torch import Tensor
 from zoo.base import Batch, ModelGuide, register
 from zoo.guides import Family
 from zoo.parts.conjugate.linear import of_rows
+from zoo.parts.constants import constants
 from zoo.parts.covariates import covariates, response
 from zoo.parts.polynomials import legendre, orthonormalise, powers
 
@@ -82,10 +83,8 @@ class PolynomialRegression(ModelGuide):
         self.features, self.degree, self.noise = features, degree, noise
         self.register_buffer("powers", powers(features, degree, interactions), persistent=False)  # (F, D)
         terms = len(self.powers)
-        self.register_buffer("df", torch.tensor(df))
         self.register_buffer("coefficient_scale", torch.full((terms,), coefficient_scale))  # tau
-        self.register_buffer("concentration", torch.tensor(noise_concentration))
-        self.register_buffer("rate", torch.tensor(noise_rate))
+        constants(self, df=df, concentration=noise_concentration, rate=noise_rate)
         # the design constants, which `initial` sets
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("halfwidth", torch.ones(features))

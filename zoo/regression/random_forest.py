@@ -44,6 +44,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.base import Batch, register
+from zoo.parts.constants import constants
 from zoo.parts.covariates import covariates, response
 from zoo.parts.trees.tree_pair import Task, TreePair
 
@@ -85,9 +86,8 @@ class RandomForest(TreePair):
         inducing: int = 200,
     ) -> None:
         super().__init__(features, task, classes, trees, depth, sparsity, sharpness, inducing)
-        self.register_buffer("leaf_loc", torch.tensor(0.0))
         scale = leaf_scale or (6.0 if self.classification else 2.5)
-        self.register_buffer("leaf_scale", torch.tensor(scale / math.sqrt(trees)))
+        constants(self, leaf_loc=0.0, leaf_scale=scale / math.sqrt(trees))
         self.centre = 2.0**-depth if self.classification else 0.0
         if self.classification:
             self.register_buffer("base", torch.zeros(classes))

@@ -49,6 +49,7 @@ from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.guides import Family
+from zoo.parts.constants import constants
 from zoo.parts.covariates import Fourier, Standard, by_row, check_response, covariates, response
 
 
@@ -122,10 +123,8 @@ class SupportVectorMachine(ModelGuide):
         self.standard = Standard(features)
         self.basis = nn.Identity() if kernel == "linear" else Fourier(features, frequencies, gamma or 1 / features)
         self.shape = (1 if classes == 2 else classes, features if kernel == "linear" else 2 * frequencies)  # (K', F)
-        self.register_buffer("cost", torch.tensor(cost))
-        self.register_buffer("zero", torch.tensor(0.0))
-        self.register_buffer("weight_scale", torch.tensor(math.sqrt(0.5)))
-        self.register_buffer("intercept_scale", torch.tensor(intercept_scale * math.sqrt(0.5)))
+        half = math.sqrt(0.5)
+        constants(self, cost=cost, zero=0.0, weight_scale=half, intercept_scale=intercept_scale * half)
 
     def model(self, batch: Batch) -> Tensor:
         """Sample weights, intercepts and y; returns y, (B,)."""

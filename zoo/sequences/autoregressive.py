@@ -47,6 +47,8 @@ from zoo.base import Batch, ModelGuide, register
 from zoo.guides import WIDTH
 from zoo.parts.conjugate import linear
 from zoo.parts.conjugate.factors import Factor, Learned
+from zoo.parts.constants import constants
+from zoo.parts.sequence import steps_of, whole
 from zoo.parts.series import AutoregressiveSeries, lagged, past_end
 
 
@@ -113,9 +115,7 @@ class Autoregressive(ModelGuide):
         self.register_buffer("center", torch.tensor(0.0))  # m
         self.register_buffer("spread", torch.tensor(1.0))  # S
         self.register_buffer("input_center", torch.zeros(self.E))  # m_u
-        self.register_buffer("a", torch.tensor(noise_concentration))
-        self.register_buffer("b", torch.tensor(noise_rate))
-        self.register_buffer("r", torch.tensor(noise_scale))
+        constants(self, a=noise_concentration, b=noise_rate, r=noise_scale)
         usual = torch.tensor(noise_rate / noise_concentration if self.conjugate else noise_scale**2)
         self.noise = Learned(Factor("inverse_gamma", usual.log(), torch.tensor(10.0)))
         root = WIDTH * (widths if self.conjugate else widths / usual.sqrt())
@@ -156,10 +156,7 @@ class Autoregressive(ModelGuide):
     def path(self, values: dict[str, Tensor], batch: Batch) -> AutoregressiveSeries:
         """The distribution of the series of a batch given the global latents."""
         series, intercept, slopes = self.series(batch), values["intercept"], values.get("slopes")
-        if batch.x is not None:
-            steps = batch.x.shape[1]
-        else:
-            steps = self.steps if batch.lengths is None else int(batch.lengths.max())
+        steps = steps_of(batch, self.steps)
         weights = torch.cat([values[name] for name in ("coefficients", "seasonal") if name in values], -1)
         if slopes is not None:
             intercept = intercept - (slopes * self.input_center).sum(-1)
@@ -188,11 +185,11 @@ class Autoregressive(ModelGuide):
 
     def inputs(self, n: int) -> Batch:
         """Lengths: all steps of every series; normal inputs, as far apart as those of the training data."""
-        lengths = torch.full((n,), self.steps, device=self.device)
+        batch = whole(self, n, self.steps)
         if not self.E:
-            return Batch(n, n, lengths=lengths)
+            return batch
         x = torch.randn(n, self.steps, self.E, dtype=self.dtype, device=self.device)
-        return Batch(n, n, x=self.input_center + self.unit[-self.E :] * x, lengths=lengths)
+        return batch.but(x=self.input_center + self.unit[-self.E :] * x)
 
     def check(self, batch: Batch) -> None:
         """Refuse a series with nothing after its first P steps, or a gap where none may be; and no noise at all."""

@@ -45,6 +45,8 @@ from zoo import guides
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts.chains import baum_welch, transitions
 from zoo.parts.chains.chain import HiddenMarkovChain
+from zoo.parts.constants import constants
+from zoo.parts.sequence import steps_of, whole
 
 FLOOR = 1e-3  # least conditional deviation of a feature given the others, in its own scale
 
@@ -111,11 +113,8 @@ class HMM(ModelGuide):
         self.states, self.features, self.categories, self.steps = states, features, categories, steps
         self.emission, self.start, self.transitions = emission, start, transitions
         self.correlated = covariance == "full" and features > 1
-        self.register_buffer("alpha", torch.tensor(concentration))
+        constants(self, alpha=concentration, loc_scale=loc_scale, scale=scale, eta=correlation)
         self.register_buffer("moves", concentration + persistence * torch.eye(states))
-        self.register_buffer("loc_scale", torch.tensor(loc_scale))
-        self.register_buffer("scale", torch.tensor(scale))
-        self.register_buffer("eta", torch.tensor(correlation))
         self.register_buffer("log_rate", torch.tensor(rate).log())
         self.dims = {  # type: ignore[misc]
             "initial": ("state",),
@@ -151,7 +150,7 @@ class HMM(ModelGuide):
         """Sample the joint density; returns x, (B, T, D) or (B, T)."""
         values = {name: pyro.sample(name, fn) for name, fn in self.prior().items()}
         with batch.plate():
-            x: Tensor = pyro.sample("x", self.chain(values, self._length(batch), batch.lengths), obs=batch.x)
+            x: Tensor = pyro.sample("x", self.chain(values, steps_of(batch, self.steps), batch.lengths), obs=batch.x)
             return x
 
     def chain(self, values: dict[str, Tensor], steps: int, lengths: Tensor | None) -> HiddenMarkovChain:
@@ -173,14 +172,9 @@ class HMM(ModelGuide):
         """The transition matrix, (..., K, K), that global latents make."""
         return transitions.log_matrix(values, self.states).exp()
 
-    def _length(self, batch: Batch) -> int:
-        if batch.x is not None:
-            return batch.x.shape[1]
-        return self.steps if batch.lengths is None else int(batch.lengths.max())
-
     def inputs(self, n: int) -> Batch:
         """Lengths: all steps of every sequence."""
-        return Batch(n, n, lengths=torch.full((n,), self.steps, device=self.device))
+        return whole(self, n, self.steps)
 
     def initial(self, batch: Batch, starts: int = 10, iterations: int = 50) -> dict[str, Tensor]:
         """What `maximise` finds, from all steps, or from as many at random as take some seconds."""

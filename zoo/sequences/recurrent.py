@@ -44,6 +44,7 @@ from zoo.base import Batch, ModelGuide, register
 from zoo.parts.nets import positive
 from zoo.parts.recurrent.cells import Cell, Recurrence
 from zoo.parts.recurrent.path import Path
+from zoo.parts.sequence import steps_of, whole
 
 Emission = Literal["categorical", "bernoulli", "gaussian", "mixture"]
 
@@ -132,17 +133,12 @@ class Recurrent(ModelGuide):
         else:
             weight, bias = self.head.weight.mT, self.head.bias
         with batch.plate():
-            path = Path(self, self.net, weight, bias, self._length(batch), batch.lengths)
+            path = Path(self, self.net, weight, bias, steps_of(batch, self.steps), batch.lengths)
             return pyro.sample("x", path, obs=batch.x)
-
-    def _length(self, batch: Batch) -> int:
-        if batch.x is not None:
-            return batch.x.shape[1]
-        return self.steps if batch.lengths is None else int(batch.lengths.max())
 
     def inputs(self, n: int) -> Batch:
         """Lengths: all steps of every sequence."""
-        return Batch(n, n, lengths=torch.full((n,), self.steps, device=self.device))
+        return whole(self, n, self.steps)
 
     def encode(self, x: Tensor) -> Tensor:
         """What the network is told of steps (*, T) or (*, T, D): (*, T, I), the last entry 0."""

@@ -44,11 +44,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo.base import Batch, ModelGuide, register
+from zoo.parts import nets
 from zoo.parts.nets import mlp, positive
 from zoo.parts.recurrent import affine
 from zoo.parts.recurrent.cells import Cell, Recurrence
 from zoo.parts.recurrent.dynamics import Chain, Dynamics, Emission, Evidence, normal
 from zoo.parts.recurrent.latent_path import LatentPath, Observations
+from zoo.parts.sequence import steps_of, whole
 
 MOST = 15.0  # log of the largest precision of evidence over that of the prior
 
@@ -123,22 +125,17 @@ class VariationalAutoregressive(ModelGuide):
 
     def guide(self, batch: Batch) -> Tensor:
         """Sample q(z | x); returns z, (B, T, L)."""
-        if batch.x is None:
-            raise ValueError("variational_autoregressive: the guide needs the observations, got a batch without 'x'")
+        nets.seen(self, batch)
         chain = self._chain(batch)
         with batch.plate():
             return pyro.sample("z", LatentPath(chain, self._evidence(chain)))
 
     def inputs(self, n: int) -> Batch:
         """Lengths: all steps of every sequence."""
-        return Batch(n, n, lengths=torch.full((n,), self.steps, device=self.device))
+        return whole(self, n, self.steps)
 
     def _chain(self, batch: Batch) -> Chain:
-        if batch.x is not None:
-            steps = batch.x.shape[1]
-        else:
-            steps = self.steps if batch.lengths is None else int(batch.lengths.max())
-        return Chain(self.dynamics, steps, batch.x, batch.lengths)
+        return Chain(self.dynamics, steps_of(batch, self.steps), batch.x, batch.lengths)
 
     def _evidence(self, chain: Chain) -> Evidence:
         """What the observations say of each state."""

@@ -11,8 +11,6 @@ place of the sum that gradient is one along the most probable path and zero else
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro.distributions as dist
 import torch
 from pyro.distributions.util import broadcast_shape
@@ -22,11 +20,12 @@ from torch.distributions import constraints
 from zoo.parts.chains import emissions, gaussian, tree
 from zoo.parts.chains.forward_backward import filtered, log_likelihood
 from zoo.parts.missing import OrMissing
+from zoo.parts.sequence import Sequences
 
 Size = torch.Size | list[int] | tuple[int, ...]
 
 
-class HiddenMarkovChain(dist.TorchDistribution):
+class HiddenMarkovChain(Sequences):
     """Sequences emitted by a hidden Markov chain; the maths stands at the top of this file.
 
     The event is (T,) for scalar emissions and (T, D) for vectors. A NaN is a missing value and adds no factor: a NaN
@@ -85,16 +84,6 @@ class HiddenMarkovChain(dist.TorchDistribution):
     def support(self) -> constraints.Constraint:
         """That of the emission, or NaN."""
         return constraints.independent(OrMissing(emissions.elementwise(self.emission)), self.event_dim)
-
-    def expand(self, batch_shape: Size, _instance: Any = None) -> HiddenMarkovChain:
-        """The same chain over more batch dimensions; tensors stay as they are and broadcast."""
-        new: HiddenMarkovChain = self._get_checked_instance(HiddenMarkovChain, _instance)  # type: ignore[no-untyped-call]
-        new.initial_logits, new.transition_logits = self.initial_logits, self.transition_logits
-        new.emission, new.steps, new.lengths = self.emission, self.steps, self.lengths
-        shape = torch.Size(broadcast_shape(self.batch_shape, batch_shape))
-        super(HiddenMarkovChain, new).__init__(shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density of each sequence: (..., T) or (..., T, D) -> (...)."""

@@ -1,6 +1,6 @@
 """Forward-backward with both recursions in one loop, for chains in which every move is possible.
 
-As in `zoo.sequences.kernels`, but one recursion starts at the beginning and one at the end of a sequence: each waits
+As in `zoo.parts.chains.kernels`, but one recursion starts at the beginning and one at the end of a sequence: each waits
 for its own last step, and the processor works on one while the other waits. With u_t = v_{t-1} A, u_1 = pi,
 
     v_t = u_t b_t,    w_t = (A w_{t+1}) b_t,    w_T = b_T,    p(z_t = k | x) = u_t(k) w_t(k) / z_t,
@@ -27,13 +27,7 @@ def expected(  # noqa: C901, PLR0915 - compiled as a whole
     """The log of the sum over paths of each sequence, and the states and moves expected.
 
     Args:
-        start: log-probabilities of the first state, (I, K).
-        transition: log-probabilities, (M, K, K).
-        scaled: emission probabilities relative to the largest of each step, (E, T, L), zero in lanes without a state.
-        peaks: logs of these largest, summed over the steps, (E,).
-        lengths: how many steps count, (E,).
-        rows: which of these each sequence uses, (B, 3).
-        value: out, (B,).
+        start, transition, scaled, peaks, lengths, rows, value: as in `kernels.forward`.
         states: out: p(z_t | x), (B, T, L), zero past the end; u in between.
         moves: out: those expected from state to state, (B, K, K).
     """

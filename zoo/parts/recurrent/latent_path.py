@@ -23,27 +23,18 @@ from torch.nn import functional
 
 from zoo.parts.missing import OrMissing
 from zoo.parts.recurrent.dynamics import Chain, Evidence
+from zoo.parts.sequence import Sequences
 
 
-class _Sequences(dist.TorchDistribution):
+class _Steps(Sequences):
     """What the distributions of this file share."""
-
-    arg_constraints = {}  # noqa: RUF012 - torch's name and type
 
     def __init__(self, chain: Chain, batch_shape: torch.Size, size: int) -> None:
         self.chain = chain
         super().__init__(batch_shape, torch.Size([chain.steps, size]), validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        """The same sequences over more batch dimensions; tensors stay as they are and broadcast."""
-        new: Any = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
-        new.__dict__.update(self.__dict__)
-        shape = torch.Size(broadcast_shape(self.batch_shape, batch_shape))
-        super(_Sequences, new).__init__(shape, self.event_shape, validate_args=False)
-        return new
 
-
-class LatentPath(_Sequences):
+class LatentPath(_Steps):
     """The states of whole sequences, event (T, L).
 
     Args:
@@ -70,7 +61,7 @@ class LatentPath(_Sequences):
         return total.expand(broadcast_shape(self.batch_shape, total.shape))
 
 
-class Observations(_Sequences):
+class Observations(_Steps):
     """What is observed of whole sequences given their states, event (T, D). NaN is a missing value, without a factor.
 
     Args:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from zoo.parts.recurrent.cells import Recurrence, State, over
+from zoo.parts.sequence import Sequences
 
 
 class Steps(Protocol):
@@ -34,7 +35,7 @@ class Steps(Protocol):
         """The distribution of a step given outputs (*, O)."""
 
 
-class Path(dist.TorchDistribution):
+class Path(Sequences):
     """Whole sequences of a recurrent model, event (T,) or (T, D). Steps from `lengths` on add no factor.
 
     Args:
@@ -48,9 +49,6 @@ class Path(dist.TorchDistribution):
         temperature: divides the logits of a categorical or Bernoulli step, and multiplies the deviations of others.
         top_p: draw from the smallest set of categories that holds this probability (Holtzman et al. 2020).
     """
-
-    arg_constraints = {}  # noqa: RUF012 - torch's name and type
-    has_rsample = False
 
     def __init__(
         self,
@@ -81,14 +79,6 @@ class Path(dist.TorchDistribution):
             "bernoulli": constraints.boolean,
         }.get(self.pair.emission, constraints.real)
         return constraints.independent(base, self.event_dim)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Path:
-        """The same sequences over more batch dimensions; tensors stay as they are and broadcast."""
-        new: Path = self._get_checked_instance(Path, _instance)  # type: ignore[no-untyped-call]
-        new.__dict__.update(self.__dict__)
-        shape = torch.Size(broadcast_shape(self.batch_shape, batch_shape))
-        super(Path, new).__init__(shape, self.event_shape, validate_args=False)
-        return new
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density of each sequence, (*)."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.base import Batch, ModelGuide
+from zoo.parts.constants import constants
 from zoo.parts.covariates import Ranks, Standard, by_row, check_response, covariates
 from zoo.parts.trees.leaves import Pseudo
 from zoo.parts.trees.soft_trees import Anatomy, Gates, anatomy
@@ -62,8 +63,7 @@ class TreePair(ModelGuide):
         self.shape = leaves if trees is None else (trees, *leaves)  # (L, K) or (T, L, K)
         self.pseudo = Pseudo(inducing, features, self.shape[-1], counts)
         if not self.classification:
-            self.register_buffer("noise_loc", torch.tensor(math.log(0.5)))
-            self.register_buffer("noise_scale", torch.tensor(1.0))
+            constants(self, noise_loc=math.log(0.5), noise_scale=1.0)
             self.log_noise = nn.Parameter(torch.tensor(math.log(0.5)))
             self.log_noise_width = nn.Parameter(torch.tensor(math.log(0.1)))
 

@@ -1,0 +1,40 @@
+"""What models of sequences share: distributions over whole sequences, and how long these are."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from pyro.distributions import TorchDistribution
+from pyro.distributions.util import broadcast_shape
+
+from zoo.base import Batch, ModelGuide
+
+S = TypeVar("S", bound="Sequences")
+
+
+class Sequences(TorchDistribution):
+    """A distribution over whole sequences, whose tensors broadcast against each other."""
+
+    arg_constraints = {}  # noqa: RUF012 - torch's name and type
+
+    def expand(self: S, batch_shape: Any, _instance: Any = None) -> S:
+        """The same sequences over more batch dimensions; tensors stay as they are and broadcast."""
+        new: S = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
+        new.__dict__.update(self.__dict__)
+        shape = torch.Size(broadcast_shape(self.batch_shape, batch_shape))
+        TorchDistribution.__init__(new, shape, self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+
+def steps_of(batch: Batch, steps: int) -> int:
+    """The number of steps T of a batch: those of x, where there is one, of the longest sequence, or `steps`."""
+    if batch.x is not None:
+        return batch.x.shape[1]
+    return steps if batch.lengths is None else int(batch.lengths.max())
+
+
+def whole(pair: ModelGuide, n: int, steps: int) -> Batch:
+    """Inputs of n draws from the prior: lengths, all `steps` of every sequence."""
+    return Batch(n, n, lengths=torch.full((n,), steps, device=pair.device))
