@@ -13,7 +13,7 @@ from torch import Tensor
 
 import zoo
 from inference.command import run_folder
-from inference.drawing import plots
+from inference.drawing import plane, plots
 from inference.fitting.fit import Fit, fit
 from inference.posterior.draws import Posterior, draw, predict, prior
 from inference.posterior.export import to_arviz
@@ -103,7 +103,7 @@ are: below 0.5 is good, up to 0.7 usable, above that the intervals are too narro
 """
     )
     few = posterior.thin(100)
-    density = plots.mixture_density(
+    density = plane.mixture_density(
         train.x,
         lambda points: run_folder.log_density(pair, few, points),
         names=("length of the eruption (minutes)", "wait for the next one (minutes)"),
@@ -176,7 +176,7 @@ rather than as a probability; their true score is likely a little higher than th
     _save(out, "samples", made, "digits that nobody wrote, from codes drawn at random")
     codes = draw(pair, data, 20)["z"].mean((0, 1))
     names = [str(digit) for digit in range(10)]
-    _save(out, "latent_map", plots.latent_map(codes, data.y, names=names), "the codes of all images, coloured by digit")
+    _save(out, "latent_map", plane.latent_map(codes, data.y, names=names), "the codes of all images, coloured by digit")
     _save(out, "loss", result.plot(), "how the fit went")
     return {"vae_log_score": score, "vae_khat_share": share}
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inference.drawing import plots
+from inference.drawing import plane, plots
 from inference.fitting.fit import Fit
 from inference.posterior import containers
 from inference.posterior.draws import Posterior, draw
@@ -275,11 +275,11 @@ def _pictures(
         codes = posterior[name].mean((0, 1))
         if codes.ndim == 2:
             classes = data.y if data.y is not None and data.y.ndim == 1 else None
-            yield f"latent_{name}", plots.latent_map(codes, classes)
+            yield f"latent_{name}", plane.latent_map(codes, classes)
     if _plane(pair, data) and not has_continuous_locals(pair, data):
         few = posterior.thin(50)
         names = (columns[0], columns[1]) if len(columns) == 2 else ("x[0]", "x[1]")
-        yield "density", plots.mixture_density(data.x, lambda points: log_density(pair, few, points), names=names)
+        yield "density", plane.mixture_density(data.x, lambda points: log_density(pair, few, points), names=names)
 
 
 def _plane(pair: ModelGuide, data: Batch) -> bool:

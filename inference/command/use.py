@@ -110,10 +110,10 @@ def encode(options: argparse.Namespace) -> None:
                 print(f"note: {line}")
     print(f"codes of {len(next(iter(columns.values())))} observations in {options.out}")
     if options.picture:
-        from inference.drawing import plots
+        from inference.drawing import plane
 
         means = next(value for value in codes.mean.values())
-        files.draw_picture(options, plots.latent_map(means.reshape(len(means), -1)))
+        files.draw_picture(options, plane.latent_map(means.reshape(len(means), -1)))
 
 
 def reconstruct(options: argparse.Namespace) -> None:

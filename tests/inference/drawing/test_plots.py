@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.drawing import plots, style
+from inference.drawing import plane, plots, style
 
 RNG = np.random.default_rng(0)
 SQUARE = np.array([[1.0, 0.6], [0.6, 2.0]])
@@ -31,12 +31,12 @@ FIGURES = {
     "loss_curve": lambda: plots.loss_curve(fit([3.0, np.nan, 2.0, 1.5] * 100, [(100, 2.2), (300, 2.1)])),
     "reconstructions": lambda: plots.reconstructions(torch.rand(20, 64), torch.rand(20, 64)),
     "samples": lambda: plots.samples(RNG.random((13, 3, 4, 5))),
-    "latent_map": lambda: plots.latent_map(torch.randn(50, 5), torch.arange(50) % 12),
-    "latent_map on a scale": lambda: plots.latent_map(RNG.normal(size=(50, 2)), RNG.normal(size=50)),
-    "latent_map of a line": lambda: plots.latent_map(
+    "latent_map": lambda: plane.latent_map(torch.randn(50, 5), torch.arange(50) % 12),
+    "latent_map on a scale": lambda: plane.latent_map(RNG.normal(size=(50, 2)), RNG.normal(size=50)),
+    "latent_map of a line": lambda: plane.latent_map(
         RNG.normal(size=(50, 1)), np.arange(50) % 3, names=["a", "b", "c"]
     ),
-    "mixture_density": lambda: plots.mixture_density(RNG.normal(size=(50, 2)), normal, [(np.zeros(2), SQUARE)]),
+    "mixture_density": lambda: plane.mixture_density(RNG.normal(size=(50, 2)), normal, [(np.zeros(2), SQUARE)]),
     "decoded_states": lambda: plots.decoded_states(RNG.random(9), [0, 0, 1, 1, 1, 0, 2, 2, 2], means=[1.0, 2.0, 3.0]),
     "predictive_check": lambda: plots.predictive_check(RNG.poisson(5, 30), RNG.poisson(5, (20, 30))),
     "marginals": lambda: plots.marginals({"a": torch.randn(2, 50, 3, 10), "b": torch.randn(2, 50)}),
@@ -85,19 +85,19 @@ def test_the_end_of_a_loss_curve_is_in_the_picture():
     assert 10 < high < 1e5  # the first steps leave the picture
 
 
-@pytest.mark.parametrize("mass", plots.MASSES)
+@pytest.mark.parametrize("mass", plane.MASSES)
 def test_shades_hold_the_probability_they_say(mass):
     # Of a bivariate Gaussian, the region above log density max + log(1 - mass) holds that mass.
     line = np.linspace(-9, 9, 400)
     grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
-    levels = plots._levels(normal(grid))
-    level = levels[plots.MASSES.index(mass)]
+    levels = plane._levels(normal(grid))
+    level = levels[plane.MASSES.index(mass)]
     assert level == pytest.approx(normal(np.zeros((1, 2)))[0] + np.log(1 - mass), abs=0.01)
 
 
 @pytest.mark.parametrize("mass", [0.5, 0.9])
 def test_an_ellipse_holds_the_probability_it_says(mass):
-    points = plots._ellipse(np.array([3.0, -1.0]), SQUARE, mass).T - [3.0, -1.0]
+    points = plane._ellipse(np.array([3.0, -1.0]), SQUARE, mass).T - [3.0, -1.0]
     squared = np.einsum("mi,ij,mj->m", points, np.linalg.inv(SQUARE), points)
     draws = RNG.multivariate_normal(np.zeros(2), SQUARE, size=20_000)
     inside = (np.einsum("mi,ij,mj->m", draws, np.linalg.inv(SQUARE), draws) < squared.max()).mean()
@@ -168,9 +168,9 @@ def test_marginals_show_each_latent_with_its_name():
         (lambda: plots.loss_curve(fit([])), "losses"),
         (lambda: plots.samples(np.zeros((2, 7))), "not square"),
         (lambda: plots.reconstructions(np.zeros((2, 4)), np.zeros((2, 9))), "reconstructions"),
-        (lambda: plots.latent_map(np.zeros(3)), r"\(N, L\)"),
-        (lambda: plots.latent_map(np.zeros((3, 2)), np.zeros(2)), "labels"),
-        (lambda: plots.mixture_density(np.zeros((3, 3)), normal), r"\(N, 2\)"),
+        (lambda: plane.latent_map(np.zeros(3)), r"\(N, L\)"),
+        (lambda: plane.latent_map(np.zeros((3, 2)), np.zeros(2)), "labels"),
+        (lambda: plane.mixture_density(np.zeros((3, 3)), normal), r"\(N, 2\)"),
         (lambda: plots.decoded_states([1.0, 2.0], [0]), "2 values, 1 states"),
         (lambda: plots.predictive_check(np.zeros(3), np.zeros((5, 4))), "expected shape"),
         (lambda: plots.marginals({}), "at least one site"),
