@@ -14,7 +14,6 @@ import torch
 
 import inference
 import zoo
-from inference.command import main as command_line
 from inference.command import words as typed
 from inference.command.parser import parser
 from zoo import registry
@@ -134,9 +133,9 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_one(command):
-    options = parser(command_line._RUNS, command_line._with_run).parse_args(shlex.split(command)[1:])
+    options = parser().parse_args(shlex.split(command)[1:])
     if "name" in options:
-        zoo.create(options.name, **typed.settings(options.name, typed.named(options.set)))
+        zoo.create(options.name, **typed.arguments(options.name, typed.named(options.set)))
 
 
 def test_there_are_commands():

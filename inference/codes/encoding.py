@@ -160,7 +160,6 @@ def reconstruct(
     return settle(fn, found[site])
 
 
-# --- pieces -----------------------------------------------------------------------------------------------------------
 def _put(into: dict[str, Tensor], name: str, value: Tensor, at: Any, *lead: int) -> None:
     if name not in into:
         into[name] = value.new_empty(*lead, *value.shape[len(lead) :])

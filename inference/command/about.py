@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from inference.command.words import arguments
+
 if TYPE_CHECKING:
     from zoo.base import ModelGuide
-from inference.command.words import named, settings
 
 
 def overview(options: argparse.Namespace) -> None:
@@ -61,10 +62,9 @@ def about_pair(options: argparse.Namespace) -> None:
     import zoo
     from zoo.base import registered
 
-    words = named(options.set)
     zoo.names()
     cls = registered(options.name)
-    pair = zoo.create(options.name, **settings(options.name, words))
+    pair = zoo.create(options.name, **arguments(options.name, options.set))
     print(_card(cls))
     print("\nArguments\n")
     for line in _arguments(cls):

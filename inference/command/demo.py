@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 import warnings
 from dataclasses import replace
@@ -19,6 +20,11 @@ from inference.posterior.draws import Posterior, draw, predict, prior
 from inference.posterior.export import to_arviz
 from inference.posterior.khat import khat
 from zoo.base import Batch, ModelGuide
+
+
+def show(options: argparse.Namespace) -> None:
+    """`zoo demo`."""
+    run(Path(options.out))
 
 
 def run(out: Path) -> dict[str, float]:

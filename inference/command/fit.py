@@ -8,23 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inference.command.words import arguments
+
 if TYPE_CHECKING:
     from zoo.base import Batch, ModelGuide
-from inference.command.words import named, settings
+
+_STANDARDISE = "the fit will be slow or poor: standardise them first"
 
 
 def fit_pair(options: argparse.Namespace) -> None:
     """`zoo fit`: fit the pair that the words describe, and write the run's folder."""
-    words = named(options.set)  # before anything heavy is loaded
-    import torch
-
     import inference
     import zoo
     from inference.command import run_folder
 
-    torch.set_num_threads(options.threads)
     zoo.names()
-    config = settings(options.name, words)
+    config = arguments(options.name, options.set)
     run_folder.check(Path(options.out), replace=options.replace)
     pair, data, columns = _pair_and_data(options, config)
     pair = pair.double() if options.double else pair
@@ -75,14 +74,13 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
 
     if Path(options.data).suffix.lower() == ".txt":
         return _text_pair(options, config)
-    kinds = named(options.kind, "--kind", "COLUMN=KIND, such as --kind stage=ordinal")
     if not tables.models_tables(registered(options.name)):
-        if kinds:
+        if options.kind:
             raise ValueError(f"--kind: {options.name} does not model the columns of a mixed table")
         data, columns = _load(options.data, options.target)
         return *fitting_pair(options.name, config, data, columns, seed=options.seed), columns
     table = tables.load(options.data)
-    config = {**tables.settings(registered(options.name), table, options.target, kinds), **config}
+    config = {**tables.arguments(registered(options.name), table, options.target, options.kind), **config}
     torch.manual_seed(options.seed)
     pair = zoo.create(options.name, **config)
     if pair.schema is None:
@@ -114,9 +112,6 @@ def _text_pair(options: argparse.Namespace, config: dict[str, Any]) -> tuple[Mod
 def _size(data: Batch) -> str:
     shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in data.fields().items())
     return f"{data.size} observation{'s' if data.size > 1 else ''}, {shapes}"
-
-
-_STANDARDISE = "the fit will be slow or poor: standardise them first"
 
 
 def _unscaled(pair: ModelGuide, data: Batch, columns: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The `zoo` command: what is done when it is typed. `inference.parser` says what may be; help needs no torch.
+"""The `zoo` command: what is done when it is typed. `inference.command.parser` says what may be; help needs no torch.
 
 Every error is one line on standard error and exit status 2; `--debug` shows the traceback instead.
 """
@@ -6,36 +6,44 @@ Every error is one line on standard error and exit status 2; `--debug` shows the
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from inference.command.parser import parser
-
-if TYPE_CHECKING:
-    pass
-from inference.command.about import about_pair, overview
-from inference.command.fit import fit_pair
 from inference.command.words import named
+
+# What a command does, in which file of this folder; all others are functions of `use`, by their own names.
+_HOMES = {
+    "list": ("about", "overview"),
+    "info": ("about", "about_pair"),
+    "fit": ("fit", "fit_pair"),
+    "demo": ("demo", "show"),
+}
+_WORDS = {  # options that are NAME=VALUE, and how to say so
+    "set": "KEY=VALUE, such as --set components=3",
+    "kind": "COLUMN=KIND, such as --kind stage=ordinal",
+    "given": "NAME=VALUE, such as smoke=yes",
+    "do": "NAME=VALUE, such as smoke=yes",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = parser(_RUNS, _with_run).parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
             # What libraries will change one day is of no use to whoever typed `zoo`.
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
-            options.run(options)
+            _run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # `zoo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        return _complain(options, f"interrupted{'; nothing was written' if options.run is fit_pair else ''}", 130)
+        return _complain(options, f"interrupted{'; nothing was written' if options.command == 'fit' else ''}", 130)
     except (ValueError, OSError) as error:
         if options.debug:
             raise
@@ -53,34 +61,17 @@ def _complain(options: argparse.Namespace, message: str, status: int) -> int:
     return status
 
 
-def _with_run(name: str) -> Callable[[argparse.Namespace], None]:
-    """A command that works with a run folder; its code is loaded when it runs."""
-
-    def run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
+    """Do what was typed; the code of a command is loaded here, after its words have been looked at."""
+    for option, wanted in _WORDS.items():
+        if option in options:
+            setattr(options, option, named(getattr(options, option), f"--{option}", wanted))
+    if "threads" in options:
         import torch
 
-        from inference.command import use
-
         torch.set_num_threads(options.threads)
-        if name == "query":
-            wanted = "NAME=VALUE, such as smoke=yes"
-            options.given = named(options.given, "--given", wanted)
-            options.do = named(options.do, "--do", wanted)
-        getattr(use, name)(options)
-
-    return run
-
-
-def _demo(options: argparse.Namespace) -> None:
-    import torch
-
-    from inference.command import demo
-
-    torch.set_num_threads(options.threads)
-    demo.run(Path(options.out))
-
-
-_RUNS = {"list": overview, "info": about_pair, "fit": fit_pair, "demo": _demo}
+    home, function = _HOMES.get(options.command, ("use", options.command))
+    getattr(importlib.import_module(f"inference.command.{home}"), function)(options)
 
 
 if __name__ == "__main__":

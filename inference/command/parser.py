@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NoReturn
 
-Run = Callable[[argparse.Namespace], None]
 Add = Callable[[str, str], argparse.ArgumentParser]
 EXAMPLES = {
     "": "examples:\n  zoo list\n  zoo info gmm\n  zoo fit gmm --data iris --set components=3 --out run\n  zoo demo",
@@ -38,13 +37,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def parser(runs: Mapping[str, Run], with_run: Callable[[str], Run]) -> argparse.ArgumentParser:
-    """All commands.
-
-    Args:
-        runs: what `list`, `info`, `fit` and `demo` do.
-        with_run: gives what a command that works with a run folder does, by its name.
-    """
+def parser() -> argparse.ArgumentParser:
+    """All commands; which one was typed is `command`."""
     whole = _Parser(
         prog="zoo",
         description="Generative models for Pyro: list them, fit one to data, sample, encode, impute, forecast, ask.",
@@ -63,7 +57,6 @@ def parser(runs: Mapping[str, Run], with_run: Callable[[str], Run]) -> argparse.
             allow_abbrev=False,
         )
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        command.set_defaults(run=runs[name] if name in runs else with_run(name))
         return command
 
     _about(add)

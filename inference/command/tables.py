@@ -37,7 +37,7 @@ def load(source: str) -> Any:
     return columns
 
 
-def settings(cls: type[ModelGuide], table: Any, target: str | None, kinds: Mapping[str, str]) -> dict[str, Any]:
+def arguments(cls: type[ModelGuide], table: Any, target: str | None, kinds: Mapping[str, str]) -> dict[str, Any]:
     """The arguments `columns` and, where the pair takes one, `target` that suit a table.
 
     Raises:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 def named(
@@ -26,7 +23,7 @@ def named(
     return found
 
 
-def settings(name: str, words: dict[str, str]) -> dict[str, Any]:
+def arguments(name: str, words: dict[str, str]) -> dict[str, Any]:
     """Words as typed arguments of a model: JSON where it reads as JSON, else text; lists also as 256,128."""
     from zoo.base import registered
     from zoo.config import hints

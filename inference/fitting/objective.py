@@ -1,7 +1,7 @@
 """The ELBO estimators, chosen from the trace.
 
 One run of guide and model gives the log densities of each observation with discrete locals summed out (`run`);
-from them come the bounds that `fit` climbs (`Objective`) and every pointwise score (`inference.likelihood`).
+from them come the bounds that `fit` climbs (`Objective`) and every pointwise score (`inference.posterior.likelihood`).
 
 ELBO  = sum_n scale * ( E_q[log p(x_n | z_n, t)] - KL(q(z_n) || p(z_n | t)) ) - KL(q(t) || p(t))
 IWAE  = sum_n scale * E[ log 1/S sum_s p(x_n, z_ns) / q(z_ns | x_n) ]                       (Burda et al. 2016)

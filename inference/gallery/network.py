@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from inference.drawing.layers import LINE, WIDTH, Place, laid_out
 from inference.drawing.style import COLOURS, INK, MUTED
 from inference.posterior.draws import Posterior
 from inference.questions.queries import Answer, marginals
@@ -21,7 +22,6 @@ from zoo.settings import settings
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-from inference.drawing.layers import LINE, WIDTH, Place, laid_out
 
 FACE, SEEN, SET = "#F7F7F7", "#DCE9F2", "#FBE3D2"
 

@@ -23,19 +23,6 @@ from inference.codes.reading import Codes
 from inference.data.check import check, example
 from inference.drawing import plots, style
 from inference.drawing.style import COLOURS, INK, MUTED, Array
-from inference.posterior.draws import Posterior, generate
-from inference.running.expectation import expected
-from inference.running.pieces import share
-from inference.running.quiet import quietly
-from inference.running.words import check_count
-from zoo.base import ModelGuide
-from zoo.schema.column import Column
-from zoo.settings import settings
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 from inference.gallery.panels import (
     as_cells,
     as_pixels,
@@ -48,6 +35,18 @@ from inference.gallery.panels import (
     shown_site,
     spread_over,
 )
+from inference.posterior.draws import Posterior, generate
+from inference.running.expectation import expected
+from inference.running.pieces import share
+from inference.running.quiet import quietly
+from inference.running.words import check_count
+from zoo.base import ModelGuide
+from zoo.schema.column import Column
+from zoo.settings import settings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def samples(

@@ -75,7 +75,6 @@ def as_cells(given: Checked, values: Mapping[str, Tensor]) -> Cells:
     return found
 
 
-# Images --------------------------------------------------------------------------------------------------------------
 def headed(figure: Figure, text: str) -> Figure:
     """Put a line above a figure that is wide enough for it."""
     if figure.get_figwidth() > 4:  # a title is not wrapped
@@ -88,7 +87,7 @@ def image_rows(images: Array, heads: Sequence[str], names: Sequence[str]) -> Fig
     pictures = [style.as_images(row, None) for row in images]
     figure = style.image_grid(pictures, names, scale=np.concatenate(pictures))
     axes, (high, wide) = figure.axes[0], pictures[0].shape[1:3]
-    step = wide + max(1, high // 14)  # as in `plots._image_grid`
+    step = wide + max(1, high // 14)  # as in `style.image_grid`
     axes.xaxis.tick_top()
     axes.set_xticks([i * step + wide / 2 - 0.5 for i in range(len(heads))], heads, color=INK, fontsize=9)
     axes.tick_params(length=0, labelsize=9)
@@ -105,7 +104,6 @@ def image_rows(images: Array, heads: Sequence[str], names: Sequence[str]) -> Fig
     return figure
 
 
-# Panels of a table ---------------------------------------------------------------------------------------------------
 def panel_grid(shown: Cells, about: str) -> tuple[Figure, list[Axes]]:
     """A panel for each of the first columns, its name above it."""
     from matplotlib.figure import Figure

@@ -16,16 +16,6 @@ from inference.codes.reading import Codes
 from inference.data.check import check, example
 from inference.drawing import style
 from inference.drawing.style import COLOURS, INK, MUTED, Array
-from inference.running.checked import Checked
-from inference.running.quiet import quietly
-from inference.running.words import check_count
-from zoo.base import ModelGuide
-from zoo.settings import settings
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 from inference.gallery.panels import (
     PALE,
     Cells,
@@ -38,6 +28,15 @@ from inference.gallery.panels import (
     shortened,
     spread_over,
 )
+from inference.running.checked import Checked
+from inference.running.quiet import quietly
+from inference.running.words import check_count
+from zoo.base import ModelGuide
+from zoo.settings import settings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 REACH = 2.5  # standard deviations that a traversal goes to either side
 
@@ -149,7 +148,6 @@ def traversals(
     return _path_panels(given, path, as_cells(given, fields), seed)
 
 
-# What to draw --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Path:
     """Codes on the way of G lines of S steps: site -> (G, S, *event)."""

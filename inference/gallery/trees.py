@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inference.data.check import check
+from inference.drawing.style import COLOURS, INK, MUTED
 from inference.posterior.draws import Posterior
 from zoo.abilities import TreeLike
 from zoo.base import ModelGuide
@@ -16,7 +17,6 @@ from zoo.base import ModelGuide
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-from inference.questions.importance import BLUE, INK, MUTED, ORANGE
 
 _WIDEST = 20  # letters of a covariate's name that a node has room for
 
@@ -81,9 +81,9 @@ def picture(
                     ha="center", va="center", fontsize=8, color=MUTED, zorder=2,
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
                 )  # fmt: skip
-            _box(axes, at, question(weight[:, i].mean(0), cut[:, i], value[:, i], names), BLUE)
+            _box(axes, at, question(weight[:, i].mean(0), cut[:, i], value[:, i], names), COLOURS[0])
     for m in range(2**depth):
-        _box(axes, ((m + 0.5) / 2**depth, 0.0), answer(leaf[:, m], float(share[m]), classes), ORANGE)
+        _box(axes, ((m + 0.5) / 2**depth, 0.0), answer(leaf[:, m], float(share[m]), classes), COLOURS[1])
     return figure
 
 

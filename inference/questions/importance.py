@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from inference.data.check import check
+from inference.drawing.style import COLOURS
 from inference.posterior.draws import Posterior
 from inference.running.checked import Checked, at
 from inference.running.quiet import quietly
@@ -22,9 +23,6 @@ from zoo.base import ModelGuide
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-INK, MUTED, BLUE, ORANGE = "#222222", "#666666", "#0072B2", "#E69F00"
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,9 @@ class Importance:
         axes = figure.subplots()
         for mass, thick in ((0.9, 1.5), (0.5, 5.0)):
             low, high = (100 * end[order].cpu() for end in self.interval(mass))
-            axes.hlines(range(len(order)), low.tolist(), high.tolist(), color=BLUE, linewidth=thick)
+            axes.hlines(range(len(order)), low.tolist(), high.tolist(), color=COLOURS[0], linewidth=thick)
         mean = 100 * self.mean[order].cpu()
-        axes.plot(mean.tolist(), range(len(order)), "o", color="white", markeredgecolor=BLUE, markersize=6)
+        axes.plot(mean.tolist(), range(len(order)), "o", color="white", markeredgecolor=COLOURS[0], markersize=6)
         axes.set_yticks(range(len(order)), [self.names[d] for d in order])
         axes.set_xlim(left=0)
         axes.set_xlabel("share of the model's variance that is lost without it (%), with 50 % and 90 % intervals")

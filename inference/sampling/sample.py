@@ -2,7 +2,7 @@
 
 Globals t and continuous locals z are drawn together from p(t, z | x); parameters of the pair (the networks of a
 decoder, say) are held fixed. One configuration serves all: `inference.sampling.hamiltonian` has the algorithm,
-`warmup` and `adaptation` how it is tuned.
+`inference.sampling.warmup` and `inference.sampling.adaptation` how it is tuned.
 """
 
 from __future__ import annotations
@@ -186,11 +186,10 @@ def _or_as_it_was(pair: ModelGuide) -> Iterator[None]:
         raise
 
 
-# --- drawing: each returns the transitions of warm-up, the step size and the trajectory length ------------------------
 def _hmc(
     chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, draws: int, most: int, thin: int, progress: bool
 ) -> tuple[int, float, float]:
-    """Warm up until the chains agree, then draw."""
+    """Warm up until the chains agree, then draw: transitions of warm-up, step size, trajectory length."""
     bar = tqdm(total=None, disable=None if progress else True, unit="draw", desc="warm-up")
     began = clock()
     try:

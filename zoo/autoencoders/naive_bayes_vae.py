@@ -7,8 +7,8 @@ For row n of N, column d of D, with decoder network f,
 
     p(x, z)  = prod_n N(z_n | 0, I) prod_{d in O_n} p_d(x_nd | f(z_n)_d),     O_n the cells observed in row n
 
-p_d goes by the type of the column (`zoo.columns`): normal, log-normal, negative binomial, categorical, or for ordinal
-columns a cumulative logit, P(x <= k) = sigmoid(c_dk - f_d) with cuts c_d1 < c_d2 < ...
+p_d goes by the type of the column (`zoo.parts.tables.columns`): normal, log-normal, negative binomial, categorical, or
+for ordinal columns a cumulative logit, P(x <= k) = sigmoid(c_dk - f_d) with cuts c_d1 < c_d2 < ...
 
 Bayes' rule turns that independence around: p(z | x) is proportional to p(z) prod_d p_d(x_d | z), a product of the
 prior and one factor a cell. The guide has the same form, with a Gaussian expert for each factor,

@@ -125,7 +125,7 @@ class BayesianNetwork(ModelGuide):
         """A network of known tables from a BIF file.
 
         Raises:
-            ValueError: the file is no BIF (see `zoo.graphs.bif.read`), or no network.
+            ValueError: the file is no BIF (see `zoo.parts.networks.bif.file.read`), or no network.
         """
         found = file.read(path)
         return cls(columns=found.columns, edges=found.edges, tables=Tables.of(found.tables), **settings)
@@ -217,7 +217,7 @@ class BayesianNetwork(ModelGuide):
     def answer(
         self, values: Mapping[str, Tensor], variables: Sequence[str], evidence: Mapping[str, Any], do: Mapping[str, Any]
     ) -> query.Belief:
-        """Exact answers at S draws of the global sites, each (S, ...); see `zoo.graphs.query.answer`."""
+        """Exact answers at S draws of the global sites, each (S, ...); see `zoo.parts.networks.query.answer`."""
         return query.answer(self.network, values, variables, evidence, do)
 
     def tables(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

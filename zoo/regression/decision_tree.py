@@ -12,13 +12,13 @@ For nodes i = 1..2^H - 1 and leaves l = 1..2^H, covariates d = 1..D, classes k =
     y           y_n given x_n ~ Normal(c + u sum_l phi_l(x_n) m_l, u sigma)        regression
                                 Categorical(sum_l phi_l(x_n) p_l)                  classification
 
-All latents are global; gates are defined in `soft_trees.py`. Splits act on the ranks of x, and mean c and deviation u
-of y come from the data (`fit` sets both once, through `initial`), so the prior knows no units. The guide is
+All latents are global; gates are defined in `parts/trees/soft_trees.py`. Splits act on the ranks of x, and mean c and
+deviation u of y come from the data (`fit` sets both once, through `initial`), so the prior knows no units. The guide is
 
     q(r) q(v) q(t) q(a) q(sigma) q(leaves | r, v, t, a)
 
 a factorised Gaussian (of the logarithm where positive) for all but the leaves, which are conjugate given the gates
-(`leaves.py`). It starts at the tree that greedy search finds (Breiman et al. 1984).
+(`parts/trees/leaves.py`). It starts at the tree that greedy search finds (Breiman et al. 1984).
 
 Limits: the guide has one mode, where trees may have many.
 

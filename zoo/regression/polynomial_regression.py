@@ -11,12 +11,16 @@ so w and v are in units of s; with Gaussian noise the posterior is Normal-invers
 global.
 
 The terms phi are products of Legendre polynomials of each covariate, brought to [-1, 1], made orthonormal over the
-design, lowest degree first (`polynomials.py`): the mean of phi phi^T over the training rows is the identity. A term
-that the design cannot tell from the terms before it, such as the square of a 0/1 covariate, is zero on every training
-row and keeps its prior.
+design, lowest degree first (`parts/polynomials.py`): the mean of phi phi^T over the training rows is the identity. A
+term that the design cannot tell from the terms before it, such as the square of a 0/1 covariate, is zero on every
+training row and keeps its prior.
 
 `fit` sets the design constants (box of x, basis, and location m and spread s of y) once, from the whole data, through
 `measure`. Before that: covariates uniform on [-1, 1], m = 0, s = 1.
+
+Held against, in `test_polynomial_regression.py`: NIST's Filip, degree 10 (more than 13 of the 15 certified digits of
+the coefficients); the log evidence of diabetes (2 inputs, degree 2) in closed form, -2469.238 nats, where the ELBO is
+-2469.263 and the ratios of sd lie within 0.8 and 1.2.
 
 References: Forsythe (1957), "Generation and use of orthogonal polynomials for data-fitting with a digital computer";
 Murphy (2012), "Machine learning", section 7.6.3; Lange, Little & Taylor (1989), "Robust statistical modeling using the

@@ -13,15 +13,15 @@ For trees t = 1..T with nodes i = 1..2^H - 1 and leaves l = 1..2^H, covariates d
     y          y_n given x_n ~ Normal(c + u f(x_n), u sigma)                regression
                                Categorical(softmax(f_1(x_n), ..., f_K(x_n)))    classification
 
-All latents are global; gates are defined in `soft_trees.py`. Splits act on the ranks of x; mean c and deviation u of y,
-or c_k, the log share of class k, come from the data (`fit` sets them once, through `initial`), so the prior knows no
-units. Of classes, trees say only how rows differ. The guide is
+All latents are global; gates are defined in `parts/trees/soft_trees.py`. Splits act on the ranks of x; mean c and
+deviation u of y, or c_k, the log share of class k, come from the data (`fit` sets them once, through `initial`), so the
+prior knows no units. Of classes, trees say only how rows differ. The guide is
 
     q(r) q(v) q(t) q(a) q(sigma) q(m | r, v, t, a)
 
 a factorised Gaussian (of the logarithm where positive) for all but the leaves, which are conjugate given the gates
-(`leaves.py`): one Gaussian over all T 2^H of them. That is what keeps intervals honest. A factorised guide of the
-leaves has to freeze the gates, or to give up their trees.
+(`parts/trees/leaves.py`): one Gaussian over all T 2^H of them. That is what keeps intervals honest. A factorised guide
+of the leaves has to freeze the gates, or to give up their trees.
 
 Limits: the guide has one mode, where trees may have many.
 

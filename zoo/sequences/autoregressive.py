@@ -16,7 +16,7 @@ with m = m_u = 0,
 
     sqrt(v) ~ HalfCauchy(r),    c ~ Normal(0, g),    w_k, b_e ~ Normal(0, h)
 
-Missing steps (NaN, not among the first P) are integrated out, exactly; see `zoo.sequences.series`. The guide is
+Missing steps (NaN, not among the first P) are integrated out, exactly; see `zoo.parts.series`. The guide is
 
     q(v) q(c, w, b | v) = InverseGamma(a', b') Normal(m', v V')
 

@@ -4,7 +4,7 @@ For states k = 1..K, features d = 1..D, sequences n = 1..N and their steps t = 1
 
     initial            pi ~ Dirichlet(alpha, ..., alpha)          or the stationary distribution of A, pi = pi A
     transition     A(k,.) ~ Dirichlet(alpha + persistence at k, alpha elsewhere)
-                            or, by `transitions`, tied or left to right: see `zoo.sequences.transitions`
+                            or, by `transitions`, tied or left to right: see `zoo.parts.chains.transitions`
     state      z_n1 ~ pi,   z_nt given z_n,t-1 = k ~ A(k,.)       summed out, all K^T paths
     x          x_nt given z_nt = k ~ F_k,                         a NaN adds no factor
 

@@ -59,7 +59,7 @@ class Recurrent(ModelGuide):
     Args:
         emission: distribution F of one step.
         categories: the number of categories C of a categorical emission; by default 8, or as the alphabet has.
-        alphabet: the characters that codes 0, 1, ... stand for, where x is text (see `zoo.datasets.Alphabet`).
+        alphabet: the characters that codes 0, 1, ... stand for, where x is text (see `zoo.datasets.text.Alphabet`).
         features: the number of features D of a vector of each step; 1 for categorical emissions.
         components: the number of components K of a mixture.
         cell: `gru` or `lstm`.

@@ -19,12 +19,13 @@ The guide multiplies the prior of each state by what observations say of it, a G
 with g_nt from h_nt and x_nt, `filter`, or from h_nt and x_nt..x_nT, `smooth`, read backwards by a network. Where there
 is nothing to be seen (past the end, or a missing step to a filter) g is 1, so q is the prior and costs nothing. For
 linear transitions g has a full precision matrix and depends on x alone: it is what a linear-Gaussian model, of matrices
-of its own or (`exact`) of this one's, makes of x. So the smoother's q can be the posterior (`zoo.sequences.affine`).
+of its own or (`exact`) of this one's, makes of x. So the smoother's q can be the posterior
+(`zoo.parts.recurrent.affine`).
 
 All sites are local: `z`, the path of states, and `x`. As z_nt listens to x_{n,t-1}, paths have no prior of their own:
 where x is given z is drawn with it as the past, and where it is not, both are drawn in turn, step by step
-(`zoo.sequences.latent_path`). So `simulate` and `inference.generate` draw from p(x, z); `inference.predict` draws each
-x_nt again given z_n1..z_nt and the observations before it, which completes missing steps.
+(`zoo.parts.recurrent.latent_path`). So `simulate` and `inference.generate` draw from p(x, z); `inference.predict` draws
+each x_nt again given z_n1..z_nt and the observations before it, which completes missing steps.
 
 Held against, in `test_variational_autoregressive.py`: in the linear-Gaussian case, statsmodels' Kalman filter, with
 gaps: log weights of the exact smoother are constant and equal to its log-likelihood; bounds of learned guides are never

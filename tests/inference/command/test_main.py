@@ -12,7 +12,6 @@ import torch
 import inference
 import zoo
 from inference.command import demo, fit, parser, run_folder
-from inference.command import main as command
 from inference.command.main import main
 from tests.helpers.command import fails
 
@@ -46,7 +45,7 @@ def test_examples_of_the_help_parse():
 
     for line in "\n".join(parser.EXAMPLES.values()).splitlines():
         if line.startswith("  zoo"):
-            parser.parser(command._RUNS, command._with_run).parse_args(shlex.split(line)[1:])
+            parser.parser().parse_args(shlex.split(line)[1:])
 
 
 def test_list(capsys):
@@ -153,7 +152,7 @@ def test_a_run_folder_is_complete_and_its_model_predicts_the_same(case, tmp_path
     metrics = json.loads((folder / "metrics.json").read_text())
     pair = zoo.load("run")
     assert metrics == pair.card["metrics"]
-    options = parser.parser(command._RUNS, command._with_run).parse_args(["fit", name, *words, "--out", "run"])
+    options = parser.parser().parse_args(["fit", name, *words, "--out", "run"])
     data, _ = fit.fitting_pair(name, {}, *fit._load(options.data, options.target))[1], None
     posterior = inference.draw(pair, data, 20, seed=4)
     scores = inference.log_likelihood(pair, posterior, data, seed=4).flatten(0, 1).double().numpy()
@@ -289,7 +288,7 @@ def test_a_reader_that_stops_early_is_no_error(monkeypatch):
     def stop(_):
         raise BrokenPipeError
 
-    monkeypatch.setattr("inference.command.main.overview", stop)
+    monkeypatch.setattr("inference.command.about.overview", stop)
     monkeypatch.setattr("os.dup2", lambda *_: None)
     assert main(["list"]) == 0
 

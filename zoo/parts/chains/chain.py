@@ -4,7 +4,7 @@ A chain z_1, ..., z_T over K states with start pi and transition matrix A emits 
 
     p(x_{1:T}) = sum_z pi(z_1) p(x_1 | z_1) prod_{t>1} A(z_{t-1}, z_t) p(x_t | z_t)
 
-`zoo.sequences.tree` adds up all K^T paths. The rest is a gradient of its sum (Eisner 2016, "Inside-outside and
+`zoo.parts.chains.tree` adds up all K^T paths. The rest is a gradient of its sum (Eisner 2016, "Inside-outside and
 forward-backward algorithms are just backprop"): p(z_t = k | x) = d log p(x) / d log p(x_t | z_t = k), and with max in
 place of the sum that gradient is one along the most probable path and zero elsewhere.
 """

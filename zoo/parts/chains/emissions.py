@@ -1,6 +1,6 @@
 """Log densities of the steps of a sequence under each hidden state, with missing steps and features left out.
 
-Independent Gaussian features are the common case: on a CPU with numba `zoo.sequences.gaussian` does them.
+Independent Gaussian features are the common case: on a CPU with numba `zoo.parts.chains.gaussian` does them.
 """
 
 from __future__ import annotations

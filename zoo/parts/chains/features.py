@@ -1,4 +1,4 @@
-"""Loops over the independent Gaussian features of each step; `zoo.sequences.gaussian` says what they work out."""
+"""Loops over the independent Gaussian features of each step; `zoo.parts.chains.gaussian` says what they work out."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ With logs of start pi, transition matrix A and emission densities b as inputs th
     d log p(x) / d log b_t(k) = p(z_t = k | x)
 
 (Rabiner 1989, section III; Salakhutdinov, Roweis & Ghahramani 2003). On a CPU with numba loops over the steps
-(`zoo.sequences.kernels`, `zoo.sequences.two_ways`) work out both at once, in float64 whatever the inputs are, as an
-operator that automatic differentiation, tracing and compilers take for one of torch's own. Everywhere else, and for
-second derivatives, `zoo.sequences.tree` does it.
+(`zoo.parts.chains.kernels`, `zoo.parts.chains.two_ways`) work out both at once, in float64 whatever the inputs are, as
+an operator that automatic differentiation, tracing and compilers take for one of torch's own. Everywhere else, and for
+second derivatives, `zoo.parts.chains.tree` does it.
 """
 
 from __future__ import annotations

@@ -8,11 +8,12 @@ With start pi, transition matrix A and emission densities b_t(k), each relative 
 Only ratios within a step matter, so v and w are divided by their sum whenever it becomes small: no step waits for a
 division, and none takes a logarithm. A state whose share falls below `LOST` can only come back where a transition is
 (nearly) impossible: elsewhere the others supply it with more. For chains that have such transitions `forward` reports
-the sequences that lost one, and `exact` runs these in logs. Where no transition is, `zoo.sequences.two_ways` does both
-recursions at once.
+the sequences that lost one, and `exact` runs these in logs. Where no transition is, `zoo.parts.chains.two_ways` does
+both recursions at once.
 
-Everything here is plain Python over float64 arrays of NumPy, each function complete in itself; `zoo.sequences.native`
-makes it fast. States stand in lanes of four, L = K rounded up, so that the processor takes four at a time.
+Everything here is plain Python over float64 arrays of NumPy, each function complete in itself;
+`zoo.parts.chains.native` makes it fast. States stand in lanes of four, L = K rounded up, so that the processor takes
+four at a time.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ A row of which some cells x_o are there has the density
     p(x_o) = sum over discrete cells of  prod_d p(x_d | parents) [x_d is what its cell says, where there is one]
                                          prod over blocks of p(z_o | discrete parents of the block)
 
-where d runs over discrete nodes and a block is Gaussian nodes that hang together (`zoo.graphs.gaussian`). The sum is
-one einsum (`zoo.graphs.factors`), the same for every pattern of holes.
+where d runs over discrete nodes and a block is Gaussian nodes that hang together (`zoo.parts.networks.gaussian`). The
+sum is one einsum (`zoo.parts.networks.factors`), the same for every pattern of holes.
 """
 
 from __future__ import annotations

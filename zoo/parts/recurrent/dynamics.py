@@ -27,7 +27,7 @@ class Dynamics(nn.Module):
     """The conditionals of the model.
 
     Args:
-        net: what carries the past: (R, T, I), state -> h (R, T, H), state (see `zoo.sequences.cells.Recurrence`).
+        net: what carries the past: (R, T, I), state -> h (R, T, H), state (see `zoo.parts.recurrent.cells.Recurrence`).
         prior: h (*, H) -> a and b of z_t, each (*, L).
         decoder: h (*, H), z (*, L) -> what x_t follows, (*, D) of a logit or (*, D) twice of a mean and a real number
             that `zoo.parts.nets.positive` maps to the deviation.

@@ -1,7 +1,7 @@
 """Where the columns of a mixed table stand, by kind, and the centre and unit of their numbers.
 
-Networks and priors work with standardised numbers; `rows.row` turns theirs into the distribution of a row in the
-units of the table.
+Networks and priors work with standardised numbers; `zoo.parts.tables.rows.row` turns theirs into the distribution of
+a row in the units of the table.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Soft trees: binary trees of depth H whose nodes send a row right with some probability, and what fits them.
 
-Node i of 2^H - 1 sees the ranks u in [0, 1]^D of a row (`features.Ranks`),
+Node i of 2^H - 1 sees the ranks u in [0, 1]^D of a row (`covariates.Ranks`),
 
     relevance  r_d  ~ N(0, s^2)                                  of covariate d, the same in all nodes of all trees
     direction  v_id ~ N(0, s^2)                                  weights w_i = softmax(r + v_i): sparse as s grows

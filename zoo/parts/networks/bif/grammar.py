@@ -1,4 +1,4 @@
-"""The grammar of the Bayesian network Interchange Format; `zoo.graphs.bif` says what it is."""
+"""The grammar of the Bayesian network Interchange Format; `zoo.parts.networks.bif.file` says what it is."""
 
 from __future__ import annotations
 
