@@ -1,6 +1,50 @@
 """inference: what every model/guide pair shares, from data to ArviZ.
 
-Names load on first use, so that importing this package costs nothing. `help(inference)` says what each is for.
+    fit: Fit a pair by stochastic variational inference, in place; fitting again goes on from where it stands
+    Fit: What happened in a fit
+    NonFiniteError: Loss or gradient stayed NaN or infinite; no such step was applied. The message names the site
+
+    sample: Draw from the posterior of all continuous latents, global and local; discrete ones are summed out
+    Sampled: Draws by MCMC, and how they came about
+    SamplingError: No chain can move, or none can start; the message says where and what to do
+
+    draw: Draws from the guide: chain 1 of `draws`, global latents once, local latents for every row of the data
+    predict: Draws of new observations under each draw of the latents: the posterior (or prior) predictive
+    prior: Draws of the latents from the prior, for `data` (their number and covariates) or for a number of rows
+    generate: New observations from the fitted model: each under a draw of the globals of its own
+    Posterior: Draws of the latents of a pair
+    log_likelihood: log p(x_n | global latents) at each draw, (chain, draw, N), in nats
+    assignments: Posterior probabilities of each enumerated local latent, averaged over draws: site -> (N, categories)
+    novelty: A score for every observation, (N,): the higher, the stranger
+    khat: Pareto k̂ of the global guide and of each observation's local guide
+    to_arviz: All that is known of a posterior, in the container of the ArviZ that is installed
+
+    encode: Codes of each observation: mean, standard deviation, and draws if asked for
+    decode: What observations with these codes are expected to be, averaged over the global latents
+    reconstruct: Observations as their codes tell them, (N, *event): the expected x given z
+    impute: Multiple imputations of the missing cells of a table, by sampling importance resampling of the codes
+    active_units: Which dimensions of each code vary with the observation: Var_n E[z | x_n] > threshold
+    code_kl: What each dimension of a code costs: KL(q(z_l | x_n) || p(z_l)), averaged over observations, in nats
+    collapsed: What to tell the user about dimensions of a code that say nothing about the data; empty when all do
+    refine: Fit a Gaussian to the codes of each observation, starting at the encoder's; the pair is not changed
+    gap: What an encoder loses, and to what: log p(x_n), the best Gaussian's ELBO and the encoder's, for each row
+    log_marginal: log p(x_n), (N,), in nats: the importance-weighted bound
+    fit_by_simulation: Train the encoder on observations that the model makes up, in place
+
+    query: P(variables | evidence), exact under each draw of the tables; with `do`, after an intervention
+    marginals: P(node | evidence) of every node that is not given; arguments and errors are those of `query`
+    Answer: P(variables | evidence), at each draw of the tables
+    smooth: Probabilities of the hidden states at each step, given the whole sequence
+    viterbi: The most probable sequence of states under each draw, (chain, draw, N, T); -1 past the end of a sequence
+    forecast: The `horizon` steps after the last valid step of each sequence: one draw under each draw of the posterior
+    sample_paths: One path of hidden states under each draw, from the posterior over states and parameters together
+    importance: Total effect of each covariate on the mean of y (on class probabilities), under each posterior draw
+
+    Estimator: An estimator of a registered pair
+
+    settings: Budgets and sizes that a user may want to set; whole numbers, checked when they are assigned
+
+Names load on first use, so that importing this package costs nothing.
 """
 
 from __future__ import annotations
@@ -100,3 +144,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"inference.{_HOME[name]}"), name)
     raise AttributeError(f"module 'inference' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import platform
 import threading
 import time
 from collections.abc import Sequence
@@ -15,7 +14,6 @@ import pyro
 import torch
 from torch import Tensor
 
-import zoo
 from inference.compiling.fallback import choose_mode
 from inference.data.check import check
 from inference.fitting import curvature
@@ -28,6 +26,7 @@ from inference.running.quiet import seeded
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating
 from zoo.settings import settings
+from zoo.version import versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -326,10 +325,5 @@ def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:
             "seconds": round(result.seconds, 2),
         },
         "seed": result.seed,
-        "versions": {
-            "zoo": zoo.__version__,
-            "torch": torch.__version__,
-            "pyro": pyro.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
     }

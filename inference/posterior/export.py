@@ -13,12 +13,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
-import zoo
 from inference.data.check import check
 from inference.posterior import containers, likelihood
 from inference.posterior.containers import Array, Variable
@@ -31,6 +29,7 @@ from inference.running.vectorised import vectorised
 from zoo.base import Batch, ModelGuide, Site
 from zoo.config import nearest
 from zoo.settings import settings
+from zoo.version import __version__, versions
 
 OBS = "obs"
 RIPPLE = 1e-6  # nats
@@ -279,11 +278,11 @@ def _attrs(pair: ModelGuide, posterior: Posterior) -> dict[str, Any]:
     khat = pair.card.get("metrics", {}).get("khat")
     return {
         "inference_library": "zoo",
-        "inference_library_version": zoo.__version__,
+        "inference_library_version": __version__,
         "inference_method": posterior.method,
         "model": pair.name,
         "config": pair.config,
-        "versions": {"zoo": zoo.__version__, "pyro": pyro.__version__, "torch": str(torch.__version__)},
+        "versions": versions(),
         **({} if khat is None else {"khat": khat}),
     }
 

@@ -82,7 +82,7 @@ def forecast(
     seed: int = 0,
     **options: Any,
 ) -> Tensor:
-    """One draw, under each draw of the posterior, of the `horizon` steps after the last valid step of each sequence.
+    """The `horizon` steps after the last valid step of each sequence: one draw under each draw of the posterior.
 
     Other arguments are those of `smooth`.
 

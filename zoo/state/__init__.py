@@ -14,12 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import pyro
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
@@ -32,7 +30,7 @@ from zoo.settings import settings
 from zoo.state import card, files
 from zoo.state.budget import Budget
 from zoo.state.files import DamagedFile
-from zoo.version import __version__
+from zoo.version import versions
 
 __all__ = ["DamagedFile", "load", "save"]
 
@@ -72,12 +70,7 @@ def save(pair: Pair, folder: Path) -> Path:
         "training": pair.training,
         "history": replace(pair._history, trained=pair.trained).record(),
         "files": {WEIGHTS: {"size": len(weights), "sha256": digest}},
-        "versions": {
-            "zoo": __version__,
-            "torch": str(torch.__version__),
-            "pyro": pyro.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "card": _plain(pair.card, "card", finite=False),
     }
     text = _sealed(record)
