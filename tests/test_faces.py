@@ -1,12 +1,14 @@
-"""What `dir` and `help` say of the two packages: their public names, each with a line that is its own docstring's."""
+"""What packages say of themselves: `zoo` and `inference` of their public names, the others of their files."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pydoc
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ import inference
 import zoo
 
 FACES = [zoo, inference]
+ROOT = Path(__file__).parent.parent
 
 
 def lines(face):
@@ -61,3 +64,14 @@ def test_neither_dir_nor_docstring_load_anything():
 def test_a_name_that_is_not_there(face):
     with pytest.raises(AttributeError, match="has no attribute 'fitt'"):
         face.fitt  # noqa: B018
+
+
+PACKAGES = [*(ROOT / "inference").glob("*/__init__.py"), *(ROOT / "zoo" / "parts").rglob("__init__.py")]
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda path: path.parent.name)
+def test_a_package_says_what_each_of_its_files_holds(path):
+    told = set(re.findall(r"\w+", ast.get_docstring(ast.parse(path.read_text()))))
+    files = {each.stem for each in path.parent.glob("*.py")} - {"__init__"}
+    assert files
+    assert files <= told, f"{path}: not a word of {', '.join(sorted(files - told))}"

@@ -1,1 +1,11 @@
-"""Codes of single observations: reading, encoding, refining them, and how far a guide is from the posterior."""
+"""Codes of single observations: reading, encoding, refining them, and how far a guide is from the posterior.
+
+reading      what the trace says of local latents, and densities at given values: the rest stands on it
+encoding     codes of observations, and what codes stand for
+imputation   missing cells, through the codes of observed ones
+collapse     which dimensions of a code are used at all
+refinement   a Gaussian for each observation, started at the encoder
+gaps         what the encoder loses, and to what; log p(x_n)
+annealing    annealed importance sampling, for `gaps`
+sleep        an encoder trained on what the model makes up
+"""

@@ -1,4 +1,7 @@
-"""Posterior collapse: which latent dimensions the codes of the data use at all (Burda et al. 2016)."""
+"""Posterior collapse (Bowman et al. 2016): which dimensions the codes of the data use at all.
+
+Active units: Burda et al. 2016, "Importance weighted autoencoders", section 5.
+"""
 
 from __future__ import annotations
 

@@ -1,14 +1,9 @@
-"""What an encoder knows: codes of observations, what the codes stand for, and what is missing from a table.
+"""What an encoder knows: codes of observations, and what the codes stand for.
 
 Works for every pair with local latents, read from its trace: codes z_n drawn by the guide, and classes summed out by
 the model, whose posterior is exact. Global latents t are averaged over: by draws of a `Posterior`, or by a few dozen
-from the guide. Nothing here holds more than a few times `zoo.settings.memory` numbers beside its result,
-whatever the numbers of rows and draws.
-
-Imputation is sampling importance resampling of the codes (Mattei & Frellsen 2019, "MIWAE"): of K codes z_k from
-q(z | x_obs) one is chosen with probability proportional to p(x_obs, z_k) / q(z_k | x_obs), then x_mis ~ p(x | z).
-
-Active units: Burda et al. 2016, "Importance weighted autoencoders", section 5. Collapse: Bowman et al. 2016.
+from the guide. Nothing here holds more than a few times `zoo.settings.memory` numbers beside its result, whatever the
+numbers of rows and draws.
 """
 
 from __future__ import annotations

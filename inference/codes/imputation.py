@@ -1,4 +1,8 @@
-"""Imputation: missing cells drawn from p(missing | observed), through codes of the observed ones."""
+"""Imputation: missing cells drawn from p(missing | observed), through codes of the observed ones.
+
+By sampling importance resampling of the codes (Mattei & Frellsen 2019, "MIWAE"): of K codes z_k from q(z | x_obs) one
+is chosen with probability proportional to p(x_obs, z_k) / q(z_k | x_obs), then x_mis ~ p(x | z).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `zoo list` and `zoo info` say: of every pair, of one, and of a saved run."""
+"""What `zoo list` and `zoo info` say: of every model or data set in a line, of one model at length."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def described(name: str) -> tuple[str, str, str]:
 
 
 def about_pair(options: argparse.Namespace) -> None:
-    """`zoo info`: a pair and its arguments, or a saved run."""
+    """`zoo info`: a pair, its arguments and its graph."""
     import zoo
     from zoo.base import registered
 

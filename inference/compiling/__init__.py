@@ -1,1 +1,6 @@
-"""A function of tensors as a graph: recording, compiling, and the one fallback."""
+"""A function of tensors as a graph.
+
+recording   the operations that a function does, written down
+compiled    that graph, run as it is or compiled
+fallback    a graph where that works and pays, else the function as it is
+"""

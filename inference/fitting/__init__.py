@@ -1,1 +1,10 @@
-"""The variational fit: what is climbed, and the steps up."""
+"""The variational fit: what is climbed, and the steps up.
+
+fit          `fit` itself: options, starting values, the model card
+loop         the steps of one fit: minibatches, averaging, when to stop
+schedule     when to slow down, average and stop
+step         from a pair and an objective to steps of Adam, as a graph or plain Pyro
+adam         Adam, as operations that a graph can hold
+objective    the bounds, chosen from the trace
+curvature    second derivatives: first widths of a guide, and the Laplace guide
+"""

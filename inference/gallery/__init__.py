@@ -1,1 +1,13 @@
-"""Pictures of a fitted pair."""
+"""Pictures of a fitted pair.
+
+    observations   samples, reconstructions
+    paths          lines between two codes, traversals of one dimension
+    imputations    completed observations, with their intervals and probabilities
+    network        the arrows of a network, and what is believed of every node
+    trees          a tree: its questions, shares and answers
+    panels         what pictures of observations share
+
+Observations are shown as images where they are rows of a square number of features, more than 16, without a schema
+(8x8, 28x28); else as a panel for each column, in the user's units and category names. Every function returns a
+`matplotlib.figure.Figure` made without pyplot, and refuses what it cannot draw with a ValueError, before work.
+"""

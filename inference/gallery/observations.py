@@ -1,12 +1,6 @@
-"""Pictures of what a fitted pair makes of observations: samples, reconstructions, paths between codes, imputations.
+"""Pictures of what a fitted pair makes of observations: samples, and reconstructions of those it was given.
 
-Observations are shown as images where they are rows of a square number of features, more than 16, without a schema
-(8x8, 28x28); else as a panel for each column, in the user's units and category names. Every function returns a
-`matplotlib.figure.Figure` made without pyplot, and refuses what it cannot draw with a ValueError, before work.
-
-Codes are moved along straight lines. The case for great circles (White 2016, "Sampling generative networks") is that
-draws from N(0, I) in many dimensions lie near a sphere; encoder means do not, since a dimension that is not used stays
-near 0, and codes with another prior (a mixture, or none) have no centre to turn around.
+Which are images, and what every picture of this package keeps to, stands at the top of the package.
 """
 
 from __future__ import annotations

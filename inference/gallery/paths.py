@@ -1,4 +1,9 @@
-"""Paths through code space: interpolations between observations, and traversals of one dimension."""
+"""Paths through code space: interpolations between observations, and traversals of one dimension.
+
+Codes are moved along straight lines. The case for great circles (White 2016, "Sampling generative networks") is that
+draws from N(0, I) in many dimensions lie near a sphere; encoder means do not, since a dimension that is not used stays
+near 0, and codes with another prior (a mixture, or none) have no centre to turn around.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,9 @@
-"""Draws of the latents, their scores, and their way to ArviZ."""
+"""Draws of the latents, their scores, and their way to ArviZ.
+
+draws        `Posterior`: draws from guide or prior, and what they predict
+likelihood   pointwise log-likelihoods, probabilities of classes
+khat         how far a guide can be believed
+novelty      how strange an observation is
+export       a posterior as an ArviZ container, with names
+containers   named arrays in the container of whichever ArviZ is installed
+"""

@@ -1,1 +1,6 @@
-"""What some families can be asked: hidden states, conditional probabilities, importance."""
+"""What some families can be asked.
+
+sequences    hidden states and the steps ahead, of models of sequences
+queries      P(variables | evidence) and interventions, of networks
+importance   which covariates matter, of regressions
+"""

@@ -1,7 +1,6 @@
-"""What a fitted tree or forest says: which covariates matter, how sure that is, and what a tree looks like.
+"""What a fitted regression says of its covariates: which of them matter, and how sure that is.
 
-`importance` asks nothing of a pair but that it explains y by x, so it serves every regression; `picture` draws pairs
-that can lay their trees open (`TreeLike`).
+`importance` asks nothing of a pair but that it explains y by x.
 """
 
 from __future__ import annotations

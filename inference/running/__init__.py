@@ -1,1 +1,13 @@
-"""One run of guide and model, in pieces of bounded memory."""
+"""One run of guide and model, in pieces of bounded memory.
+
+checked      a batch that was checked, what the trace says, and sweeps over its rows and draws
+densities    log densities of one run, discrete locals summed out
+marginal     those with the locals summed or integrated out, in pieces
+vectorised   one trace for many draws
+pieces       cuts of rows and draws that keep to `settings.memory`
+width        what one draw of one row holds
+quiet        a run that leaves no trace: random state, gradients, modes
+expectation  what is expected of a distribution, averaged and settled
+naming       which site a run had reached when it failed
+words        names and numbers as messages spell them
+"""

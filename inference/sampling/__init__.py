@@ -1,1 +1,15 @@
-"""Markov chain Monte Carlo over any pair."""
+"""Markov chain Monte Carlo over any pair.
+
+sample        `sample` itself, and its `Sampled`
+potential     the log density as a function of flat, unconstrained latents
+chains        C chains: where they stand, and one transition
+hamiltonian   the leapfrog and its trajectories
+warmup        metric, step size and length, until the chains agree
+adaptation    how these are tuned from the moves of many chains
+mixing        R-hat, and what keeps chains apart
+starts        where chains start
+labels        components, or states, of one chain matched with another's
+nuts          Pyro's No-U-Turn sampler, as a reference
+writer        draws as they come, in the supports of their latents
+store         where they are kept: in memory or in files
+"""

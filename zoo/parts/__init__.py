@@ -1,1 +1,18 @@
-"""What models are built of; nothing here is registered, and `inference` never imports it."""
+"""What models are built of; nothing here is registered, and `inference` never imports it.
+
+constants      constants of a prior, in buffers
+covariates     standardised, ranked, through random features; what a regression asks of its data
+polynomials    of several covariates, orthonormal over a design
+missing        constraints that let NaN through
+nets           networks of two or more models
+masked         networks whose outputs see only what comes before them
+sequence       distributions over whole sequences, and their lengths
+series         linear autoregression, missing steps integrated out
+chains/        hidden Markov chains
+recurrent/     recurrent cells, paths of latent states
+conjugate/     posteriors in closed form
+em/            expectation-maximisation of Gaussian mixtures
+tables/        columns of mixed types
+trees/         soft trees
+networks/      Bayesian networks, and their file format
+"""

@@ -1,1 +1,5 @@
-"""Conjugate posteriors in closed form."""
+"""Conjugate posteriors in closed form, as numbers and as guides whose numbers are learned.
+
+factors   one latent at a time: Dirichlet, inverse gamma, normal, negative binomial
+linear    coefficients and variance of a linear regression
+"""

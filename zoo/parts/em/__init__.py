@@ -1,1 +1,5 @@
-"""Expectation-maximisation of Gaussian mixtures, and where it starts."""
+"""Expectation-maximisation of Gaussian mixtures, many starts as one batch.
+
+gaussian   the iterations
+kmeans     where they start
+"""

@@ -1,1 +1,6 @@
-"""Columns of mixed types."""
+"""Columns of mixed types.
+
+columns   where they stand by kind, their centres and units
+rows      a row as a distribution, missing cells left out
+labels    labels that are known of some rows only
+"""

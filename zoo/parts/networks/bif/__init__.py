@@ -1,1 +1,6 @@
-"""The Bayesian interchange format."""
+"""The Bayesian network Interchange Format.
+
+file      reading and writing
+grammar   its blocks and tables
+tokens    its words and marks, with their lines
+"""
