@@ -296,10 +296,11 @@ class Pair(PyroModule):
             parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Pair:
-        trained = self.trained
+        before = [parameter.data for parameter in self.parameters()]
         nn.Module._apply(self, fn, recurse)
-        if not trained:  # another type has other bits
-            self._settle()
+        changed = any(old.dtype != new.dtype for old, new in zip(before, self.parameters(), strict=True))
+        if changed and not self._history.trained and checksum(before) == self._history.start:
+            self._settle()  # another type has other bits, and that is no training
         self._announce()
         if self.automatic is not None:  # its recorded supports hold tensors of the old device and type
             with torch.random.fork_rng(devices=[]), pyro.validation_enabled(False):
