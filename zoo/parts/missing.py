@@ -44,17 +44,10 @@ class Steps(OrMissing):
         allowed = self.over | self.anywhere if same else torch.tensor(self.anywhere, device=value.device)
         return torch.where(value.isnan(), allowed, self.base.check(value))
 
-    def in_words(self, column: int) -> str:
-        """What is taken."""
-        return f"{self.base.in_words(column)}{', or NaN where missing' if self.anywhere else ''}"
-
 
 class _Finite(constraints.Constraint):
     def check(self, value: Tensor) -> Any:
         return value.isfinite()
-
-    def in_words(self, _column: int) -> str:
-        return "a finite number"
 
     def __repr__(self) -> str:
         return "finite numbers"
