@@ -30,8 +30,8 @@ test: $(STAMP)  ## every quick test
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(PYTEST) -m slow --timeout 1800
 
-test-arviz1: $(ARVIZ1)/.stamp  ## the export under ArviZ 1.x alone; needs a Python 3.12 or newer beside .venv
-	ZOO_PYTHON312=$(ARVIZ1)/bin/python $(BIN)/python -m pytest tests/inference/posterior/test_export.py -rs
+test-arviz1: $(ARVIZ1)/.stamp  ## the ArviZ export under ArviZ 1.x; needs Python 3.12 or newer
+	ZOO_PYTHON312=$(ARVIZ1)/bin/python $(BIN)/python -m pytest tests/inference/posterior/test_containers.py -rs
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -84,6 +84,12 @@ def device(request):
     return request.config.getoption("--device")
 
 
+@pytest.fixture(scope="module")
+def asia():
+    """The network of Lauritzen & Spiegelhalter (1988), with its known tables."""
+    return registered("bayesian_network").from_bif("asia").double()
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     """Each test starts from the same random state and leaves the default settings behind."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from inference.command.main import main
 
+FEW = ["--steps", "3", "--draws", "20"]
+FIT = ["fit", "gmm", "--data", "faithful", "--out", "run"]
+
 
 def fails(capsys, *arguments):
     """The one line that a command with a fault prints; nothing else, and status 2."""

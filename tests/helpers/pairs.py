@@ -43,3 +43,7 @@ class Coded(ModelGuide):
         with batch.plate():
             loc, scale = self.encoder(batch.x).chunk(2, -1)
             pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+
+def data(n=40, seed=0):
+    return torch.randn(n, generator=torch.Generator().manual_seed(seed)) + 1.5

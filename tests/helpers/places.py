@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ EXAMPLES = ROOT / "examples"
 REFERENCE = Path(os.environ.get("ZOO_REFERENCE", ROOT.parent / "shared" / "reference"))
 
 
+@cache
 def benchmark(name: str) -> ModuleType:
     """A script of examples/benchmarks as a module."""
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", EXAMPLES / "benchmarks" / f"{name}.py")

@@ -7,20 +7,13 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
 import inference
 import zoo
-from inference.command import demo, fit, parser, run_folder
+from inference.command import fit, parser, run_folder
+from inference.command import main as command
 from inference.command.main import main
-from tests.helpers.command import fails
-
-FEW = ["--steps", "3", "--draws", "20"]
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+from tests.helpers.command import FEW, FIT, fails
 
 
 def write_csv(path, rows, header=""):
@@ -205,9 +198,6 @@ def test_a_table_is_one_sequence_of_vectors(tmp_path):
     assert pair.card["data"]["x"] == [1, 40, 3]
 
 
-# What goes wrong -----------------------------------------------------------------------------------------------------
-
-FIT = ["fit", "gmm", "--data", "faithful", "--out", "run"]
 FAULTS = {
     "no command": ([], "required: COMMAND"),
     "unknown command": (["fitt"], "invalid choice: 'fitt'"),
@@ -291,128 +281,3 @@ def test_a_reader_that_stops_early_is_no_error(monkeypatch):
     monkeypatch.setattr("inference.command.about.overview", stop)
     monkeypatch.setattr("os.dup2", lambda *_: None)
     assert main(["list"]) == 0
-
-
-def snapshot(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def test_an_earlier_run_is_replaced_only_when_asked(tmp_path, capsys):
-    assert main([*FIT, *FEW]) == 0
-    capsys.readouterr()
-    before = snapshot(tmp_path / "run")
-    assert "--replace" in fails(capsys, *FIT, *FEW)
-    assert snapshot(tmp_path / "run") == before
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    assert main([*FIT, *FEW, "--set", "components=3", "--replace"]) == 0
-    assert zoo.load("run").config["components"] == 3
-    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
-    assert not (tmp_path / "run" / run_folder.UNFINISHED).exists()
-
-
-def test_a_run_that_fails_at_its_end_leaves_what_was_there(tmp_path, capsys, monkeypatch):
-    assert main([*FIT, *FEW]) == 0
-    capsys.readouterr()
-    before = snapshot(tmp_path / "run")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("inference.posterior.containers.save", full)
-    assert "No space left" in fails(capsys, *FIT, *FEW, "--replace")
-    assert snapshot(tmp_path / "run") == before
-    assert "No space left" in fails(capsys, *FIT[:-1], "fresh", *FEW)
-    assert not (tmp_path / "fresh").exists()
-
-
-def test_an_interrupted_run_leaves_nothing(tmp_path, capsys, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run_folder, "follow", lambda: interrupt)
-    assert main([*FIT, "--steps", "100"]) == 130
-    assert "interrupted; nothing was written" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_stopped_while_its_files_move_is_no_run(tmp_path, capsys, monkeypatch):
-    from pathlib import Path
-
-    real = Path.replace
-
-    def stop(path, target):
-        if path.parent.parent.name == run_folder.UNFINISHED and path.name == "summary.txt":
-            raise KeyboardInterrupt
-        return real(path, target)
-
-    assert main([*FIT, *FEW]) == 0
-    monkeypatch.setattr(Path, "replace", stop)
-    assert main([*FIT, *FEW, "--replace"]) == 130
-    assert (tmp_path / "run" / "posterior.nc").exists()
-    with pytest.raises(ValueError, match=r"no config\.json"):
-        zoo.load("run")
-    capsys.readouterr()
-    assert "holds no earlier run" in fails(capsys, *FIT, *FEW)
-
-
-def test_an_empty_folder_may_be_the_current_one(tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    assert main(["fit", "gmm", "--data", "faithful", "--out", ".", *FEW]) == 0
-    assert zoo.load(".").registry_name == "gmm"
-
-
-# The demo ------------------------------------------------------------------------------------------------------------
-
-PICTURES = {"mixture_density", "reconstructions", "samples", "latent_map", "loss"}
-
-
-def test_the_demo_says_and_draws_what_it_promises(tmp_path, capsys, monkeypatch):
-    real = demo.fit
-    monkeypatch.setattr(demo, "fit", lambda pair, data, **_: real(pair, data, steps=3, progress=False))
-    assert main(["demo", "--out", "pictures"]) == 0
-    text = capsys.readouterr().out
-    assert {path.stem for path in (tmp_path / "pictures").glob("*.png")} == PICTURES
-    for words in ("locs[0, waiting]", "has not seen", "k̂", "a single Gaussian"):
-        assert words in text
-
-
-@pytest.mark.slow
-def test_the_demo_reaches_good_scores(tmp_path):
-    scores = demo.run(tmp_path)
-    assert scores["gmm_log_score"] == pytest.approx(-4.19, abs=0.03)
-    assert scores["gmm_khat"] < 0.7
-    assert scores["vae_log_score"] > -86  # one histogram a pixel scores -107.5
-
-
-def test_samples_of_the_demo_are_expected_ink():
-    torch.manual_seed(0)
-    pair = zoo.create("gaussian_vae", likelihood="binomial", trials=16)
-    drawn = demo._expected_ink(pair, 5, repeats=400)
-    z = inference.prior(pair, 5, draws=1, seed=1)["z"][0, 0]
-    expected = pair.decode(z).mean
-    assert drawn.shape == (5, 64)
-    # The deviation of a binomial of 16 trials is at most 2; of a mean of 400, 0.1.
-    assert (drawn - expected).abs().max() < 0.5
-
-
-# Beside the command --------------------------------------------------------------------------------------------------
-
-
-def test_a_predictive_check_has_a_panel_for_each_real_feature():
-    from inference.drawing import plots
-
-    rng = np.random.default_rng(0)
-    figure = plots.predictive_check(rng.normal(size=(30, 4)), rng.normal(size=(20, 30, 4)), names=list("abcd"))
-    shown = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_xlabel() for axes in shown] == ["a", "b", "c", "d"]
-    pooled = plots.predictive_check(rng.poisson(5, (30, 4)), rng.poisson(5, (20, 30, 4)))
-    assert len(pooled.axes) == 1
-
-
-def test_marginals_leave_constants_out_and_take_labels():
-    from inference.drawing import plots
-
-    draws = torch.randn(1, 50, 2, 2).tril()
-    axes = plots.marginals({"L": draws}, labels={"L": ["aa", "ab", "ba", "bb"]}).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["aa", "ba", "bb"]

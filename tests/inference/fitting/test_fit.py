@@ -12,24 +12,16 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
 
 import inference
 import zoo
 from inference.data.check import as_batch
-from inference.fitting.loop import NonFiniteError, minibatches
-from inference.fitting.objective import Objective, choose
-from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
+from inference.fitting.loop import NonFiniteError
+from inference.fitting.objective import choose
 from inference.running.densities import UnsupportedGuide, run
-from tests.helpers.pairs import Coded, Normal
-from zoo.base import Batch
-from zoo.settings import settings
+from tests.helpers.pairs import Coded, Normal, data
 
 QUICK = {"progress": False, "device": "cpu"}
-
-
-def data(n=40, seed=0):
-    return torch.randn(n, generator=torch.Generator().manual_seed(seed)) + 1.5
 
 
 def exact(x):
@@ -311,86 +303,6 @@ def test_nothing_global_is_changed():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         inference.fit(Normal(), data(), steps=3, compile="off", **QUICK)
-
-
-def test_minibatches_are_whole_permutations_in_equal_pieces():
-    rows = minibatches(10, 4, torch.Generator().manual_seed(0))
-    drawn = torch.cat([next(rows) for _ in range(5)])
-    assert sorted(drawn[:10].tolist()) == sorted(drawn[10:].tolist()) == list(range(10))
-
-
-def test_averaging_convergence_and_schedule():
-    parameter = torch.zeros(1)
-    averaging = Averaging([parameter])
-    for value in (1.0, 2.0, 6.0):
-        parameter.fill_(value)
-        averaging.add()
-    averaging.apply()
-    assert float(parameter) == pytest.approx(3.0)
-    assert [learning_rate("cosine", step, 1000) for step in (49, 1000)] == pytest.approx([1.0, 0.0])
-    noise = np.random.default_rng(0).normal(size=20_000)
-    falling, flat = Convergence(1e-4), Convergence(1e-4)
-    for step in range(1000):
-        assert not falling.update(100 - 0.1 * step + 0.1 * noise[step])
-    stages = sum(flat.update(value) for value in noise)
-    assert flat.done
-    assert stages > 3
-    stopping = EarlyStopping(2, 0.0)
-    assert [stopping.update(score, [parameter]) for score in (3.0, 2.0, 2.5, 2.5)] == [False, False, False, True]
-
-
-def test_every_kind_of_data_is_accepted_and_gives_the_same_batch():
-    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
-    array = np.random.default_rng(0).normal(size=(6, 4))
-    pair = Coded()
-
-    class Rows(Dataset):
-        def __len__(self):
-            return 6
-
-        def __getitem__(self, i):
-            return array[i], i
-
-    names = ["a", "b", "c", "d"]
-    forms = [
-        array,
-        torch.from_numpy(array),
-        pandas.DataFrame(array, columns=names),
-        polars.DataFrame(array, schema=names),
-        Batch.of(array),
-        TensorDataset(torch.from_numpy(array)),
-        Rows(),
-    ]
-    for form in forms:
-        batch = as_batch(pair, form)
-        assert torch.equal(batch.x, torch.from_numpy(array).float())
-    bad = pandas.DataFrame(array, columns=names)
-    bad.loc[3, "c"] = np.nan
-    with pytest.raises(ValueError, match="row 3, column 'c'"):
-        as_batch(pair, bad)
-    words = pandas.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"], "c": [0, 0], "d": [0, 0]})
-    with pytest.raises(ValueError, match="row 0, column 'b': expected a number, got 'x'"):
-        as_batch(pair, words)
-
-
-def test_pieces_of_bounded_size_give_the_same_numbers(monkeypatch):
-    """log_likelihood and predict in many small pieces equal one big one."""
-    from inference.running import marginal, pieces
-
-    pair, x = Normal().double(), data(50).double()
-    posterior = inference.draw(pair, x, 30)
-    whole = inference.log_likelihood(pair, posterior, x)
-    runs = []
-    monkeypatch.setattr(marginal, "run", lambda *args, **options: runs.append(args[2]) or run(*args, **options))
-    with settings.using(memory=16 * 10):
-        cut = inference.log_likelihood(pair, posterior, x)
-        torch.testing.assert_close(cut, whole, rtol=1e-12, atol=0)
-        assert len(runs) > 3
-        assert inference.predict(pair, posterior, x)["x"].shape == (1, 30, 50)
-        slices = list(pieces.pieces(100, 25))
-    assert max(piece.stop - piece.start for piece in slices) == 6
-    assert slices[-1].stop == 100
-    assert isinstance(choose(pair, as_batch(pair, x)), Objective)
 
 
 def test_em_places_the_guide_at_the_mode_with_the_widths_of_the_curvature():

@@ -1,0 +1,37 @@
+"""A gmm and values of its latents, conditioned and spelled out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from inference.running.densities import run
+from zoo.mixtures.gmm import FLOOR, GMM
+
+COVARIANCES = ["full", "tied", "diag", "spherical"]
+
+
+def pair_and_values(covariance, weights="dirichlet", features=3, components=4, seed=0):
+    """A pair in float64 and one draw of its global latents from the prior."""
+    torch.manual_seed(seed)
+    pair = GMM(features, components, covariance, weights, concentration=1.7, loc_scale=2.0, scale=0.6).double()
+    return pair, {name: fn.sample() for name, fn in pair.prior().items()}
+
+
+def observed(pair, values, batch):
+    """log p(x_n | globals), components summed out: (N,) at one value of the globals, (S, N) at S values."""
+    if values["weights"].ndim == 1:
+        return observed(pair, {name: value[None] for name, value in values.items()}, batch)[0]
+    with torch.no_grad():
+        return run(pair, batch, len(values["weights"]), values).likelihood
+
+
+def covariances(pair, values):
+    """The K covariance matrices that the docstring defines, by NumPy."""
+    K, D = pair.components, pair.features
+    scales = values["scales"].numpy()
+    scales = np.broadcast_to(scales[:, None] if pair.covariance == "spherical" else scales, (K, D))
+    factors = np.broadcast_to(np.eye(D), (K, D, D))
+    if pair.correlated:
+        factors = np.broadcast_to(values["correlations"].numpy() + FLOOR * np.eye(D), (K, D, D))
+    return np.stack([np.diag(s) @ c @ c.T @ np.diag(s) for s, c in zip(scales, factors, strict=True)])

@@ -1,0 +1,108 @@
+"""Ways to run chains: as a graph or as plain Pyro, from any start, thinned, interrupted, or not at all."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+import inference
+import zoo
+from inference.sampling.sample import sample
+from tests.helpers.pairs import Coded
+from tests.helpers.sampling import QUICK, Normals, data_of, interrupted_after, z_scores
+
+
+def test_graph_and_plain_pyro_walk_the_same_way():
+    pair, data = Normals().double(), torch.linspace(0, 1, 5)
+    options = {"draws": 20, "chains": 4, "max_warmup": 20, **QUICK}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = sample(pair, data, compile="graph", **options)
+        plain, other = (sample(pair, data, compile="off", seed=seed, **options) for seed in (0, 1))
+    torch.testing.assert_close(graph["loc"], plain["loc"])
+    assert (graph.compile, plain.compile) == ("graph", "off")
+    assert not torch.equal(plain["loc"], other["loc"])
+
+
+def test_seeds_reproduce_and_the_random_state_of_the_caller_stays():
+    pair, data = Normals(), torch.linspace(0, 1, 5)
+    before = torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one, other = (sample(pair, data, 10, 4, max_warmup=20, **QUICK) for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(one["loc"], other["loc"])
+    assert one["loc"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("start", ["prior", "jitter", "guide"])
+def test_every_start_ends_in_the_same_posterior(start):
+    pair, data = Normals().double(), torch.linspace(-3, 5, 20).double()
+    if start == "guide":
+        inference.fit(pair, data, steps=200, **QUICK)
+    found = sample(pair, data, 150, start=start, **QUICK)
+    precision = 1 / 9 + 20 / 4
+    assert z_scores(found["loc"], (1 / 9 + data.sum() / 4) / precision) < 4
+
+
+def test_few_chains_do():
+    found = sample(Normals().double(), torch.linspace(-3, 5, 20).double(), 600, 4, **QUICK)
+    assert found["loc"].shape == (4, 600)
+    assert found.rhat["loc"] < 1.01
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("chains", "most"), [(1, 1), (2, 2), (2, 5)])
+def test_hardly_any_warm_up_leaves_chains_that_move(chains, most):
+    """From one draw or two no scale can be told."""
+    torch.manual_seed(0)
+    found = sample(Coded(), torch.randn(20, 4), 5, chains, max_warmup=most, **QUICK)
+    assert (found["z"][:, -1] != found["z"][:, 0]).any()
+    assert 0.01 < found.step_size < 10
+
+
+def test_nuts_agrees():
+    pair, data = Normals().double(), torch.linspace(-3, 5, 20).double()
+    found = sample(pair, data, 200, 2, method="nuts", max_warmup=150, **QUICK)
+    precision = 1 / 9 + 20 / 4
+    assert z_scores(found["loc"], (1 / 9 + data.sum() / 4) / precision) < 4
+    assert found.stats["diverging"].shape == (2, 200)
+
+
+def test_thinned_draws_are_every_so_many():
+    pair, data = Normals(), torch.linspace(0, 1, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        full = sample(pair, data, 12, 4, max_warmup=20, **QUICK)
+        thinned = sample(pair, data, 4, 4, thin=3, max_warmup=20, **QUICK)
+    assert torch.equal(full["loc"][:, 2::3], thinned["loc"])
+
+
+def test_an_interrupt_keeps_what_is_done(monkeypatch):
+    interrupted_after(50, monkeypatch)
+    with pytest.warns(UserWarning, match="interrupted: 50 of 2000 draws"):
+        found = sample(Normals().double(), torch.linspace(0, 1, 5), 2000, max_warmup=40, **QUICK)
+    assert found["loc"].shape == (64, 50)
+    assert found["loc"].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["inference.compiling.compiled.record", "inference.sampling.warmup.harmonic", "inference.sampling.sample._drawn"],
+)
+def test_an_interrupt_before_the_first_draw_leaves_nothing(where, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    pair = zoo.create("polynomial_regression", degree=1).double().train()
+    batch = data_of(pair, 10).but(x=5 + 7 * torch.rand(10, 1).double())
+    before, state = {name: value.clone() for name, value in pair.state_dict().items()}, torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        sample(pair, batch, 20, 4, max_warmup=40, store=tmp_path, **QUICK)
+    assert torch.equal(state, torch.get_rng_state())
+    assert pair.training
+    assert all(torch.equal(value, before[name]) for name, value in pair.state_dict().items())
+    assert not list(tmp_path.iterdir())
