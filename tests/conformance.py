@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import math
 import typing
@@ -39,6 +40,20 @@ def make(name, config=None, dtype=torch.float32, device="cpu", seed=0):
     pair = zoo.create(name, **(config or {})).to(device=device, dtype=dtype)
     batch, _ = pair.simulate(ROWS)
     return pair, batch
+
+
+@functools.cache
+def _fitted(name, config, dtype, device):
+    pair, batch = make(name, dict(config), dtype, device)
+    inference.fit(pair, batch, steps=2, device=device, **QUICK)
+    return pair, batch
+
+
+def fitted(name, config=None, dtype=torch.float64, device="cpu"):
+    """A pair after two steps, and its data: one fit for all tests that need no more, and a copy for each."""
+    pair, batch = _fitted(name, tuple((config or {}).items()), dtype, device)
+    torch.manual_seed(0)
+    return copy.deepcopy(pair), batch
 
 
 def families(name):
@@ -200,7 +215,7 @@ def compare_graph(pair, batch, tolerance, **options):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)], ids=["f32", "f64"])
 def test_graph_equals_plain_pyro_for_every_objective(name, dtype, tolerance, device):
     pair, batch = make(name, dtype=dtype, device=device)
-    for options in OBJECTIVES:
+    for options in OBJECTIVES if dtype == torch.float64 else OBJECTIVES[:1]:  # the sharper comparison has them all
         compare_graph(pair, batch, tolerance, **options)
     compare_graph(pair, batch.select(slice(0, 8)), tolerance)  # a minibatch, scaled
 
@@ -254,7 +269,7 @@ def test_a_fit_by_the_graph_ends_where_a_plain_one_does(name, device):
     ends = {}
     for mode in ("graph", "off"):
         pair, batch = make(name, dtype=torch.float64, device=device)
-        options = {"steps": 40, "batch_size": 10, "anneal": 20, "average": 0.2, "progress": False, "device": device}
+        options = {"steps": 20, "batch_size": 10, "anneal": 10, "average": 0.2, "progress": False, "device": device}
         fit = inference.fit(pair, batch, compile=mode, **options)
         assert fit.compile == mode
         ends[mode] = fit.losses, pair.state_dict()
@@ -272,7 +287,7 @@ def test_own_estimator_with_one_particle_equals_renyi(name):
     if objective.estimator == "enumerate":
         pytest.skip("Pyro's RenyiELBO does not enumerate")
     torch.manual_seed(3)
-    ours = float(objective.loss(pair, one))
+    ours = objective.loss(pair, one).item()
     torch.manual_seed(3)
     pyros = pyro.infer.RenyiELBO(alpha=0.0, num_particles=5, vectorize_particles=True, max_plate_nesting=1)
     assert ours == pytest.approx(float(pyros.loss(pair.model, pair.guide, one)), rel=1e-10)
@@ -284,7 +299,7 @@ def test_mcmc_draws_every_continuous_latent(name):
     few = batch.select(slice(0, 6)).but(total=6)
     sites = pair.sites(few).values()
     latents = {site.name: site for site in sites if not site.observed and not site.enumerated}
-    options = {"draws": 3, "chains": 4, "max_warmup": 20, "compile": "graph", "progress": False}
+    options = {"draws": 3, "chains": 4, "max_warmup": 8, "compile": "graph", "progress": False}
     if not latents:
         with pytest.raises(ValueError, match="latent"):
             inference.sample(pair, few, **options)
@@ -303,12 +318,12 @@ def test_mcmc_draws_every_continuous_latent(name):
 # --- the minibatch scale ----------------------------------------------------------------------------------------------
 
 
-def z_of_minibatch(pair, batch, part_total):
+def z_of_minibatch(pair, batch, part_total, runs=20):
     """z-score of the mean minibatch ELBO against the full one, noise shared within each pair of runs."""
     differences = []
     objective = choose(pair, batch)
     with torch.no_grad():
-        for seed in range(20):
+        for seed in range(runs):
             order = torch.randperm(batch.size, generator=torch.Generator().manual_seed(seed))
             # A partition: the mean over its parts has the same expectation and much less variance.
             parts = [batch.select(rows).but(total=part_total) for rows in order.chunk(4)]
@@ -327,7 +342,7 @@ def loss_of_objective(objective, pair, batch, seed):
 def test_minibatch_elbo_is_unbiased_and_the_check_sees_a_plate_without_total(name):
     pair, batch = make(name, dtype=torch.float64)
     assert z_of_minibatch(pair, batch, batch.total) < 4
-    assert z_of_minibatch(pair, batch, ROWS // 4) > 4  # the planted fault
+    assert z_of_minibatch(pair, batch, ROWS // 4, runs=6) > 4  # the planted fault needs no more to be seen
 
 
 # --- fitting ----------------------------------------------------------------------------------------------------------
@@ -337,10 +352,10 @@ def test_the_elbo_rises_on_its_own_data(name, device):
     pair, batch = make(name, device=device)
     pair = zoo.create(name).to(device)
     with torch.no_grad():
-        before = np.mean([float(loss_of(pair, batch, seed)) for seed in range(20)])
+        before = float(loss_of(pair, batch, particles=20))
     fit = inference.fit(pair, batch, steps=150, device=device, progress=False)
     with torch.no_grad():
-        after = np.mean([float(loss_of(pair, batch, seed)) for seed in range(20)])
+        after = float(loss_of(pair, batch, particles=20))
     assert after < before
     assert fit.steps == 150
     assert fit.skipped == 0
@@ -349,7 +364,7 @@ def test_the_elbo_rises_on_its_own_data(name, device):
 def test_every_automatic_guide_fits(name):
     for family in families(name):
         pair, batch = make(name, {"guide": family}, torch.float64)
-        fit = inference.fit(pair, batch, steps=60, device="cpu", **QUICK)
+        fit = inference.fit(pair, batch, steps=20, device="cpu", **QUICK)
         assert np.isfinite(fit.losses).all()
         posterior = inference.draw(pair, batch, 5)
         assert all(torch.isfinite(value).all() for value in posterior.draws.values())
@@ -381,11 +396,11 @@ def test_two_instances_are_independent(name):
     alone = []
     for seed in (0, 1):
         pair, batch = make(name, seed=seed)
-        for step in range(3):
+        for step in range(2):
             inference.fit(pair, batch, steps=1, seed=step, device="cpu", **QUICK)
         alone.append(state_of(pair))
     pairs = [make(name, seed=seed) for seed in (0, 1)]
-    for step in range(3):
+    for step in range(2):
         for pair, batch in pairs:
             inference.fit(pair, batch, steps=1, seed=step, device="cpu", **QUICK)
     assert all(same(state_of(pair), state) for (pair, _), state in zip(pairs, alone, strict=True))
@@ -396,7 +411,7 @@ def test_copies_are_independent_and_leave_the_original_whole(name):
     pair, batch = make(name)
     twin = copy.deepcopy(pair)
     assert same(state_of(pair), state_of(twin))
-    assert float(loss_of(pair, batch)) == float(loss_of(twin, batch))
+    assert loss_of(pair, batch).item() == loss_of(twin, batch).item()
     inference.fit(twin, batch, steps=2, device="cpu", **QUICK)
     assert not same(state_of(pair), state_of(twin))
     inference.fit(pair, batch, steps=2, device="cpu", **QUICK)
@@ -459,8 +474,7 @@ def prior_score(pair, batch, particles=4000):
 
 def test_save_and_load_give_the_same_loss_to_the_last_bit(variant, tmp_path):
     for dtype in (torch.float32, torch.float64):
-        pair, batch = make(*variant, dtype=dtype)
-        inference.fit(pair, batch, steps=2, device="cpu", **QUICK)
+        pair, batch = fitted(*variant, dtype)
         folder = pair.save(tmp_path / str(dtype))
         torch.manual_seed(123)
         caller = torch.get_rng_state()
@@ -470,7 +484,7 @@ def test_save_and_load_give_the_same_loss_to_the_last_bit(variant, tmp_path):
         assert loaded.config == pair.config
         assert loaded.card == pair.card
         assert same(pair.state_dict(), loaded.state_dict())
-        assert float(loss_of(pair, batch)) == float(loss_of(loaded, batch))
+        assert loss_of(pair, batch).item() == loss_of(loaded, batch).item()
 
 
 def test_double_and_back_changes_nothing_but_the_type(name):
@@ -491,10 +505,9 @@ def test_double_and_back_changes_nothing_but_the_type(name):
 
 
 def test_pointwise_log_likelihood(variant, device):
-    pair, batch = make(*variant, dtype=torch.float64, device=device)
-    inference.fit(pair, batch, steps=2, device=device, **QUICK)
+    pair, batch = fitted(*variant, device=device)
     posterior = inference.draw(pair, batch, 4)
-    scores = inference.log_likelihood(pair, posterior, batch)
+    scores = inference.log_likelihood(pair, posterior, batch, particles=20)
     assert scores.shape == (1, 4, ROWS)
     assert torch.isfinite(scores).all()
     if not has_continuous_locals(pair, batch):
@@ -507,10 +520,10 @@ def test_pointwise_log_likelihood(variant, device):
     else:
         # Estimates of one number, alone or among the other rows: equal within their own Monte Carlo error.
         alone, among = [], []
+        one, some = batch.select(slice(3, 4)), batch.select(slice(0, 6))
         for seed in range(8):
-            one = batch.select(slice(3, 4))
             alone.append(inference.log_likelihood(pair, posterior, one, particles=20, seed=seed)[0, 0, 0])
-            among.append(inference.log_likelihood(pair, posterior, batch, particles=20, seed=seed)[0, 0, 3])
+            among.append(inference.log_likelihood(pair, posterior, some, particles=20, seed=seed)[0, 0, 3])
         spread = math.sqrt((torch.stack(alone).var() + torch.stack(among).var()) / 8)
         # (a point guide has no such error: what is left is rounding)
         rounding = 1e-6 * abs(float(alone[0]))
@@ -530,8 +543,7 @@ def test_predictive_draws_have_the_shape_of_the_data(variant, device):
 
 
 def test_khat_is_a_number_or_none(name):
-    pair, batch = make(name, dtype=torch.float64)
-    inference.fit(pair, batch, steps=50, device="cpu", **QUICK)
+    pair, batch = fitted(name)
     found = inference.khat(pair, batch, draws=200, particles=200)
     has_globals = any(not site.local and not site.observed for site in pair.sites().values())
     assert (found.globals is not None) == has_globals
@@ -543,8 +555,7 @@ def test_khat_is_a_number_or_none(name):
 
 def test_arviz_takes_the_export(name):
     az = pytest.importorskip("arviz")
-    pair, batch = make(name, dtype=torch.float64)
-    inference.fit(pair, batch, steps=100, device="cpu", **QUICK)
+    pair, batch = fitted(name)
     posterior = inference.draw(pair, batch, 100)
     exported = inference.to_arviz(pair, posterior, batch)
     assert len(az.summary(exported)) > 0
@@ -632,8 +643,8 @@ def test_one_row_and_constant_columns_give_finite_results_or_a_plain_refusal(nam
     one = batch.select(slice(0, 1)).but(total=1)
     field = "y" if observed(pair).name == "y" else "x"
     constant = batch.but(**{field: getattr(batch, field)[:1].expand_as(getattr(batch, field))})
-    flat = batch.but(x=batch.x[:1].expand_as(batch.x))
-    for data in (one, constant, flat):
+    flat = [batch.but(x=batch.x[:1].expand_as(batch.x))] if field == "y" else []  # else it is constant already
+    for data in (one, constant, *flat):
         torch.manual_seed(0)
         pair = zoo.create(name)
         try:

@@ -17,6 +17,7 @@ from zoo.base import registered
 from zoo.config import hints
 
 pytest.register_assert_rewrite("tests.helpers")
+torch.set_warn_always(True)  # what torch says once a process would fail one test or another, as they happen to run
 torch.set_num_threads(1)  # two busy cores: more threads make steps several times slower
 
 
