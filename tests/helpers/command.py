@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
+import pytest
+from matplotlib.figure import Figure
+
+from inference.command import run_folder
 from inference.command.main import main
 
 FEW = ["--steps", "3", "--draws", "20"]
 FIT = ["fit", "gmm", "--data", "faithful", "--out", "run"]
+
+
+@contextmanager
+def blank_pictures():
+    """Half of the time of a short run goes into its pictures: for tests that do not look at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_folder, "_pictures", lambda *_: [("loss", Figure(figsize=(1, 1)))])
+        yield
 
 
 def fails(capsys, *arguments):

@@ -10,6 +10,7 @@ import pytest
 import inference
 import zoo
 from inference.command.main import main
+from tests.helpers.command import blank_pictures
 from zoo.datasets import text
 
 
@@ -24,7 +25,8 @@ def lake(tmp_path_factory):
     x = zoo.datasets.load("lakehuron").x.flatten()
     (folder / "lake.csv").write_text("feet\n" + "\n".join(f"{value:g}" for value in x.tolist()) + "\n")
     fit = ["fit", "autoregressive", "--data", str(folder / "lake.csv"), "--set", "order=2", "--double"]
-    assert main([*fit, "--steps", "50", "--draws", "100", "--out", str(folder / "run")]) == 0
+    with blank_pictures():
+        assert main([*fit, "--steps", "50", "--draws", "100", "--out", str(folder / "run")]) == 0
     return folder
 
 
@@ -55,7 +57,8 @@ def network(tmp_path_factory):
     table = "\n".join(f"{'yes' if r else 'no'},{'wet' if w else 'dry'}" for r, w in zip(rain, wet, strict=True))
     (folder / "garden.csv").write_text(f"rain,grass\n{table}\n")
     fit = ["fit", "bayesian_network", "--data", str(folder / "garden.csv"), "--set", 'edges=[["rain","grass"]]']
-    assert main([*fit, "--steps", "20", "--draws", "100", "--out", str(folder / "run")]) == 0
+    with blank_pictures():
+        assert main([*fit, "--steps", "20", "--draws", "100", "--out", str(folder / "run")]) == 0
     return folder, rain, wet
 
 
@@ -78,7 +81,8 @@ def poet(tmp_path_factory):
     folder = tmp_path_factory.mktemp("poet")
     (folder / "book.txt").write_text(text.sonnets())
     fit = ["fit", "recurrent", "--data", str(folder / "book.txt"), "--set", "hidden=16", "--steps", "20"]
-    assert main([*fit, "--draws", "10", "--out", str(folder / "run")]) == 0
+    with blank_pictures():
+        assert main([*fit, "--draws", "10", "--out", str(folder / "run")]) == 0
     return folder
 
 

@@ -158,6 +158,7 @@ def test_a_run_folder_is_complete_and_its_model_predicts_the_same(case, tmp_path
         np.testing.assert_array_equal(kept[site].values, posterior[site].numpy())
 
 
+@pytest.mark.usefixtures("blank")
 def test_columns_are_named_in_the_posterior(tmp_path):
     import xarray as xr
 
@@ -168,6 +169,7 @@ def test_columns_are_named_in_the_posterior(tmp_path):
     assert "locs[0, weight]" in (tmp_path / "run" / "summary.txt").read_text()
 
 
+@pytest.mark.usefixtures("blank")
 def test_draws_enough_give_a_leave_one_out_score_and_one_draw_gives_a_folder(tmp_path):
     for draws, scored in (("100", True), ("1", False)):
         words = ["--steps", "3", "--draws", draws, "--out", draws]
@@ -178,6 +180,7 @@ def test_draws_enough_give_a_leave_one_out_score_and_one_draw_gives_a_folder(tmp
             assert metrics["elpd_loo_per_observation"] < metrics["log_score_per_observation"]
 
 
+@pytest.mark.usefixtures("blank")
 @pytest.mark.parametrize("suffix", ["csv", "npy"])
 def test_a_column_of_numbers_is_one_sequence(suffix, tmp_path):
     counts = np.random.default_rng(0).poisson(5, (40, 1))
@@ -190,6 +193,7 @@ def test_a_column_of_numbers_is_one_sequence(suffix, tmp_path):
     assert zoo.load("run").card["data"]["x"] == [1, 40]
 
 
+@pytest.mark.usefixtures("blank")
 def test_a_table_is_one_sequence_of_vectors(tmp_path):
     np.save(tmp_path / "walk.npy", np.random.default_rng(0).normal(size=(40, 3)))
     assert main(["fit", "hmm", "--data", "walk.npy", *FEW, "--out", "run"]) == 0
@@ -254,6 +258,7 @@ def test_a_fault_is_told_in_one_line(fault, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.usefixtures("blank")
 @pytest.mark.parametrize(("name", "noted"), [("gaussian_autoencoder", True), ("gmm", False)])
 def test_columns_of_unlike_scale_are_remarked_on(name, noted, tmp_path, capsys):
     rng = np.random.default_rng(0)

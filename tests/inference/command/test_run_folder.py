@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 import zoo
 from inference.command import run_folder
 from inference.command.main import main
-from tests.helpers.command import FEW, FIT, fails
+from tests.helpers.command import FEW, FIT, blank_pictures, fails
 
-# What goes wrong -----------------------------------------------------------------------------------------------------
+pytestmark = pytest.mark.usefixtures("blank")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run, made once."""
+    folder = tmp_path_factory.mktemp("made") / "run"
+    with blank_pictures():
+        assert main([*FIT[:-1], str(folder), *FEW]) == 0
+    return folder
+
+
+@pytest.fixture
+def earlier(made, tmp_path):
+    """A copy of it under the name that `FIT` gives."""
+    shutil.copytree(made, tmp_path / "run")
 
 
 def snapshot(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.usefixtures("earlier")
 def test_an_earlier_run_is_replaced_only_when_asked(tmp_path, capsys):
-    assert main([*FIT, *FEW]) == 0
-    capsys.readouterr()
     before = snapshot(tmp_path / "run")
     assert "--replace" in fails(capsys, *FIT, *FEW)
     assert snapshot(tmp_path / "run") == before
@@ -29,9 +46,8 @@ def test_an_earlier_run_is_replaced_only_when_asked(tmp_path, capsys):
     assert not (tmp_path / "run" / run_folder.UNFINISHED).exists()
 
 
+@pytest.mark.usefixtures("earlier")
 def test_a_run_that_fails_at_its_end_leaves_what_was_there(tmp_path, capsys, monkeypatch):
-    assert main([*FIT, *FEW]) == 0
-    capsys.readouterr()
     before = snapshot(tmp_path / "run")
 
     def full(*_):
@@ -54,9 +70,8 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("earlier")
 def test_a_run_stopped_while_its_files_move_is_no_run(tmp_path, capsys, monkeypatch):
-    from pathlib import Path
-
     real = Path.replace
 
     def stop(path, target):
@@ -64,7 +79,6 @@ def test_a_run_stopped_while_its_files_move_is_no_run(tmp_path, capsys, monkeypa
             raise KeyboardInterrupt
         return real(path, target)
 
-    assert main([*FIT, *FEW]) == 0
     monkeypatch.setattr(Path, "replace", stop)
     assert main([*FIT, *FEW, "--replace"]) == 130
     assert (tmp_path / "run" / "posterior.nc").exists()

@@ -12,7 +12,7 @@ import torch
 import zoo
 from inference.command.main import main
 from inference.posterior.draws import generate
-from tests.helpers.command import fails
+from tests.helpers.command import blank_pictures, fails
 
 ROWS = 80
 CITIES = ("São Paulo, SP", 'The "Hague"', "Oslo")
@@ -62,7 +62,8 @@ def runs(tmp_path_factory):
     head, rows = mixed()
     write(folder / "table.csv", head, rows)
     few = ["--set", "hidden=8", "--set", "expert=4", "--steps", "30", "--draws", "5"]
-    assert main(["fit", "naive_bayes_vae", "--data", f"{folder}/table.csv", *few, "--out", f"{folder}/table"]) == 0
+    with blank_pictures():
+        assert main(["fit", "naive_bayes_vae", "--data", f"{folder}/table.csv", *few, "--out", f"{folder}/table"]) == 0
     digits = zoo.datasets.load("digits").x[:30]
     np.save(folder / "digits.npy", digits.numpy())
     torch.manual_seed(0)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from inference.data.check import as_batch, minibatches
+from inference.data.check import as_batch
+from inference.fitting.loop import minibatches
 from tests.helpers.pairs import Coded
 from zoo.base import Batch
 
