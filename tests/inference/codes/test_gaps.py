@@ -15,7 +15,6 @@ from inference.codes.gaps import gap, log_marginal
 from inference.codes.reading import Codes
 from inference.codes.refinement import refine
 from inference.data.check import as_batch, check
-from inference.fitting.objective import choose
 from inference.running.pieces import share
 from inference.running.quiet import quietly
 from tests.helpers.refining import Mixed, digits, exact_log_marginal, exact_posterior, factorised_gap, linear

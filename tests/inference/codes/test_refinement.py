@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
-import inference
 from inference.codes.gaps import gap
 from inference.codes.reading import Codes, Encoder
 from inference.codes.refinement import elbo, refine
 from inference.data.check import as_batch, check
+from inference.fitting.objective import choose
 from inference.running.quiet import quietly
 from tests.helpers.refining import (
     OnTheUnitInterval,
@@ -23,6 +24,7 @@ from tests.helpers.refining import (
     factorised_gap,
     linear,
 )
+from zoo.base import ModelGuide
 from zoo.settings import settings
 
 
@@ -141,8 +143,38 @@ def test_elbo_in_two_ways():
     batch = as_batch(pair, x)
     with quietly(0):
         mean, error = elbo(Codes.of(check(pair, batch)), batch, Encoder(), [{}], 4000)
-        losses = torch.stack(
-            [inference.fitting.objective.choose(pair, batch, particles=100).loss(pair, batch) for _ in range(20)]
-        )
+        losses = torch.stack([choose(pair, batch, particles=100).loss(pair, batch) for _ in range(20)])
     spread = error.square().sum().sqrt() + losses.std() / math.sqrt(20)
     assert abs(mean.sum() + losses.mean()) < 4 * spread
+
+
+class Steep(ModelGuide):
+    """z ~ N(0, 1), x ~ N(exp z, 1): the guide's z of a large x has a gradient whose square is no float32."""
+
+    dims = {"x": ("feature",)}  # noqa: RUF012
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("one", torch.ones(()))
+
+    def model(self, batch):
+        with batch.plate():
+            z = pyro.sample("z", dist.Normal(0 * self.one, self.one))
+            return pyro.sample("x", dist.Normal(z.exp()[..., None], self.one).to_event(1), obs=batch.x)
+
+    def guide(self, batch):
+        with batch.plate():
+            pyro.sample("z", dist.Normal(0.3 * batch.x[:, 0], 0.1 * self.one))
+
+
+@pytest.mark.parametrize("wild", [140.0, 1000.0])  # gradients of 1e36, and of no number
+def test_a_row_that_overflows_holds_up_no_other(wild):
+    """There is no common length of the gradient, and no common refusal."""
+    pair, x = Steep(), torch.tensor([[0.5], [1.0], [2.0], [3.0]])
+    alone = refine(pair, x, steps=60, samples=2)
+    x[2] = wild
+    found, others = refine(pair, x, steps=60, samples=2), [0, 1, 3]
+    assert found.loc[2] > 10
+    assert (alone.loc[others] - 0.3 * x[others]).abs().max() > 0.1
+    torch.testing.assert_close(found.loc[others], alone.loc[others])
+    torch.testing.assert_close(found.scale[others], alone.scale[others])

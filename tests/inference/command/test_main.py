@@ -11,7 +11,6 @@ import pytest
 import inference
 import zoo
 from inference.command import fit, parser, run_folder
-from inference.command import main as command
 from inference.command.main import main
 from tests.helpers.command import FEW, FIT, fails
 

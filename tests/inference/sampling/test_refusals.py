@@ -112,7 +112,7 @@ def test_inductor_that_fails(asked, monkeypatch):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = sample(Normals().double(), torch.zeros(3), **options)
-    (told,) = [one for one in caught if "sampling with a plain graph instead" in str(one.message)]
+    (told,) = [one for one in caught if "sampling as a graph that is not compiled instead" in str(one.message)]
     assert told.filename == __file__
     assert found.compile == "graph"
 

@@ -9,7 +9,9 @@ import scipy.stats
 import torch
 
 from inference.data.check import _in_words
-from zoo.parts.tables.columns import Columns, Row
+from zoo.parts.tables import rows
+from zoo.parts.tables.columns import Columns
+from zoo.parts.tables.rows import Row
 from zoo.schema.schema import Schema
 
 KINDS = ["real", ("c", "categorical", "abcd"), "count", "positive", "binary", ("o", "ordinal", (1, 2, 3)), "real"]
@@ -152,8 +154,8 @@ def test_a_row_of_any_single_kind_works():
         columns = Columns(Schema.of([kind]).used)
         width = kind in ("real", "positive")
         category = columns.category.numel()
-        row = columns.row(
-            torch.zeros(4, columns.number.numel()), torch.ones(int(width)), torch.ones(int(kind == "count")),
+        row = rows.row(
+            columns, torch.zeros(4, columns.number.numel()), torch.ones(int(width)), torch.ones(int(kind == "count")),
             torch.zeros(category, columns.most),
         )  # fmt: skip
         x = row.sample()
@@ -170,7 +172,7 @@ def test_standardised_numbers_have_mean_zero_and_deviation_one_whatever_the_unit
     numbers = columns.numbers(torch.tensor(x)).numpy()
     np.testing.assert_allclose(np.nanmean(numbers, 0), 0, atol=1e-9)
     np.testing.assert_allclose(np.nanstd(numbers, 0), 1, rtol=1e-9)
-    row = columns.row(torch.zeros(3), torch.ones(2), torch.ones(1), torch.zeros(0, 1))
+    row = rows.row(columns, torch.zeros(3), torch.ones(2), torch.ones(1), torch.zeros(0, 1))
     np.testing.assert_allclose(row.mean[0], np.nanmean(x[:, 0]), rtol=1e-9)
     assert float(row.count_mean) == pytest.approx(np.nanmean(x[:, 1]), rel=0.3)
     assert float(row.scale[1]) == pytest.approx(np.nanstd(np.log(x[:, 2])), rel=1e-9)
