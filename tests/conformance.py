@@ -300,7 +300,9 @@ def test_own_estimator_with_one_particle_equals_renyi(name):
     assert ours == pytest.approx(float(pyros.loss(pair.model, pair.guide, one)), rel=1e-10)
 
 
-@pytest.mark.filterwarnings("ignore")  # so few transitions settle nothing, and say so
+@pytest.mark.filterwarnings(
+    "ignore:.*R-hat", "ignore:.*transitions diverged"
+)  # so few transitions settle nothing, and say so
 def test_mcmc_draws_every_continuous_latent(name):
     pair, batch = make(name, dtype=torch.float64)
     few = batch.select(slice(0, 6)).but(total=6)
@@ -360,11 +362,11 @@ def test_the_elbo_rises_on_its_own_data(name, device):
     pair = zoo.create(name).to(device)
     with torch.no_grad():
         before = float(loss_of(pair, batch, particles=20))
-    fit = inference.fit(pair, batch, steps=150, device=device, progress=False)
+    fit = inference.fit(pair, batch, steps=100, device=device, progress=False)
     with torch.no_grad():
         after = float(loss_of(pair, batch, particles=20))
     assert after < before
-    assert fit.steps == 150
+    assert fit.steps == 100
     assert fit.skipped == 0
 
 
@@ -560,6 +562,8 @@ def test_khat_is_a_number_or_none(name):
     assert str(found)
 
 
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto")  # two steps make no good guide
+@pytest.mark.filterwarnings("ignore:invalid value encountered in scalar divide")  # zeros of a triangular factor
 def test_arviz_takes_the_export(name):
     az = pytest.importorskip("arviz")
     pair, batch = fitted(name)

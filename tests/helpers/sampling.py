@@ -6,12 +6,14 @@ import arviz as az
 import numpy as np
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 
 import inference
 from zoo import ModelGuide
 
 QUICK = {"progress": False}
+short = pytest.mark.filterwarnings("ignore:.*R-hat")  # a few transitions on purpose: they settle nothing, and say so
 
 
 class Normals(ModelGuide):

@@ -21,6 +21,7 @@ from inference.fitting.adam import Adam, advance, update
 from inference.fitting.objective import choose
 from tests.helpers.pairs import Coded, Normal
 from tests.helpers.places import ROOT
+from tests.helpers.sampling import short
 
 
 def _with_row(x):
@@ -334,6 +335,7 @@ def test_equal_batch_norms_are_both_counted():
     torch.testing.assert_close(norm.running_mean, other.running_mean)
 
 
+@short
 def test_a_pair_left_in_training_mode_is_read_in_evaluation_mode():
     torch.manual_seed(0)
     pair, x = Normed(), torch.randn(20, 4)

@@ -313,7 +313,7 @@ def test_em_places_the_guide_at_the_mode_with_the_widths_of_the_curvature():
     assert (np.diff(fit.losses) < 1e-9).all(), "EM never falls"
     em = inference.draw(pair, data, 500)
     longer = zoo.create("gmm", components=2, guide="multivariate").double()
-    inference.fit(longer, data, steps=1500, **QUICK)
+    inference.fit(longer, data, steps=500, **QUICK)
     svi = inference.draw(longer, data, 500)
     for name in ("weights", "locs", "scales"):
         one, other = (draws[name].sort(-1).values if name == "weights" else draws[name] for draws in (em, svi))

@@ -10,7 +10,7 @@ import torch
 
 from inference.sampling import adaptation, hamiltonian
 from inference.sampling.sample import sample
-from tests.helpers.sampling import QUICK, Normals
+from tests.helpers.sampling import QUICK, Normals, short
 
 
 def normal_step(scale):
@@ -101,6 +101,7 @@ def test_trajectory_grows_to_the_quarter_period():
     assert 1.2 < clock.settled < 1.7  # 1.43 maximises ChEES of a normal under this jitter
 
 
+@short
 def test_divergences_are_reported(monkeypatch):
     step, z = normal_step(torch.ones(2)), torch.ones(4, 2)
     state = hamiltonian.State(z, -z.square().sum(-1) / 2, -z)

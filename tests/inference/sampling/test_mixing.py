@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import ClassVar
 
 import arviz as az
@@ -14,7 +13,7 @@ import torch
 
 from inference.sampling import labels, mixing
 from inference.sampling.sample import sample
-from tests.helpers.sampling import QUICK
+from tests.helpers.sampling import QUICK, short
 from zoo import ModelGuide
 
 
@@ -130,8 +129,8 @@ class Bent(ModelGuide):
             return pyro.sample("x", dist.Normal(0 * self.one, self.one), obs=batch.x)
 
 
+@short
 def test_a_slow_posterior_of_one_mode_warms_up_to_the_end():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.warns(UserWarning, match="warm-up stopped at max_warmup="):
         found = sample(Bent().double(), torch.zeros(2), 20, 8, max_warmup=150, **QUICK)
     assert "warm-up stopped at max_warmup=" in found.notes[0]

@@ -13,7 +13,7 @@ import torch
 from inference.compiling.compiled import CompileError, TraceError
 from inference.sampling.potential import Potential
 from inference.sampling.sample import SamplingError, sample
-from tests.helpers.sampling import QUICK, Normals
+from tests.helpers.sampling import QUICK, Normals, short
 from zoo import Batch, ModelGuide
 from zoo.settings import settings
 
@@ -84,6 +84,7 @@ def test_options_out_of_range_are_refused(options):
         sample(Normals(), torch.zeros(3), **options, **QUICK)
 
 
+@short
 def test_a_model_that_branches_on_a_value_runs_as_plain_pyro():
     with pytest.warns(UserWarning, match="sampling with plain Pyro instead"):
         found = sample(awkward("branch"), torch.zeros(3), 10, 4, max_warmup=20, **QUICK)

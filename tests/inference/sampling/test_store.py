@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import torch
 import inference
 from inference.sampling.sample import sample
 from tests.helpers.places import benchmark
-from tests.helpers.sampling import QUICK, interrupted_after
+from tests.helpers.sampling import QUICK, interrupted_after, short
 from zoo import Batch
 from zoo.settings import settings
 
@@ -19,22 +19,22 @@ sampling = benchmark("sampling")
 
 
 def kept_in(folder, draws=40, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return sample(
-            sampling.EightSchools().double(), EIGHT, draws, 4, max_warmup=40, store=folder, **{**QUICK, **options}
-        )
+    return sample(
+        sampling.EightSchools().double(), EIGHT, draws, 4, max_warmup=40, store=folder, **{**QUICK, **options}
+    )
 
 
 EIGHT = Batch.of(x=torch.full((8, 1), 10.0), y=torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]))
 
 
+@short
 @pytest.mark.parametrize("stop", [None, 17])
 def test_draws_written_out_are_those_in_memory(stop, tmp_path, monkeypatch):
     whole = kept_in(None)
     if stop:
         interrupted_after(stop, monkeypatch)
-    with settings.using(memory=200):  # five draws a piece
+    told = pytest.warns(UserWarning, match=f"interrupted: {stop} of 40 draws") if stop else nullcontext()
+    with settings.using(memory=200), told:  # five draws a piece
         found = kept_in(tmp_path / "kept")
     assert found.size == (stop or 40)
     for folder, values, wanted in (("draws", found.draws, whole.draws), ("stats", found.stats, whole.stats)):
@@ -51,6 +51,7 @@ def test_draws_written_out_are_those_in_memory(stop, tmp_path, monkeypatch):
         kept_in(tmp_path / "kept")
 
 
+@short
 def test_a_folder_that_draws_cannot_go_into_is_refused(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"store: cannot write into .*file"):

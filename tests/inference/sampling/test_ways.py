@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 import torch
 
@@ -11,27 +9,25 @@ import inference
 import zoo
 from inference.sampling.sample import sample
 from tests.helpers.pairs import Coded
-from tests.helpers.sampling import QUICK, Normals, data_of, interrupted_after, z_scores
+from tests.helpers.sampling import QUICK, Normals, data_of, interrupted_after, short, z_scores
 
 
+@short
 def test_graph_and_plain_pyro_walk_the_same_way():
     pair, data = Normals().double(), torch.linspace(0, 1, 5)
     options = {"draws": 20, "chains": 4, "max_warmup": 20, **QUICK}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        graph = sample(pair, data, compile="graph", **options)
-        plain, other = (sample(pair, data, compile="off", seed=seed, **options) for seed in (0, 1))
+    graph = sample(pair, data, compile="graph", **options)
+    plain, other = (sample(pair, data, compile="off", seed=seed, **options) for seed in (0, 1))
     torch.testing.assert_close(graph["loc"], plain["loc"])
     assert (graph.compile, plain.compile) == ("graph", "off")
     assert not torch.equal(plain["loc"], other["loc"])
 
 
+@short
 def test_seeds_reproduce_and_the_random_state_of_the_caller_stays():
     pair, data = Normals(), torch.linspace(0, 1, 5)
     before = torch.get_rng_state()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        one, other = (sample(pair, data, 10, 4, max_warmup=20, **QUICK) for _ in range(2))
+    one, other = (sample(pair, data, 10, 4, max_warmup=20, **QUICK) for _ in range(2))
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(one["loc"], other["loc"])
     assert one["loc"].dtype == torch.float32
@@ -53,7 +49,7 @@ def test_few_chains_do():
     assert found.rhat["loc"] < 1.01
 
 
-@pytest.mark.filterwarnings("ignore")
+@short
 @pytest.mark.parametrize(("chains", "most"), [(1, 1), (2, 2), (2, 5)])
 def test_hardly_any_warm_up_leaves_chains_that_move(chains, most):
     """From one draw or two no scale can be told."""
@@ -71,12 +67,11 @@ def test_nuts_agrees():
     assert found.stats["diverging"].shape == (2, 200)
 
 
+@short
 def test_thinned_draws_are_every_so_many():
     pair, data = Normals(), torch.linspace(0, 1, 5)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        full = sample(pair, data, 12, 4, max_warmup=20, **QUICK)
-        thinned = sample(pair, data, 4, 4, thin=3, max_warmup=20, **QUICK)
+    full = sample(pair, data, 12, 4, max_warmup=20, **QUICK)
+    thinned = sample(pair, data, 4, 4, thin=3, max_warmup=20, **QUICK)
     assert torch.equal(full["loc"][:, 2::3], thinned["loc"])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 import inference
@@ -26,7 +27,7 @@ def scikit(name, components, covariance):
     """scikit-learn's best of ten starts on the rows to fit."""
     x = held_out(name)[0].numpy()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", ConvergenceWarning)
         mixture = GaussianMixture(components, covariance_type=covariance, n_init=10, random_state=0, max_iter=500)
         return mixture.fit(x)
 
