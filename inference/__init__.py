@@ -3,6 +3,7 @@
     fit: Fit a pair by stochastic variational inference, in place; fitting again goes on from where it stands
     Fit: What happened in a fit
     NonFiniteError: Loss or gradient stayed NaN or infinite; no such step was applied. The message names the site
+    KeptConstants: The pair's constants (centres, units, designs) are those of the data it was first fitted to
 
     sample: Draw from the posterior of all continuous latents, global and local; discrete ones are summed out
     Sampled: Draws by MCMC, and how they came about

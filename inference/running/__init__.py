@@ -8,6 +8,7 @@ pieces       cuts of rows and draws that keep to `settings.memory`
 width        what one draw of one row holds
 quiet        a run that leaves no trace: random state, gradients, modes
 expectation  what is expected of a distribution, averaged and settled
+constants    what a pair takes from data, measured once and then kept
 naming       which site a run had reached when it failed
 words        names and numbers as messages spell them
 """
