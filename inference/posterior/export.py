@@ -26,7 +26,7 @@ from inference.running.checked import Checked
 from inference.running.pieces import pieces
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
-from zoo.base import Batch, ModelGuide, Site
+from zoo.base import ModelGuide, Site
 from zoo.config import nearest
 from zoo.settings import settings
 from zoo.version import __version__, versions
@@ -110,43 +110,31 @@ class _Export:
 
     given: Checked
 
-    @property
-    def pair(self) -> ModelGuide:
-        return self.given.pair
-
-    @property
-    def batch(self) -> Batch:
-        return self.given.batch
-
-    @property
-    def sites(self) -> Mapping[str, Site]:
-        return self.given.sites
-
     @cached_property
     def observed(self) -> dict[str, Site]:
         """The sites that hold data."""
-        fields = self.batch.fields()
+        fields = self.given.batch.fields()
         return {name: site for name, site in self.given.observed.items() if name in fields}
 
     def dims(self, name: str, event: Sequence[int]) -> tuple[str, ...]:
         """Names of the event dims of a site."""
-        named = self.pair.dims.get(name, ())
+        named = self.given.pair.dims.get(name, ())
         return named if len(named) == len(event) else tuple(f"{name}_dim_{i}" for i in range(len(event)))
 
     def rows(self, posterior: Posterior, asked: int | None) -> int:
         """How many observations keep their local latents."""
         for name in posterior.local:
-            if posterior[name].shape[2] != self.batch.size:
+            if posterior[name].shape[2] != self.given.batch.size:
                 found = posterior[name].shape[2]
-                raise ValueError(f"the posterior holds '{name}' of {found} rows, the data have {self.batch.size}")
+                raise ValueError(f"the posterior holds '{name}' of {found} rows, the data have {self.given.batch.size}")
         each = sum(posterior[name][0, 0, 0].numel() for name in posterior.local)
         if asked is None:  # a plot or summary takes 10 to 40 ms for each number
             asked = max(1, settings.export_latents // max(1, each))
-        return min(self.batch.size, asked)
+        return min(self.given.batch.size, asked)
 
     def latents(self, posterior: Posterior, rows: int) -> dict[str, Variable]:
         found: dict[str, Variable] = {}
-        sites = self.sites
+        sites = self.given.sites
         for name, value in posterior.draws.items():
             if name not in sites:  # deterministic, or the guide's own
                 continue
@@ -160,7 +148,7 @@ class _Export:
     def unconstrained(self, posterior: Posterior) -> dict[str, Variable]:
         """Continuous global latents on the real line, where their support says how to get there."""
         found: dict[str, Variable] = {}
-        for name, site in self.sites.items():
+        for name, site in self.given.sites.items():
             if name not in posterior.globals or site.discrete:
                 continue
             value = posterior[name]
@@ -178,13 +166,15 @@ class _Export:
 
     def log_prior(self, posterior: Posterior) -> dict[str, Variable]:
         """Log prior density of each global latent, given those above it, at each draw."""
-        values = posterior.flat(posterior.globals & self.sites.keys())
+        values = posterior.flat(posterior.globals & self.given.sites.keys())
         found: dict[str, list[Tensor]] = {}
-        with quietly(0, self.pair):
+        with quietly(0, self.given.pair):
             for piece in pieces(posterior.chains * posterior.size, 4096) if values else ():
                 here = {name: value[piece] for name, value in values.items()}
                 count = piece.stop - piece.start
-                trace = vectorised(self.pair.model, self.batch.select(slice(0, 1)), count, here, frozenset())
+                trace = vectorised(
+                    self.given.pair.model, self.given.batch.select(slice(0, 1)), count, here, frozenset()
+                )
                 for name in values:
                     fn: Any = trace.nodes[name]["fn"]
                     density = fn.log_prob(trace.nodes[name]["value"])  # (S, 1)
@@ -193,7 +183,7 @@ class _Export:
         return {name: (("chain", "draw"), _numpy(torch.cat(parts).unflatten(0, lead))) for name, parts in found.items()}
 
     def log_likelihood(self, values: Tensor, posterior: Posterior) -> dict[str, Variable]:
-        wanted = (posterior.chains, posterior.size, self.batch.size)
+        wanted = (posterior.chains, posterior.size, self.given.batch.size)
         if values.shape != wanted:
             raise ValueError(f"log_likelihood: expected shape (chain, draw, N) = {wanted}, got {tuple(values.shape)}")
         name = next(iter(self.observed)) if len(self.observed) == 1 else "joint"
@@ -201,7 +191,7 @@ class _Export:
 
     def affordable(self, posterior: Posterior) -> int:
         """Predictive draws of each chain that fit."""
-        each: int = sum(getattr(self.batch, name).numel() for name in self.observed)
+        each: int = sum(getattr(self.given.batch, name).numel() for name in self.observed)
         return max(1, settings.export_cells // max(1, each * posterior.chains))
 
     def predictive(
@@ -210,7 +200,7 @@ class _Export:
         """Predictive draws, and which draws of the posterior they belong to."""
         number = torch.arange(posterior.size).expand(posterior.chains, -1)
         thinned = replace(posterior, stats={"number": number}).thin(most)
-        made = predict(self.pair, thinned, self.given, seed=seed)
+        made = predict(self.given.pair, thinned, self.given, seed=seed)
         found: dict[str, Variable] = {}
         for name, site in self.observed.items():
             dims = ("chain", "draw", OBS, *self.dims(name, made[name].shape[3:]))
@@ -220,7 +210,7 @@ class _Export:
     def data(self, names: Iterable[str]) -> dict[str, Variable]:
         found: dict[str, Variable] = {}
         for name in sorted(names):
-            value = getattr(self.batch, name)
+            value = getattr(self.given.batch, name)
             site = self.observed.get(name)
             plain = _numpy(value) if site is None else self.values(value, site, 0)
             found[name] = (OBS, *self.dims(name, value.shape[1:])), plain
@@ -228,7 +218,7 @@ class _Export:
 
     def values(self, value: Tensor, site: Site, lead: int) -> Array:
         """Observations, or draws of them: padding is NaN, and counts and codes are integers where none is missing."""
-        lengths = self.batch.lengths
+        lengths = self.given.batch.lengths
         if lengths is not None and value.ndim > lead + 1:
             steps = torch.arange(value.shape[lead + 1], device=value.device)
             padded = steps >= lengths.unsqueeze(-1)  # (N, T)
@@ -241,8 +231,8 @@ class _Export:
 
     def columns(self) -> dict[str, Sequence[Any]]:
         """Column names of a frame, as labels of the dim they fill."""
-        names = self.batch.columns
-        for field, value in self.batch.fields().items():
+        names = self.given.batch.columns
+        for field, value in self.given.batch.fields().items():
             if names is not None and value.shape[1:] == (len(names),):
                 return {self.dims(field, value.shape[1:])[0]: names}
         return {}
