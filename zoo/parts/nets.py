@@ -48,9 +48,7 @@ def seen(pair: ModelGuide, batch: Batch) -> Tensor:
         ValueError: the batch has none.
     """
     if batch.x is None:
-        raise ValueError(
-            f"{pair.registry_name or type(pair).__name__}: the guide needs the observations, got a batch without 'x'"
-        )
+        raise ValueError(f"{pair.name}: the guide needs the observations, got a batch without 'x'")
     return batch.x
 
 

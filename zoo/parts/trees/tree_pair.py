@@ -56,7 +56,7 @@ class TreePair(ModelGuide):
         super().__init__()
         self.features, self.depth, self.classification = features, depth, task == "classification"
         if self.classification and classes < 2:
-            raise ValueError(f"{self.registry_name}: a classification needs at least 2 classes, got classes={classes}")
+            raise ValueError(f"{self.name}: a classification needs at least 2 classes, got classes={classes}")
         self.ranks, self.units = Ranks(features), Standard()
         self.gates = Gates(features, depth, trees, sharpness, sparsity)
         leaves = (2**depth, classes if self.classification else 1)
