@@ -56,7 +56,7 @@ GLOBALS = {
     "assignments": lambda pair, data, posterior: inference.assignments(pair, posterior, data),
     "novelty": lambda pair, data, posterior: inference.novelty(pair, data, draws=5),
     "sample": lambda pair, data, posterior: inference.sample(
-        pair, data, 2, 4, max_warmup=20, compile="off", progress=False
+        pair, data, 2, 4, max_warmup=4, compile="graph", progress=False
     ),
 }
 EVERY = {**CALLS, **CODES, **GLOBALS}

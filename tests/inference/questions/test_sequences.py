@@ -16,17 +16,21 @@ from zoo.settings import settings
 
 def test_sample_paths_average_to_the_smoothed_states() -> None:
     """Over draws of the parameters too: shares of 400 paths a draw against `smooth`, z-scores; seeds; lengths."""
-    pair = HMM(emission="poisson", steps=8).double()
+    pair = HMM(emission="categorical", categories=3, steps=8).double()
     posterior = posterior_of(pair, 3)
     batch = as_batch(pair, pair.simulate(2)[0]).but(lengths=torch.tensor([8, 3]))
     states = smooth(pair, posterior, batch, mean=False)[0]  # (3, 2, 8, K)
-    paths = torch.stack([sample_paths(pair, posterior, batch, seed=seed)[0] for seed in range(400)])
-    assert paths.shape == (400, 3, 2, 8)
+    many = Posterior({name: value.repeat_interleave(400, 1) for name, value in posterior.draws.items()}, size=1200)
+    paths = sample_paths(pair, many, batch).view(3, 400, 2, 8).transpose(0, 1)
     assert (paths[:, :, 1, 3:] == -1).all()
+    assert (states[:, 0].prod(-1) > 0.005).all(), "the data must not settle the states"
     for t, n in ((0, 0), (7, 0), (4, 0), (2, 1)):
         share, p = (paths[:, :, n, t] == 1).double().mean(0), states[:, n, t, 1]
         assert ((share - p).abs() <= 4.5 * (p * (1 - p) / 400).sqrt() + 1e-12).all()
-    assert torch.equal(sample_paths(pair, posterior, batch, seed=1), paths[1][None])
+    found, again, other = (sample_paths(pair, many, batch, seed=seed) for seed in (1, 1, 2))
+    assert found.shape == (1, 1200, 2, 8)
+    assert torch.equal(found, again)
+    assert not torch.equal(found, other)
     assert sample_paths(pair, posterior, batch, 2).shape == (1, 2, 2, 8)
     other = zoo.create("polynomial_regression")
     with pytest.raises(ValueError, match="no hidden states"):
