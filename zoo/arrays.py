@@ -18,13 +18,17 @@ _MISSING = ("NAType", "NaTType")  # of pandas, which is not imported for it
 
 def column_names(data: Any) -> tuple[str, ...] | None:
     """Column names of a frame, else None."""
+    if isinstance(data, (Tensor, np.ndarray)) or _is_lazy(data):
+        return None
     columns = getattr(data, "columns", None)
-    return None if columns is None or isinstance(data, (Tensor, np.ndarray)) else tuple(str(c) for c in columns)
+    return None if columns is None else tuple(str(c) for c in columns)
 
 
 def holds_numbers(data: Any) -> bool:
     """Whether `data` is of a kind that `as_tensor` reads, or that it refuses with a reason of its own."""
-    if isinstance(data, (Tensor, np.ndarray, np.generic)) or hasattr(data, "to_numpy") or _is_sparse(data):
+    if isinstance(data, (Tensor, np.ndarray, np.generic)) or hasattr(data, "to_numpy"):
+        return True
+    if _is_sparse(data) or _is_lazy(data):
         return True
     return column_names(data) is not None and hasattr(data, "__array__")
 
@@ -47,6 +51,8 @@ def as_tensor(field: str, data: Any) -> Tensor:
         return _plain_tensor(field, data)
     if _is_sparse(data):
         raise ValueError(f"field '{field}': sparse matrices are not accepted; give .toarray()")
+    if _is_lazy(data):
+        raise ValueError(f"field '{field}': a {type(data).__name__} has no values yet; give .collect()")
     columns = column_names(data)
     if isinstance(data, np.ma.MaskedArray):
         return _copied(field, _unmasked(data), columns)
@@ -71,13 +77,20 @@ def place(field: str, index: Sequence[int], columns: Sequence[str] | None = None
     return ", ".join([f"field '{field}'", *shown])
 
 
+def _is_lazy(data: Any) -> bool:
+    """A query of polars, which has no values yet."""
+    return hasattr(data, "collect_schema") and not hasattr(data, "to_numpy")
+
+
 def _is_sparse(data: Any) -> bool:
     return hasattr(data, "toarray") and hasattr(data, "nnz")
 
 
 def _plain_tensor(field: str, value: Tensor) -> Tensor:
     wrong = ""
-    if value.layout != torch.strided:
+    if value.is_nested:
+        wrong = "a nested tensor; pad it and give lengths"
+    elif value.layout != torch.strided:
         wrong = "a sparse tensor; give .to_dense()"
     elif value.is_quantized:
         wrong = "a quantised tensor; give .dequantize()"
@@ -113,7 +126,8 @@ def _copied(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | No
 
 
 def _shown(value: Any) -> str:
-    return repr(value.item() if isinstance(value, np.generic) else value)
+    told = repr(value.item() if isinstance(value, np.generic) else value)
+    return told if len(told) <= 60 else f"{told[:60]}…"
 
 
 def _numbers(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | None) -> np.ndarray[Any, Any]:
@@ -122,6 +136,6 @@ def _numbers(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | N
         try:
             missing = value is None or type(value).__name__ in _MISSING
             values[index] = np.nan if missing else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{place(field, index, columns)}: expected a number, got {_shown(value)}") from None
     return values

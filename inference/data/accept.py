@@ -121,4 +121,14 @@ def _from_dataset(data: Dataset[Any]) -> dict[str, Tensor]:
         paired = isinstance(items[0], (tuple, list))
         columns = list(zip(*items, strict=True))[:2] if paired else [tuple(items)]
         parts = dict(zip(("x", "y"), map(list, columns), strict=False))
-    return {name: torch.stack([as_tensor(name, value) for value in part]) for name, part in parts.items()}
+    return {name: _stacked(name, [as_tensor(name, value) for value in part]) for name, part in parts.items()}
+
+
+def _stacked(field: str, rows: list[Tensor]) -> Tensor:
+    for i, row in enumerate(rows):
+        if row.shape != rows[0].shape:
+            expected, found = tuple(rows[0].shape), tuple(row.shape)
+            raise ValueError(
+                f"field '{field}', row {i} of the Dataset: expected shape {expected} as in row 0, got {found}"
+            )
+    return torch.stack(rows)

@@ -185,6 +185,12 @@ WRONG = {
     "scipy sparse": (lambda: sparse.csr_matrix(X), "sparse matrices are not accepted"),
     "torch sparse": (lambda: torch.from_numpy(X).to_sparse(), "got a sparse tensor"),
     "quantised": (lambda: torch.quantize_per_tensor(torch.from_numpy(X).float(), 0.1, 0, torch.qint8), "quantised"),
+    "nested": (lambda: torch.nested.nested_tensor([torch.ones(3), torch.ones(3)]), "got a nested tensor"),
+    "lazy": (
+        lambda: polars.LazyFrame({"a": [1.0], "b": [2.0], "c": [3.0]}),
+        "LazyFrame has no values yet; give .collect",
+    ),
+    "too large": (lambda: np.array([[1, 2, 10**400]], object), "row 0, column 2: expected a number, got 1000"),
     "meta": (lambda: torch.empty(8, 3, device="meta"), "meta device"),
     "words": (lambda: np.array([["1", "2", "three"]]), "row 0, column 2: expected a number, got 'three'"),
     "words in a frame": (
@@ -202,7 +208,7 @@ WRONG = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("kind", WRONG)
 def test_both_doors_refuse_with_the_same_words(kind, plain):
     make, words = WRONG[kind]
@@ -220,6 +226,16 @@ def test_an_iterable_dataset_and_ragged_rows_are_refused_by_name(plain):
 
     with pytest.raises(ValueError, match="Stream is not accepted; give a NumPy array"):
         check(plain, Stream())
+
+    class Ragged(torch.utils.data.Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            return X[0, : 3 - i]
+
+    with pytest.raises(ValueError, match=r"row 1 of the Dataset: expected shape \(3,\) as in row 0, got \(2,\)"):
+        check(plain, Ragged())
     with pytest.raises(ValueError, match="field 'x': expected rows of equal length, got list"):
         Batch.of(x=[[1.0, 2.0], [3.0]])
 
