@@ -16,7 +16,7 @@ import torch
 
 import inference
 import zoo
-from inference.drawing import plots
+from inference.drawing import plane
 from zoo import Batch, datasets
 
 
@@ -44,7 +44,7 @@ def main(out: Path = Path("out")) -> float:
     print(f"with {int((~few.isnan()).sum())} labels the classes have names, right for {right:.1%} of the wines")
 
     out.mkdir(parents=True, exist_ok=True)
-    plots.latent_map(wine.x[:, [6, 9]], torch.tensor(order)[found]).savefig(out / "latent_classes.png", dpi=150)
+    plane.latent_map(wine.x[:, [6, 9]], torch.tensor(order)[found]).savefig(out / "latent_classes.png", dpi=150)
     assert agree > 0.9, f"scikit-learn's naive Bayes with all labels agrees on 98.9 %, this on {agree:.1%}"
     return agree
 

@@ -51,6 +51,9 @@ def as_tensor(field: str, data: Any) -> Tensor:
         return _plain_tensor(field, data)
     if _is_sparse(data):
         raise ValueError(f"field '{field}': sparse matrices are not accepted; give .toarray()")
+    if not isinstance(data, (list, tuple)) and hasattr(data, "__getitem__") and not _is_array(data):
+        kind = type(data).__name__  # a torch Dataset, a mapping
+        raise ValueError(f"field '{field}': expected an array, a frame or lists of numbers, got {kind}")
     if _is_lazy(data):
         raise ValueError(f"field '{field}': a {type(data).__name__} has no values yet; give .collect()")
     columns = column_names(data)
@@ -60,12 +63,27 @@ def as_tensor(field: str, data: Any) -> Tensor:
         return _copied(field, np.asarray(data), columns)
     if hasattr(data, "to_numpy"):
         return _copied(field, np.asarray(data.to_numpy()), columns)
+    if isinstance(data, (list, tuple)) and any(isinstance(row, Tensor) for row in data):
+        data = [row.detach().cpu().double().tolist() if isinstance(row, Tensor) else row for row in data]
     try:
         return _copied(field, np.asarray(data), columns)
     except ValueError as error:
         if "inhomogeneous" not in str(error):
             raise
         raise ValueError(f"field '{field}': expected rows of equal length, got {type(data).__name__}") from None
+
+
+def check_rows(field: str, value: Tensor) -> None:
+    """Refuse a single number, and what is empty.
+
+    Raises:
+        ValueError: by field.
+    """
+    if value.ndim == 0:
+        raise ValueError(f"field '{field}': expected rows, got the single number {value.item()}")
+    if value.numel() == 0:
+        needed = "row" if len(value) == 0 else "step or column"
+        raise ValueError(f"field '{field}' is empty: shape {tuple(value.shape)}; at least one {needed} is needed")
 
 
 def place(field: str, index: Sequence[int], columns: Sequence[str] | None = None) -> str:
@@ -75,6 +93,10 @@ def place(field: str, index: Sequence[int], columns: Sequence[str] | None = None
     if columns is not None and len(index) == 2 and index[1] < len(columns):
         shown[1] = f"column '{columns[index[1]]}'"
     return ", ".join([f"field '{field}'", *shown])
+
+
+def _is_array(data: Any) -> bool:
+    return any(hasattr(data, name) for name in ("__array__", "to_numpy", "collect_schema"))
 
 
 def _is_lazy(data: Any) -> bool:

@@ -9,7 +9,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from zoo.arrays import as_tensor, column_names
+from zoo.arrays import as_tensor, check_rows, column_names
 
 FIELDS = ("x", "y", "lengths")
 
@@ -35,6 +35,11 @@ class Batch:
     columns: tuple[str, ...] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        for name, value in self.fields().items():
+            if not isinstance(value, Tensor):
+                raise ValueError(
+                    f"field '{name}': expected a tensor, got {type(value).__name__}; Batch.of reads the rest"
+                )
         if not 1 <= self.size <= self.total:
             raise ValueError(f"a batch holds 1 to total observations: size={self.size}, total={self.total}")
         for name, value in self.fields().items():
@@ -53,7 +58,9 @@ class Batch:
         given = {name: as_tensor(name, v) for name, v in zip(FIELDS, (x, y, lengths), strict=True) if v is not None}
         if not given:
             raise ValueError("Batch.of: give at least one of x, y, lengths")
-        size = next(len(value) if value.ndim else 0 for value in given.values())
+        for name, value in given.items():
+            check_rows(name, value)
+        size = len(next(iter(given.values())))
         return cls(size, size, **given, columns=column_names(x))
 
     def fields(self) -> dict[str, Tensor]:

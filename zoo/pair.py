@@ -280,7 +280,7 @@ class Pair(PyroModule):
         config = self.__dict__.get("config", {})
         shown = {name: (_SHORT.repr(value), _SHORT.repr(defaults.get(name))) for name, value in config.items()}
         given = [f"{name}={value}" for name, (value, default) in shown.items() if value != default]
-        state = "fitted" if self.trained else "sampled, not fitted" if self.fitted else "not fitted"
+        state = "fitted" if self.trained else "sampled" if self.fitted else "not fitted"
         numbers = sum(value.numel() for value in self.parameters())
         where = f"{str(self.dtype)[6:]} on {self.device}"
         return f"{self.name}({', '.join(given)}): {state}, {numbers:,} parameters, {where}"
@@ -354,12 +354,15 @@ def _configured(cls: type[Pair], init: Callable[..., None]) -> Callable[..., Non
 
 
 def _near(one: Tensor, other: Tensor) -> bool:
-    """Whether two constants are equal to a thousandth of their largest entry, or to what their type can tell."""
-    if not one.is_floating_point():
+    """Whether two constants are equal, each entry to a thousandth of itself: columns may have unlike units.
+
+    What is lost in rounding beside the largest entry tells nothing.
+    """
+    if not one.is_floating_point() or not one.numel():
         return torch.equal(one, other)
-    tolerance = max(1e-3, 8 * torch.finfo(one.dtype).eps)
-    size = torch.maximum(one.abs(), other.abs()).amax() if one.numel() else one.sum()
-    return bool(((one - other).abs() <= tolerance * size).all())
+    eps = torch.finfo(one.dtype).eps
+    size = torch.maximum(one.abs(), other.abs())
+    return bool(((one - other).abs() <= max(1e-3, 8 * eps) * size + 64 * eps * size.amax()).all())
 
 
 def _measuring(measure: Callable[[Any, Batch], None]) -> Callable[[Any, Batch], None]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from zoo.abilities import Text
-from zoo.arrays import as_tensor, column_names, holds_numbers
+from zoo.arrays import as_tensor, check_rows, column_names, holds_numbers
 from zoo.base import Batch, ModelGuide
 from zoo.datasets import text
 from zoo.schema.schema import as_columns
@@ -35,7 +35,7 @@ def accept(pair: ModelGuide, data: Any, first: str) -> Batch:
         return _paired(pair, data)
     if pair.schema is not None and is_table(data):
         return _encoded(pair, data)
-    if holds_numbers(data):
+    if holds_numbers(data) or isinstance(data, list):
         return _batch({first: as_tensor(first, data)}, column_names(data))
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         return _batch(_from_dataset(data))
@@ -51,11 +51,7 @@ def is_table(data: Any) -> bool:
 
 def _batch(fields: Mapping[str, Tensor], columns: tuple[str, ...] | None = None) -> Batch:
     for name, value in fields.items():
-        if value.ndim == 0:
-            raise ValueError(f"field '{name}': expected rows, got the single number {value.item()}")
-        if value.numel() == 0:
-            needed = "row" if len(value) == 0 else "step or column"
-            raise ValueError(f"field '{name}' is empty: shape {tuple(value.shape)}; at least one {needed} is needed")
+        check_rows(name, value)
     size = len(next(iter(fields.values())))
     return Batch(size, size, columns=columns).but(**fields)
 
@@ -72,19 +68,11 @@ def _paired(pair: ModelGuide, data: tuple[Any, ...]) -> Batch:
     batch = accept(pair, given, "x")
     if batch.y is not None:
         raise ValueError(f"y was given twice: X holds the target '{pair.target.name if pair.target else 'y'}' too")
-    coded = pair.target is not None and _has_words(response)
+    coded = pair.target is not None and not isinstance(response, Tensor)  # a tensor holds codes, as in a Batch
     y = torch.from_numpy(pair.target.encode(response)) if coded and pair.target else as_tensor("y", response)
     if y.ndim == 0 or len(y) != batch.size:
         raise ValueError(f"field 'y': expected {batch.size} rows as in X, got shape {tuple(y.shape)}")
     return batch.but(y=y)
-
-
-def _has_words(values: Any) -> bool:
-    """Whether these are names of categories, or anything but plain numbers."""
-    if isinstance(values, Tensor):
-        return False
-    kind = getattr(getattr(values, "dtype", None), "kind", "O")
-    return kind not in "fiub"
 
 
 def _encoded(pair: ModelGuide, table: Any) -> Batch:

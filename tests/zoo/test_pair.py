@@ -8,6 +8,7 @@ import pickle
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -379,3 +380,15 @@ def test_own_parameters_are_those_that_the_automatic_guide_has_not():
 def test_the_face_of_the_contract_keeps_its_names():
     assert isinstance(zoo.create("gmm"), ModelGuide)
     assert base._rebuild is rebuild
+
+
+def test_a_column_of_large_numbers_hides_no_other_that_changed():
+    """A centre at 1e6 and one at 0: a shift of the second is seen (each against itself)."""
+    draw = np.random.default_rng(0).normal
+    x = np.stack([draw(1e6, 1e5, 300), draw(size=300)], 1)
+    y = 2 * x[:, 1] + draw(size=300)
+    pair = zoo.create("polynomial_regression", features=2, degree=1)
+    inference.fit(pair, (x, y), steps=5, progress=False, compile="off")
+    with pytest.warns(inference.KeptConstants, match="centre"):
+        again = inference.fit(pair, (x * [1, 80] + [0, 90], y), steps=5, progress=False, compile="off")
+    assert "centre" in again.kept

@@ -182,6 +182,9 @@ def test_a_read_only_array_is_neither_written_to_nor_shared(plain):
 
 INFINITE = np.where(X[2, 1] == X, np.inf, X)
 WRONG = {
+    "no rows": (lambda: np.empty((0, 3)), r"field 'x' is empty: shape \(0, 3\); at least one row is needed"),
+    "no columns": (lambda: np.empty((2, 0)), r"field 'x' is empty: shape \(2, 0\)"),
+    "a number": (lambda: np.float64(3.0), "field 'x': expected rows, got the single number 3.0"),
     "scipy sparse": (lambda: sparse.csr_matrix(X), "sparse matrices are not accepted"),
     "torch sparse": (lambda: torch.from_numpy(X).to_sparse(), "got a sparse tensor"),
     "quantised": (lambda: torch.quantize_per_tensor(torch.from_numpy(X).float(), 0.1, 0, torch.qint8), "quantised"),
@@ -236,6 +239,10 @@ def test_an_iterable_dataset_and_ragged_rows_are_refused_by_name(plain):
 
     with pytest.raises(ValueError, match=r"row 1 of the Dataset: expected shape \(3,\) as in row 0, got \(2,\)"):
         check(plain, Ragged())
+    with pytest.raises(ValueError, match="field 'x': expected an array, a frame or lists of numbers, got Ragged"):
+        Batch.of(x=Ragged())  # without an end to its rows: nobody counts on one
+    with pytest.raises(ValueError, match="expected a tensor, got ndarray; Batch"):
+        Batch(8, 8, x=X)
     with pytest.raises(ValueError, match="field 'x': expected rows of equal length, got list"):
         Batch.of(x=[[1.0, 2.0], [3.0]])
 
@@ -264,6 +271,11 @@ def test_fit_takes_x_and_y_as_scikit_learn_does():
         losses.append(inference.fit(pair, *data, steps=20, **QUICK).losses)
     for other in losses[1:]:
         np.testing.assert_array_equal(other, losses[0])
+
+
+def test_lists_are_read_as_scikit_learn_reads_them():
+    pair = zoo.create("polynomial_regression", features=3, degree=1).double()
+    np.testing.assert_array_equal(check(pair, (X.tolist(), [0.0] * 8)).batch.x.numpy(), X)
 
 
 def test_y_in_words_is_read_by_the_target_of_the_schema():

@@ -19,7 +19,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 import zoo
-from tests.helpers.saving import made, same
+from tests.helpers.saving import Toy, made, same
 from zoo import state
 from zoo.base import ModelGuide
 from zoo.state import CONFIG, WEIGHTS, DamagedFile
@@ -131,7 +131,10 @@ def test_saving_replaces_links_and_leaves_their_ends(saved: dict[str, bytes], tm
     ("changes", "message"),
     [
         ({"format": 2}, "format 2, this version reads format 1"),
-        ({"model": "toy_stat"}, f"unknown model 'toy_stat', did you mean.*{__name__}.Toy: import that module first"),
+        (
+            {"model": "toy_stat"},
+            f"unknown model 'toy_stat', did you mean.*{Toy.__module__}.Toy: import that module",
+        ),
         ({"model": ["toy_state"]}, "'model': expected str"),
         ({"class": None}, "'class': expected str"),
         ({"config": {"featurs": 3}}, "no argument 'featurs', did you mean 'features'"),

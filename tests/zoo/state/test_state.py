@@ -91,7 +91,7 @@ def test_files(tmp_path: Path) -> None:
     for part in (
         "A Gaussian whose mean",
         "zoo.load",
-        f"import {__name__}",
+        f"import {Toy.__module__}",
         "elbo: -1.25",
         torch.__version__,
         "Licence",
