@@ -38,6 +38,7 @@ def test_what_it_names_is_there(path):
     ("path", "words"),
     [
         ("zoo/sequences/hmm.py", 'Literal["gaussian", "poisson", "categorical"]'),
+        ("zoo/parts/chains/baum_welch.py", "poisson"),
         ("zoo/parts/chains/emissions.py", "def log_probs"),
         ("inference/data/check.py", "def _check_support"),
         ("zoo/arrays.py", "def as_tensor"),

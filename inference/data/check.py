@@ -103,9 +103,10 @@ def _keep(pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Si
             value = torch.full((batch.size, *getattr(example, name).shape[1:]), torch.nan)
             batch = batch.but(**{name: value})
         elif complete or name not in observed:
+            shape = ", ".join(["N", *map(str, getattr(example, name).shape[1:])])
+            both = "; give both, as fit(pair, X, y) or Batch.of(x=…, y=…)" if name not in observed else ""
             raise ValueError(
-                f"{pair.name} needs field '{name}' of shape "
-                f"(N, {', '.join(map(str, getattr(example, name).shape[1:]))}); given: {', '.join(batch.fields())}"
+                f"{pair.name} needs field '{name}' of shape ({shape}); given: {', '.join(batch.fields())}{both}"
             )
     unused = {name: None for name in batch.fields() if name not in used}
     return batch.but(**unused)
