@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,7 @@ MOST_ARROWS = 50
 MOST_LINES = 400
 
 
+@functools.cache
 def modules():
     """Every file of the project by the name it is imported under."""
     return {
@@ -39,6 +42,12 @@ def modules():
 
 def imports(path, *, typing_too=False):
     """Modules of this project that a file imports when it runs, and on request those that only its types name."""
+    run, typed = _imports(path)
+    return run | typed if typing_too else run
+
+
+@functools.cache
+def _imports(path):
     tree = ast.parse(path.read_text())
     typing_only = {
         id(inner)
@@ -46,14 +55,14 @@ def imports(path, *, typing_too=False):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }
-    found = set()
+    found = set(), set()
     for node in ast.walk(tree):
-        if id(node) in typing_only and not typing_too:
-            continue
+        names = set()
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names = {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            names = {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        found[id(node) in typing_only].update(names)
     return found
 
 
@@ -227,38 +236,51 @@ class OwnNormal(ModelGuide):
 '''
 
 
-def conformance(path, *more):
-    command = [sys.executable, "-m", "pytest", "tests/conformance.py", "--pair-module", str(path), "-q", "-x", *more]
-    return subprocess.run(
-        [*command, "-p", "no:cacheprovider", "-p", "no:xdist"], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+FAULTS = {  # what is sound, what is put in its place, and the check of conformance that sees it
+    "scale": ("with batch.plate():", 'with pyro.plate("data", batch.size):', "minibatch"),
+    "buffer": (
+        'self.register_buffer("centre", torch.zeros(features))',
+        "self.centre = torch.zeros(features)",
+        "changes_nothing_but_the_type",
+    ),
+    "unused": (
+        "super().__init__(guide)",
+        "super().__init__(guide); self.spare = torch.nn.Parameter(torch.ones(1))",
+        "gradient",
+    ),
+    "baked": ("dist.Normal(loc, self.scale)", "dist.Normal(loc, torch.rand(()).item() + 1)", "every_objective"),
+}
 
 
-def test_one_new_file_adds_a_model_that_passes_every_check(tmp_path):
-    path = tmp_path / "own_normal.py"
-    path.write_text(PAIR)
-    done = conformance(path)
-    assert done.returncode == 0, done.stdout[-3000:]
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Outcomes of conformance by test: every check on the sound pair, on each faulty one those that should see it."""
+    folder = tmp_path_factory.mktemp("own")
+    sources = [PAIR]
+    for name, (sound, fault, _) in FAULTS.items():
+        assert sound in PAIR
+        faulty = PAIR.replace(sound, fault).replace("own_normal", f"{name}_fault")
+        sources.append(faulty.replace("OwnNormal", name.title()))
+    path = folder / "own_normal.py"
+    path.write_text("\n".join(sources))
+    chosen = " or ".join(f"({name}_fault and {check})" for name, (_, _, check) in FAULTS.items())
+    command = [sys.executable, "-m", "pytest", "tests/conformance.py", "--pair-module", str(path), "-q", "-rA"]
+    command += ["-k", f"own_normal or {chosen}", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    found = re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED) (?:tests/conformance\.py::)?(\S+)", done.stdout, re.MULTILINE)
+    return {test: outcome for outcome, test in found}, done.stdout
+
+
+def test_one_new_file_adds_a_model_that_passes_every_check(outcomes):
+    found, output = outcomes
+    own = [outcome for test, outcome in found.items() if "own_normal" in test]
+    assert len(own) > 30, output[-3000:]
+    assert set(own) == {"PASSED"}, output[-3000:]
     assert "own_normal" not in zoo.names()
 
 
-@pytest.mark.parametrize(
-    ("sound", "fault", "check"),
-    [
-        ("with batch.plate():", 'with pyro.plate("data", batch.size):', "minibatch"),
-        ('self.register_buffer("centre", torch.zeros(features))', "self.centre = torch.zeros(features)", "type"),
-        (
-            "super().__init__(guide)",
-            "super().__init__(guide); self.spare = torch.nn.Parameter(torch.ones(1))",
-            "gradient",
-        ),
-        ("dist.Normal(loc, self.scale)", "dist.Normal(loc, torch.rand(()).item() + 1)", "graph"),
-    ],
-    ids=["scale", "buffer", "unused", "baked"],
-)
-def test_conformance_sees_a_planted_fault(tmp_path, sound, fault, check):
-    assert sound in PAIR
-    path = tmp_path / "own_normal.py"
-    path.write_text(PAIR.replace(sound, fault))
-    done = conformance(path, "-k", check)
-    assert done.returncode == 1, done.stdout[-2000:]
+@pytest.mark.parametrize("name", FAULTS)
+def test_conformance_sees_a_planted_fault(outcomes, name):
+    found, output = outcomes
+    seen = [outcome for test, outcome in found.items() if f"{name}_fault" in test]
+    assert "FAILED" in seen, output[-3000:]
