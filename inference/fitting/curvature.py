@@ -73,7 +73,7 @@ def negative_log_joint(pair: ModelGuide, batch: Batch, objective: Objective) -> 
     one = torch.ones((), dtype=pair.dtype, device=pair.device)
 
     def function(loc: Tensor) -> Tensor:
-        pieces = [piece for _, piece in chunks(batch, 4096)]
+        pieces = [piece for _, piece in chunks(batch, max(1, settings.hessian_rows))]
         losses = [piece.size * functional_call(call, {"pair.auto.loc": loc}, (piece, one)) for piece in pieces]
         return torch.stack(losses).sum() * (batch.total / batch.size)
 

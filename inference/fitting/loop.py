@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 import pyro
@@ -19,10 +20,12 @@ from inference.fitting.step import Stepper
 from inference.running import pieces
 from inference.running.densities import run
 from inference.running.quiet import seeded
+from inference.running.width import width
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
 
 Callback = Callable[[int, float, ModelGuide], bool | None]
+_PARTICLES = 8  # of a held-out bound
 _BAD_STEPS = 10  # consecutive non-finite steps before giving up
 
 
@@ -88,6 +91,12 @@ class Loop:
         self.averaging = Averaging(list(self.stepper.parameters.values()))
         self.average_from = self.limit - round(self.average * self.limit) if self.known else self.limit
 
+    @cached_property
+    def rows(self) -> int:
+        """How many held-out observations are scored at once."""
+        held_out = cast(Batch, self.held_out)
+        return pieces.rows_at_once(held_out, width(self.pair, held_out), _PARTICLES)
+
     def run(self, generator: torch.Generator) -> str:
         """Step until done; returns why it stopped."""
         parameters = list(self.stepper.parameters.values())
@@ -143,7 +152,7 @@ class Loop:
         every = max(1, self.train.size // self.size) if self.size < self.train.size else 100
         if self.held_out is None or (step + 1) % every:
             return None
-        score = _held_out_loss(self.pair, self.held_out)
+        score = _held_out_loss(self.pair, self.held_out, self.rows)
         self.validation.append((step + 1, score))
         stop = self.stopping.update(score, parameters)
         return f"validation has not improved in {self.stopping.patience} evaluations" if stop else None
@@ -178,12 +187,12 @@ class Loop:
 
 
 @torch.no_grad()
-def _held_out_loss(pair: ModelGuide, batch: Batch, particles: int = 8) -> float:
+def _held_out_loss(pair: ModelGuide, batch: Batch, rows: int) -> float:
     """Minus the mean held-out bound per observation, at fixed noise so that evaluations compare."""
     total = 0.0
     with seeded(0), pyro.validation_enabled(False), evaluating(pair):
-        for _, piece in pieces.chunks(batch, 1024):
-            total += float(run(pair, piece, particles).log_weight.mean(0).sum())
+        for _, piece in pieces.chunks(batch, rows):
+            total += float(run(pair, piece, _PARTICLES).log_weight.mean(0).sum())
     return -total / batch.size
 
 

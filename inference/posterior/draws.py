@@ -17,7 +17,7 @@ from torch import Tensor
 from inference.data.check import check, example, new_rows
 from inference.running.checked import Checked, at
 from inference.running.marginal import log_joint, pointwise
-from inference.running.pieces import pieces
+from inference.running.pieces import draws_of_globals
 from inference.running.quiet import quietly
 from inference.running.vectorised import Redraw, vectorised
 from inference.running.words import check_count
@@ -96,7 +96,8 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
     with quietly(seed, pair):
         local = _guide_sites(pair, given.example)
         first = batch.select(slice(0, min(2, batch.size)))
-        for piece in pieces(draws, 4096):
+        each = sum(given.sites[name].event_shape.numel() for name in given.globals)
+        for piece in draws_of_globals(draws, each):
             trace = vectorised(pair.guide, first, piece.stop - piece.start, {}, frozenset())
             trace.compute_log_prob()
             log_q.append(_global_log_density(trace, piece.stop - piece.start))

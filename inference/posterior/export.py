@@ -23,7 +23,7 @@ from inference.posterior.containers import Array, Variable
 from inference.posterior.draws import Posterior, predict
 from inference.posterior.draws import prior as draw_prior
 from inference.running.checked import Checked
-from inference.running.pieces import pieces
+from inference.running.pieces import draws_of_globals, held
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from zoo.base import ModelGuide, Site
@@ -169,7 +169,7 @@ class _Export:
         values = posterior.flat(posterior.globals & self.given.sites.keys())
         found: dict[str, list[Tensor]] = {}
         with quietly(0, self.given.pair):
-            for piece in pieces(posterior.chains * posterior.size, 4096) if values else ():
+            for piece in draws_of_globals(posterior.chains * posterior.size, held(values)) if values else ():
                 here = {name: value[piece] for name, value in values.items()}
                 count = piece.stop - piece.start
                 trace = vectorised(

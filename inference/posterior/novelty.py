@@ -26,11 +26,10 @@ from inference.data.check import check
 from inference.posterior.draws import Posterior, draw
 from inference.posterior.likelihood import log_likelihood
 from inference.running.checked import Checked
-from inference.running.pieces import chunks
+from inference.running.pieces import pieces
 from zoo.base import ModelGuide
 
 Score = Literal["variance", "ess"]
-_ROWS = 1024  # rows scored at once: memory beyond the result is that of (draws, 1024) scores, whatever N is
 
 
 def novelty(
@@ -79,10 +78,9 @@ def novelty(
 
 def _spread(posterior: Posterior, given: Checked, particles: int, score: Score, seed: int) -> Tensor:
     parts = []
-    for _, part in chunks(given.batch, _ROWS):
-        log_p = log_likelihood(given.pair, posterior, given.but(part), particles=particles, seed=seed).flatten(
-            0, 1
-        )  # (S, rows)
+    for rows in pieces(given.size, posterior.chains * posterior.size):  # beside the result, (S, rows) scores
+        part = given.but(given.batch.select(rows))
+        log_p = log_likelihood(given.pair, posterior, part, particles=particles, seed=seed).flatten(0, 1)  # (S, rows)
         # In double precision: with draws that agree, log S and log ESS cancel.
         spread = log_p.double().var(0) if score == "variance" else _lost(log_p.double())
         parts.append(spread.to(log_p))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inference.running.checked import Checked, at
 from inference.running.densities import run
-from inference.running.pieces import held, pieces
+from inference.running.pieces import draws_of_globals, held, pieces
 from zoo.base import Batch, ModelGuide
 
 
@@ -56,7 +56,7 @@ def log_joint(data: Checked, values: Mapping[str, Tensor]) -> Tensor:
     prior = torch.cat(
         [
             torch.as_tensor(run(data.pair, first, some.stop - some.start, at(values, some)).global_log_p)
-            for some in pieces(count, 4096)
+            for some in draws_of_globals(count, held(values))
         ]
     )
     return prior + sum(part.sum(-1) for _, part in pointwise(data, values, count))

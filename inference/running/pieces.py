@@ -13,6 +13,8 @@ from torch import Tensor
 from zoo.base import Batch
 from zoo.settings import settings
 
+_ROW = 4096  # numbers: what networks may hold of a row, where measuring it would cost more than the work
+
 
 def share(total: int, among: int) -> Iterator[tuple[int, slice]]:
     """Deal `total` draws out evenly: (which of `among`, its slice), those with none left out."""
@@ -34,6 +36,11 @@ def pieces(total: int, cost: int) -> Iterator[slice]:
     count = max(1, min(total, settings.memory // max(1, cost)))
     for begin in range(0, total, count):
         yield slice(begin, min(begin + count, total))
+
+
+def draws_of_globals(total: int, each: int) -> Iterator[slice]:
+    """Consecutive slices of draws of `each` numbers that are taken on a row or two, within `settings.memory`."""
+    return pieces(total, max(_ROW, each))
 
 
 def rows_at_once(batch: Batch, width: int, draws: int | None = None) -> int:
