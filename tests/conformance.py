@@ -34,26 +34,33 @@ ROWS = 24
 QUICK = {"progress": False, "compile": "off"}
 
 
-def make(name, config=None, dtype=torch.float32, device="cpu", seed=0):
-    """A pair and data of its own making."""
+@functools.cache
+def _made(name, config, dtype, device, seed):
     torch.manual_seed(seed)
-    pair = zoo.create(name, **(config or {})).to(device=device, dtype=dtype)
+    pair = zoo.create(name, **dict(config)).to(device=device, dtype=dtype)
     batch, _ = pair.simulate(ROWS)
-    return pair, batch
+    return pair, batch, torch.get_rng_state()
+
+
+def make(name, config=None, dtype=torch.float32, device="cpu", seed=0):
+    """A pair and data of its own making: simulated once, and a copy for each test."""
+    pair, batch, state = _made(name, tuple((config or {}).items()), dtype, device, seed)
+    torch.set_rng_state(state)
+    return copy.deepcopy(pair), batch
 
 
 @functools.cache
-def _fitted(name, config, dtype, device):
-    pair, batch = make(name, dict(config), dtype, device)
+def _fitted(name, config, device):
+    pair, batch = make(name, dict(config), torch.float64, device)
     inference.fit(pair, batch, steps=2, device=device, **QUICK)
     return pair, batch
 
 
 def fitted(name, config=None, dtype=torch.float64, device="cpu"):
     """A pair after two steps, and its data: one fit for all tests that need no more, and a copy for each."""
-    pair, batch = _fitted(name, tuple((config or {}).items()), dtype, device)
+    pair, batch = _fitted(name, tuple((config or {}).items()), device)
     torch.manual_seed(0)
-    return copy.deepcopy(pair), batch
+    return copy.deepcopy(pair).to(dtype), batch.to(dtype=dtype)
 
 
 def families(name):

@@ -15,7 +15,7 @@ from zoo.base import ModelGuide, evaluating
 def seeded(seed: int) -> Iterator[None]:
     """Own random state; the caller's is put back."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        _seed(seed)
         yield
 
 
@@ -24,5 +24,13 @@ def quietly(seed: int, pair: ModelGuide | None = None) -> Iterator[None]:
     """Own random state, no gradients, no validation, the pair in evaluation mode: all are put back."""
     mode = nullcontext() if pair is None else evaluating(pair)
     with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False), mode:
-        torch.manual_seed(seed)
+        _seed(seed)
         yield
+
+
+def _seed(seed: int) -> None:
+    """`torch.manual_seed`, which without an accelerator writes down a stack for each kind that might come."""
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(int(seed))

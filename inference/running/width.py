@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from pyro import poutine
@@ -14,12 +15,24 @@ from torch.utils._pytree import tree_leaves
 from inference.running.quiet import quietly
 from zoo.base import FIELDS, Batch, ModelGuide
 
+_known: WeakKeyDictionary[ModelGuide, dict[Any, int]] = WeakKeyDictionary()
+
 
 def width(pair: ModelGuide, batch: Batch) -> int:
     """Numbers that one draw of one row holds: what the largest tensor of a run gains with a third row.
 
-    The batch is looked at for its shapes; a field that is None is generated.
+    The batch is looked at for its shapes; a field that is None is generated. Once measured, it is kept for batches of
+    the same shapes, until the pair gains or loses parameters.
     """
+    known = _known.setdefault(pair, {})
+    shapes = tuple((name, value.shape[1:]) for name, value in batch.fields().items())
+    key = sum(parameter.numel() for parameter in pair.parameters()), shapes
+    if key not in known:
+        known[key] = _measured(pair, batch)
+    return known[key]
+
+
+def _measured(pair: ModelGuide, batch: Batch) -> int:
     recorded = []
     for rows in (2, 3):
         with quietly(0, pair), Sizes() as recorder:
