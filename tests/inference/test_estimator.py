@@ -69,6 +69,7 @@ def _classifier():
     return ClassifierMixin
 
 
+@pytest.mark.slow
 def test_a_linear_code_in_a_pipeline_does_as_well_as_pca():
     x = load_wine().data
     pipeline = make_pipeline(StandardScaler(), Estimator("gaussian_autoencoder", latent=3, double=True))

@@ -152,7 +152,13 @@ def test_local_latents_are_drawn_with_the_global_ones():
 # --- reference posteriors ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(sampling.REFERENCED))
+SLOW = {"low_dim_gauss_mix"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in sorted(sampling.REFERENCED)],
+)
 def test_reference_posterior(name):
     case = sampling.CASES[name]
     if not case.folder.exists():

@@ -124,6 +124,7 @@ def test_experts_can_hold_the_exact_posterior_for_every_pattern_of_holes():
     assert (run(pair, batch).log_weight - wanted).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_exact_posterior_is_reached_by_fitting():
     truth, *_ = linear_gaussian(seed=3)
     torch.manual_seed(1)

@@ -156,6 +156,7 @@ def test_cold_and_narrow_draws_keep_to_what_is_likely():
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_text_that_repeats_itself_is_learned():
     letters = text.alphabet("abc ")
     pair = zoo.create("recurrent", alphabet=letters, hidden=16, steps=32)
