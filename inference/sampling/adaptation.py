@@ -118,7 +118,7 @@ class StepSize:
 
 @dataclass
 class Trajectory:
-    """Ascent of ChEES by Adam on log t; `time` is t."""
+    """Ascent of ChEES on log t, each slope over its running root mean square (RMSprop); `time` is t."""
 
     time: float = QUARTER
     rate: float = 0.05
