@@ -2,11 +2,14 @@
 
 One intake for both doors: `Batch.of(x=…)` and the bare data that `inference` takes. A value that is missing in its own
 container (a masked cell, `None`, pandas' `NA`) becomes NaN. Nothing handed in is written to, and arrays are copied.
+Frames of pandas, polars and Arrow are alike: dates and categories are refused by the column's type, before a library
+turns them into day numbers or codes; a text is a number where it is spelt as one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +17,28 @@ import torch
 from torch import Tensor
 
 _MISSING = ("NAType", "NaTType")  # of pandas, which is not imported for it
+_DATES = "give a number instead, such as the days since the first"
+_DATE_TYPES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
+# How the names of column types begin, in any of the three libraries -> what such columns hold, and what to do.
+_NO_NUMBERS = {
+    ("date", "time", "duration", "period"): ("dates or times", _DATES),
+    ("categor", "enum", "dictionary"): ("categories", "give a column of 0 and 1 for each, or their codes as integers"),
+}
+_NO_DTYPES = {
+    "M": f"; {_DATES}",
+    "m": f"; {_DATES}",
+    "c": "; give real and imaginary parts as columns",
+    "V": "; give a matrix, as numpy.lib.recfunctions.structured_to_unstructured makes it",
+}
 
 
 def column_names(data: Any) -> tuple[str, ...] | None:
     """Column names of a frame, else None."""
     if isinstance(data, (Tensor, np.ndarray)) or _is_lazy(data):
         return None
-    columns = getattr(data, "columns", None)
+    columns = getattr(data, "column_names", None)  # of an Arrow table, whose `columns` are the data
+    if not isinstance(columns, list):  # of pandas: a column of that name
+        columns = getattr(data, "columns", None)
     return None if columns is None else tuple(str(c) for c in columns)
 
 
@@ -45,7 +63,8 @@ def as_tensor(field: str, data: Any) -> Tensor:
         unsigned integers too large for int64.
 
     Raises:
-        ValueError: no numbers (row and column are named), or a kind that cannot be read: sparse, quantised, meta.
+        ValueError: no numbers (row and column are named), columns of dates or categories (by name), or a kind that
+            cannot be read: sparse, quantised, complex, meta.
     """
     if isinstance(data, Tensor):
         return _plain_tensor(field, data)
@@ -61,7 +80,8 @@ def as_tensor(field: str, data: Any) -> Tensor:
         return _copied(field, _unmasked(data), columns)
     if isinstance(data, (np.ndarray, np.generic)):
         return _copied(field, np.asarray(data), columns)
-    if hasattr(data, "to_numpy"):
+    _check_types(field, data, columns)
+    if hasattr(data, "to_numpy") and not hasattr(data, "__array__"):  # Arrow's `to_numpy` knows no missing values
         return _copied(field, np.asarray(data.to_numpy()), columns)
     if isinstance(data, (list, tuple)) and any(isinstance(row, Tensor) for row in data):
         data = [row.detach().cpu().double().tolist() if isinstance(row, Tensor) else row for row in data]
@@ -71,6 +91,9 @@ def as_tensor(field: str, data: Any) -> Tensor:
         if "inhomogeneous" not in str(error):
             raise
         raise ValueError(f"field '{field}': expected rows of equal length, got {type(data).__name__}") from None
+    except TypeError as error:  # an xarray Dataset; a list of dates and numbers
+        kind = type(data).__name__
+        raise ValueError(f"field '{field}': expected an array, a frame or lists of numbers, got {kind}") from error
 
 
 def check_rows(field: str, value: Tensor) -> None:
@@ -118,6 +141,8 @@ def _plain_tensor(field: str, value: Tensor) -> Tensor:
         wrong = "a quantised tensor; give .dequantize()"
     elif value.is_meta:
         wrong = "a tensor on the meta device, which holds no values"
+    elif value.is_complex():
+        wrong = f"dtype {value.dtype}{_NO_DTYPES['c']}"
     if wrong:
         raise ValueError(f"field '{field}': expected numbers, got {wrong}")
     return value
@@ -134,11 +159,31 @@ def _unmasked(data: np.ma.MaskedArray[Any, Any]) -> np.ndarray[Any, Any]:
     return values
 
 
+def _check_types(field: str, data: Any, columns: Sequence[str] | None) -> None:
+    """Refuse a frame or series by the types that its library declares."""
+    for i, kind in enumerate(_column_types(data)):
+        for beginnings, (held, advice) in _NO_NUMBERS.items():
+            if str(kind).lower().startswith(beginnings):
+                where = f"field '{field}'" + (f", column '{columns[i]}'" if columns and i < len(columns) else "")
+                raise ValueError(f"{where}: expected numbers, got {held} ({kind}); {advice}")
+
+
+def _column_types(data: Any) -> Iterable[Any]:
+    """The types of the columns of a frame, or the one of a series."""
+    arrow = getattr(data, "schema", None)
+    found = getattr(arrow, "types", None) if arrow is not None else None
+    found = getattr(data, "dtypes", None) if found is None else found
+    if found is None or not isinstance(found, Iterable):
+        found = [getattr(data, "dtype", getattr(data, "type", None))]
+    return found
+
+
 def _copied(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | None) -> Tensor:
-    if array.dtype.kind in "OUS":
+    if array.dtype.kind in "OUST":  # T: NumPy's strings of any length
         array = _numbers(field, array, columns)
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"field '{field}': expected numbers, got dtype {array.dtype}")
+        advice = _NO_DTYPES.get(array.dtype.kind, "")
+        raise ValueError(f"field '{field}': expected numbers, got dtype {array.dtype}{advice}")
     if array.dtype == np.float16 or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
         array = array.astype(np.float64)
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
@@ -156,8 +201,21 @@ def _numbers(field: str, array: np.ndarray[Any, Any], columns: Sequence[str] | N
     values = np.empty(array.shape, dtype=np.float64)
     for index, value in np.ndenumerate(array):
         try:
-            missing = value is None or type(value).__name__ in _MISSING
-            values[index] = np.nan if missing else float(value)
+            values[index] = np.nan if _is_missing(value) else _number(value)
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{place(field, index, columns)}: expected a number, got {_shown(value)}") from None
+            advice = f"; {_DATES}" if isinstance(value, _DATE_TYPES) else ""
+            where = place(field, index, columns)
+            raise ValueError(f"{where}: expected a number, got {_shown(value)}{advice}") from None
     return values
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return bool(np.isnat(value))
+    return value is None or type(value).__name__ in _MISSING
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, np.complexfloating):  # `float` would drop the imaginary part
+        raise TypeError("complex")
+    return float(value)

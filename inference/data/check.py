@@ -1,10 +1,10 @@
 """Whatever the user brings -> `Checked`, once, before step one.
 
-Accepted: a NumPy array, a torch tensor, a pandas or polars frame or series (anything with `to_numpy`), a pair (X, y), a
-`Batch`, a map-style torch `Dataset` of rows or (x, y) pairs. Checks read the pair's own trace: which fields it
-observes, their shapes, and the support of each observed site; an error names field, row, column, what was expected and
-what was found. A pair with a `schema` also takes a table in the user's units and category names, its `target` column
-becoming y, and one with an `alphabet` a text, cut into sequences of as many characters as the pair has `steps`.
+Accepted: a NumPy array, a torch tensor, a pandas or polars frame or series, an Arrow table, a pair (X, y), a `Batch`, a
+map-style torch `Dataset` of rows or (x, y) pairs. Checks read the pair's own trace: which fields it observes, their
+shapes, and the support of each observed site; an error names field, row, column, what was expected and what was found.
+A pair with a `schema` also takes a table in the user's units and category names, its `target` column becoming y, and
+one with an `alphabet` a text, cut into sequences of as many characters as the pair has `steps`.
 
 What has been checked is handed on as `Checked`; given to a function again it is taken as it is.
 """

@@ -10,8 +10,8 @@ saved with the model as one of its arguments.
     >>> schema.encode(table)[:, 1]
     array([0., 1., 0.])
 
-A table is a pandas or polars frame, a mapping of columns, or what `zoo.datasets.table` reads from a file. Missing are
-None, NaN and the frame libraries' NA.
+A table is a frame of pandas or polars, an Arrow table, a mapping of columns, or what `zoo.datasets.table` reads from a
+file. Missing are None, NaN and the frame libraries' NA.
 """
 
 from __future__ import annotations
@@ -139,7 +139,9 @@ def as_columns(table: Any) -> tuple[dict[str, list[Any]], dict[str, tuple[Kind |
     Raises:
         ValueError: not a table, without rows, or with columns of different lengths or of one name.
     """
-    names = list(table) if isinstance(table, Mapping) else list(getattr(table, "columns", ()))
+    arrow = getattr(table, "column_names", None)  # of an Arrow table, whose `columns` are the data
+    given = arrow if isinstance(arrow, list) else getattr(table, "columns", ())
+    names = list(table) if isinstance(table, Mapping) else list(given)
     if not names or not hasattr(table, "__getitem__"):
         raise ValueError(f"expected a table (a frame or a mapping of columns), got {type(table).__name__}")
     texts = [str(name) for name in names]
@@ -148,8 +150,9 @@ def as_columns(table: Any) -> tuple[dict[str, list[Any]], dict[str, tuple[Kind |
     columns: dict[str, list[Any]] = {}
     declared: dict[str, tuple[Kind | None, list[Any]]] = dict(getattr(table, "declared", {}))
     for name, text in zip(names, texts, strict=True):
-        columns[text] = list(table[name])
-        dtype = getattr(table[name], "dtype", None)
+        cells = table[name]
+        columns[text] = cells.to_pylist() if hasattr(cells, "to_pylist") else list(cells)
+        dtype = getattr(cells, "dtype", None)
         categories: Any = getattr(dtype, "categories", None)  # of pandas, and of an Enum of polars
         if hasattr(categories, "__len__") and len(categories):  # a Categorical of polars tells none
             kind: Kind | None = "ordinal" if getattr(dtype, "ordered", False) else None
