@@ -5,7 +5,8 @@
         ...
 
 Each is read when it is needed, so that a change counts from the next call on. It counts in this process only: saved
-pairs and other processes know nothing of it. Numbers that mathematics or an algorithm's paper asks for are no settings;
+pairs and other processes know nothing of it. A copy, or what a pickle gives, is an object of its own with the values of
+that moment, which nothing here reads. Numbers that mathematics or an algorithm's paper asks for are no settings;
 they stand beside the algorithm.
 """
 
@@ -110,6 +111,9 @@ class Settings:
         def __getattr__(self, name: str) -> int:
             raise AttributeError(_unknown(name))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copied, (self._values,)
+
     def __dir__(self) -> list[str]:
         return [*_sizes(), "using"]
 
@@ -154,6 +158,13 @@ class Settings:
 
     def _merge(self) -> None:
         self._values = {name: value for layer in self._layers for name, value in layer.items()}
+
+
+def _copied(values: dict[str, int]) -> Settings:
+    copy = Settings()
+    for name, value in values.items():
+        setattr(copy, name, value)
+    return copy
 
 
 def _sizes() -> dict[str, _Size]:

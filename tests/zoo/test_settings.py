@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ast
+import copy
+import multiprocessing
+import operator
+import pickle
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,3 +147,31 @@ def reads(node):
         isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id == "settings"
         for inner in ast.walk(node)
     )
+
+
+COPIES = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda it: pickle.loads(pickle.dumps(it))}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copy_is_an_object_of_its_own(how, own):
+    own.memory = 99
+    with own.using(minibatch=7):
+        again, holder = COPIES[how](own), COPIES[how]({"settings": own})
+    assert (again.memory, again.minibatch, again.full_batch) == (99, 7, own.full_batch)
+    assert own.minibatch == Settings.minibatch
+    own.memory = 100
+    with again.using(full_batch=3):
+        assert again.full_batch == 3
+        assert own.full_batch == Settings.full_batch
+    assert (again.memory, again.full_batch) == (99, Settings.full_batch)
+    if how != "copy":
+        assert holder["settings"].memory == 99
+    with pytest.raises(ValueError, match="expected at least 1, got 0"):
+        again.memory = 0
+
+
+def test_settings_go_to_another_process_and_back(own):
+    own.memory = 99
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(operator.attrgetter("memory"), own).result() == 99
+        assert pool.submit(copy.copy, own).result().memory == 99
