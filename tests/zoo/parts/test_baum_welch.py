@@ -139,7 +139,7 @@ def test_fit_by_em_places_the_guide(config: dict[str, Any]) -> None:
     assert (np.diff(result.losses) < 0).all()
     torch.manual_seed(1)
     values, _ = pair.maximise(as_batch(pair, batch))
-    centre = pair._modules["auto"].median(batch)
+    centre = pair.automatic.median(batch)
     chains = (pair.chain({n: v[n] for n in pair.prior()}, 20, batch.lengths) for v in (values, centre))
     best, placed = (float(chain.log_prob(batch.x).sum()) for chain in chains)
     assert placed == pytest.approx(best, abs=1.0)
