@@ -1,8 +1,8 @@
 """What has been done to a pair: whether its parameters moved since they were made, and whose constants it took.
 
 Version counters of tensors do not tell: `.to` and a load give new tensors, and creation itself counts up. So the bits
-are looked at, by a checksum: it is the same after a copy or a move to another device, and taken anew after a change of
-type, which changes the bits and nothing else.
+are looked at, by a checksum: it is the same after a copy or a move to another device. A change of type changes the bits
+and nothing else; parameters of another type than at the start are compared in single precision.
 """
 
 from __future__ import annotations
@@ -21,28 +21,52 @@ UNKNOWN = ""  # constants were taken, but nothing is known of the data: a file f
 
 
 @dataclass(frozen=True)
+class Mark:
+    """Where parameters stood: their types, and checksums of their bits, as they are and in single precision."""
+
+    types: tuple[torch.dtype, ...] = ()
+    bits: int = 0
+    single: int = 0
+
+    @classmethod
+    def of(cls, tensors: Iterable[Tensor]) -> Mark:
+        """Of tensors as they are now, in their order."""
+        tensors = list(tensors)
+        return cls(tuple(tensor.dtype for tensor in tensors), checksum(tensors), _single(tensors))
+
+    def left(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether any of the tensors holds other values by now; its type alone is no value."""
+        tensors = list(tensors)
+        if tuple(tensor.dtype for tensor in tensors) == self.types:
+            return checksum(tensors) != self.bits
+        return _single(tensors) != self.single
+
+
+@dataclass(frozen=True)
 class History:
-    """What is kept of it.
+    """What is kept of it; the last two of them not in files.
 
     Args:
-        trained: a fit came to its end, or a file says so; else the checksum tells.
+        trained: a fit came to its end, or a file says so; else the mark tells.
         sampled: MCMC was run.
         measured: a checksum of the data that the constants were taken from; None if none were.
-        start: checksum of the parameters as they were made, or as starting values were put.
+        start: the parameters as they were made, or as starting values were put.
+        told: checksums of the data for which it was said that the constants are kept.
     """
 
     trained: bool = False
     sampled: bool = False
     measured: str | None = None
-    start: int = 0
+    start: Mark = Mark()
+    told: frozenset[str] = frozenset()
 
     def record(self) -> dict[str, Any]:
         """What goes into config.json."""
         return {"trained": self.trained, "sampled": self.sampled, "measured": self.measured}
 
     @classmethod
-    def of(cls, record: Any, start: int) -> History:
-        """From what `record` gave, for parameters of this checksum.
+    def of(cls, record: Any, start: Mark) -> History:
+        """From what `record` gave, for parameters that stand there.
 
         Raises:
             ValueError: it is something else.
@@ -56,7 +80,7 @@ class History:
         return cls(**record, start=start)
 
     @classmethod
-    def before(cls, card: Any, start: int) -> History:
+    def before(cls, card: Any, start: Mark) -> History:
         """Of a file or a pickle from before this was kept: a card meant fitted then."""
         return cls(bool(card), False, UNKNOWN if card else None, start)
 
@@ -70,9 +94,25 @@ def checksum(tensors: Iterable[Tensor]) -> int:
     return total
 
 
+def _single(tensors: Iterable[Tensor]) -> int:
+    return checksum(tensor.detach().to(torch.float32) for tensor in tensors)
+
+
 def fingerprint(batch: Batch) -> str:
     """A checksum of data, the same in single and double precision."""
     fields = batch.fields()
     total = checksum(value.to(torch.float32) for value in fields.values())
     shapes = " ".join(f"{name}{tuple(value.shape)}" for name, value in fields.items())
     return f"{zlib.crc32(shapes.encode(), total):08x}"
+
+
+def near(one: Tensor, other: Tensor) -> bool:
+    """Whether two constants are equal, each entry to a thousandth of itself: columns may have unlike units.
+
+    What is lost in rounding beside the largest entry tells nothing.
+    """
+    if not one.is_floating_point() or not one.numel():
+        return torch.equal(one, other)
+    eps = torch.finfo(one.dtype).eps
+    size = torch.maximum(one.abs(), other.abs())
+    return bool(((one - other).abs() <= max(1e-3, 8 * eps) * size + 64 * eps * size.amax()).all())

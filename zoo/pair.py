@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from zoo.batch import FIELDS, Batch, is_local, sample_sites
 from zoo.config import check_config
 from zoo.guides import Family, build, refresh
-from zoo.history import History, checksum, fingerprint
+from zoo.history import History, Mark, fingerprint, near
+from zoo.precision import check_precision, short
 from zoo.schema.schema import Column, Schema
 
 _SHORT = reprlib.Repr()  # a schema of a hundred columns is no help
@@ -168,7 +169,12 @@ class Pair(PyroModule):
 
     @torch.no_grad()
     def simulate(self, n: int) -> tuple[Batch, dict[str, Tensor]]:
-        """Draw n observations from the prior predictive. Returns the batch and the latents behind it, by site."""
+        """Draw n observations from the prior predictive. Returns the batch and the latents behind it, by site.
+
+        Raises:
+            ValueError: the pair is in half precision.
+        """
+        check_precision(self.name, self._tensors())
         batch = self.inputs(n)
         with evaluating(self):
             trace = poutine.trace(self.model).get_trace(batch)
@@ -208,8 +214,12 @@ class Pair(PyroModule):
 
     @property
     def trained(self) -> bool:
-        """Whether the parameters are a result: of a fit, or of any training, seen by one that moved since creation."""
-        return self._history.trained or checksum(self.parameters()) != self._history.start
+        """Whether the parameters are a result: of a fit, or of any training, seen by one that moved since creation.
+
+        A change of type or device is no move. `load_state_dict` is one, whatever pair the values are of: they are
+        yours, and a fit goes on from them.
+        """
+        return self._history.trained or self._history.start.left(self.parameters())
 
     @property
     def measured(self) -> bool:
@@ -224,7 +234,13 @@ class Pair(PyroModule):
     def remember(self, batch: Batch) -> None:
         """Note which data were measured, where it was a part of them: a fit that holds rows out takes the others."""
         if self.measures:
-            self._history = replace(self._history, measured=fingerprint(batch))
+            self._history = replace(self._history, measured=fingerprint(batch), told=frozenset())
+
+    def tell(self, batch: Batch) -> bool:
+        """Whether it is news that the constants are not those of these data; asked again, it is none."""
+        before, data = self._history.told, fingerprint(batch)
+        self._history = replace(self._history, told=before | {data})
+        return data not in before
 
     @torch.no_grad()
     def kept(self, batch: Batch, whole: Batch) -> tuple[str, ...]:
@@ -237,7 +253,7 @@ class Pair(PyroModule):
         history, before = self._history, {name: value.clone() for name, value in self.named_buffers()}
         try:
             self.measure(batch)
-            return tuple(name for name, value in self.named_buffers() if not _near(before[name], value))
+            return tuple(name for name, value in self.named_buffers() if not near(before[name], value))
         finally:
             self._history = history
             for name, value in self.named_buffers():
@@ -259,7 +275,7 @@ class Pair(PyroModule):
 
     def _settle(self) -> None:
         """Take the parameters as they are for the start."""
-        self._history = replace(self._history, start=checksum(self.parameters()))
+        self._history = replace(self._history, start=Mark.of(self.parameters()))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -299,10 +315,11 @@ class Pair(PyroModule):
         before = [parameter.data for parameter in self.parameters()]
         nn.Module._apply(self, fn, recurse)
         changed = any(old.dtype != new.dtype for old, new in zip(before, self.parameters(), strict=True))
-        if changed and not self._history.trained and checksum(before) == self._history.start:
+        if changed and not self._history.trained and not self._history.start.left(before):
             self._settle()  # another type has other bits, and that is no training
         self._announce()
-        if self.automatic is not None:  # its recorded supports hold tensors of the old device and type
+        # Its recorded supports hold tensors of the old device and type; in half precision no run is possible.
+        if self.automatic is not None and not short(self._tensors()):
             with torch.random.fork_rng(devices=[]), pyro.validation_enabled(False):
                 refresh(self.automatic, self.simulate(2)[0])
         return self
@@ -329,7 +346,7 @@ def rebuild(
     pair.to(device=tensor.device, dtype=floating if floating.is_floating_point else None)
     pair.load_state_dict(state)
     pair.card = copy.deepcopy(card)
-    pair._history = History.before(card, 0) if history is None else history
+    pair._history = History.before(card, Mark()) if history is None else history
     pair._settle()
     return pair.train(training)
 
@@ -353,18 +370,6 @@ def _configured(cls: type[Pair], init: Callable[..., None]) -> Callable[..., Non
     return wrapped
 
 
-def _near(one: Tensor, other: Tensor) -> bool:
-    """Whether two constants are equal, each entry to a thousandth of itself: columns may have unlike units.
-
-    What is lost in rounding beside the largest entry tells nothing.
-    """
-    if not one.is_floating_point() or not one.numel():
-        return torch.equal(one, other)
-    eps = torch.finfo(one.dtype).eps
-    size = torch.maximum(one.abs(), other.abs())
-    return bool(((one - other).abs() <= max(1e-3, 8 * eps) * size + 64 * eps * size.amax()).all())
-
-
 def _measuring(measure: Callable[[Any, Batch], None]) -> Callable[[Any, Batch], None]:
     """Wrap `measure`: note that it was done, and on which data."""
 
@@ -372,7 +377,7 @@ def _measuring(measure: Callable[[Any, Batch], None]) -> Callable[[Any, Batch], 
     def wrapped(self: Pair, batch: Batch) -> None:
         with torch.no_grad():
             measure(self, batch)
-        self._history = replace(self._history, measured=fingerprint(batch))
+        self._history = replace(self._history, measured=fingerprint(batch), told=frozenset())
 
     return wrapped
 

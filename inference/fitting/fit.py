@@ -106,7 +106,8 @@ def fit(
     """Fit a pair by stochastic variational inference, in place; fitting again goes on from where it stands.
 
     Its constants (`pair.measure`: centres, units, designs) are those of the data of the first fit. A `KeptConstants`
-    warning says so where later data would have set them otherwise. A training of your own counts as a fit.
+    warning says so, once for the same data, where later data would have set them otherwise. A training of your own
+    counts as a fit.
 
     Args:
         pair: the model/guide pair; it is moved to `device`.

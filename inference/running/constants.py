@@ -12,7 +12,8 @@ class KeptConstants(UserWarning):
 
 
 def take(pair: ModelGuide, batch: Batch, *, anew: bool = False, whole: Batch | None = None) -> tuple[str, ...]:
-    """Measure the data where nothing was measured or learned yet, else keep what there is, and say so.
+    """Measure the data where nothing was measured or learned yet, else keep what there is and say so, once for the same
+    data.
 
     Args:
         pair: its buffers are written in place.
@@ -31,7 +32,7 @@ def take(pair: ModelGuide, batch: Batch, *, anew: bool = False, whole: Batch | N
         pair.remember(whole)
         return ()
     kept = pair.kept(batch, whole)
-    if kept:
+    if kept and pair.tell(whole):
         since = "of the data it was first fitted to" if pair.measured else "it was made with"
         warnings.warn(
             f"{pair.name} keeps the constants {since} ({', '.join(kept)}), which these data would set otherwise; "

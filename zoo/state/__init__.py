@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from zoo.history import History, checksum
+from zoo.history import History, Mark
 from zoo.pair import Pair
 from zoo.registry import registered, registry
 from zoo.settings import settings
@@ -136,7 +136,7 @@ def _rebuilt(record: dict[str, Any], weights: Path) -> Pair:
     if wrong := _not_finite(pair):
         raise DamagedFile(f"{WEIGHTS}: parameter '{wrong}' holds values that are not finite")
     pair.card = record["card"]
-    start = checksum(pair.parameters())
+    start = Mark.of(pair.parameters())
     try:
         kept = "history" in record  # not in files from before it was
         pair._history = History.of(record["history"], start) if kept else History.before(pair.card, start)
