@@ -16,8 +16,8 @@ from zoo.datasets import text
 from zoo.schema.schema import as_columns
 
 ACCEPTED = (
-    "a NumPy array, a torch tensor, a frame of pandas or polars, an Arrow table, a pair (X, y) of them, a zoo.Batch, or a "
-    "map-style torch Dataset"
+    "a NumPy array, a torch tensor, a frame of pandas or polars, an Arrow table, a pair (X, y) of them, a zoo.Batch, "
+    "or a map-style torch Dataset"
 )
 
 
