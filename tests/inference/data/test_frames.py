@@ -164,7 +164,7 @@ def test_columns_of_pandas_may_have_the_names_that_arrow_uses(plain):
     assert check(pair, frame).batch.x.tolist() == [[1.0, 3.0], [2.0, 4.0]]
 
 
-NAT = np.datetime64("NaT")
+NAT = np.datetime64("NaT", "D")
 ARRAYS = {
     "datetime64": (np.full((2, 2), "2020-01-02", "M8[D]"), r"got dtype datetime64\[D\]; give a number instead"),
     "timedelta64": (np.full((2, 2), 3, "m8[s]"), r"got dtype timedelta64\[s\]; give a number instead"),

@@ -55,7 +55,7 @@ def test_columns_read_what_they_print_and_json_holds():
 @pytest.mark.parametrize(
     ("cell", "wanted"),
     [
-        (None, None), (NAN, None), (pd.NA, None), (pd.NaT, None), (np.datetime64("NaT"), None),
+        (None, None), (NAN, None), (pd.NA, None), (pd.NaT, None), (np.datetime64("NaT", "D"), None),
         (np.float32("nan"), None), (decimal.Decimal("NaN"), None), (np.int8(3), 3), (3.0, 3), (np.float64(2.5), 2.5),
         (decimal.Decimal("2.5"), 2.5),
         (np.bool_(True), True), ("a", "a"), (np.str_("a"), "a"), (torch.tensor(2.0), 2), (float("inf"), float("inf")),
