@@ -246,7 +246,8 @@ class _Density(_Estimator):
     def score_samples(self, X: ArrayLike) -> NDArray[Any]:
         """Log density of each row under the posterior predictive, in nats, (N,): continuous codes by importance
         sampling with the same noise for every row."""
-        given = check(self.pair_, self._batch(X))
+        batch = self._batch(X)
+        given = check(self.pair_, batch)
         seed = self._seed()
 
         def scores(part: Checked) -> torch.Tensor:
@@ -325,7 +326,8 @@ class _Explains(_Estimator):
 
     def _averaged(self, X: ArrayLike, function: Callable[[Any], torch.Tensor]) -> torch.Tensor:
         """`function` of the distribution of y, (..., S, B), averaged over the posterior, (..., N)."""
-        given = check(self.pair_, self._batch(X), complete=False)
+        batch = self._batch(X)
+        given = check(self.pair_, batch, complete=False)
         values, draws = self.posterior_.flat(), self.posterior_.size
         total = torch.empty(0)
         with quietly(self._seed(), self.pair_):

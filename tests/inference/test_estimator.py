@@ -13,6 +13,7 @@ pytest.importorskip("sklearn")
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris, load_wine
 from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
@@ -55,6 +56,22 @@ def test_scikit_learns_own_checks(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_estimator(Estimator(name, **options))
+
+
+METHODS = "predict", "predict_proba", "score", "score_samples", "transform", "inverse_transform", "encode", "decode"
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_nothing_is_answered_before_a_fit(name):
+    estimator = Estimator(name)
+    offered = [method for method in METHODS if hasattr(estimator, method)]
+    assert "predict" in offered or "score" in offered
+    for method in offered:
+        y = (np.zeros(2),) if method == "score" and isinstance(estimator, (_regressor(), _classifier())) else ()
+        with pytest.raises(NotFittedError):
+            getattr(estimator, method)(np.zeros((2, 2)), *y)
+    with pytest.raises(NotFittedError):
+        estimator.sample(2)
 
 
 def _regressor():
