@@ -38,6 +38,8 @@ def register(name: str) -> Callable[[Kind], Kind]:
 
 def registered(name: str) -> type[Any]:
     """The registered class called `name`; the nearest known name is in the error."""
+    if not isinstance(name, str):
+        raise ValueError(f"expected the name of a model, such as 'gmm', got {name!r}")
     if name not in _registry:
         raise ValueError(f"unknown model '{name}'{nearest(name, _registry)}; known: {', '.join(sorted(_registry))}")
     return _registry[name]

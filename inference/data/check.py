@@ -33,6 +33,17 @@ from zoo.base import Batch, ModelGuide, Site
 _CHUNK = 64  # rows that the support check traces without asking how much they hold
 
 
+def check_pair(pair: Any) -> None:
+    """Refuse what is no pair: its name, its class.
+
+    Raises:
+        ValueError: with what to give.
+    """
+    if not isinstance(pair, ModelGuide):
+        got = f"the class {pair.__name__}" if isinstance(pair, type) else repr(pair)[:50]
+        raise ValueError(f"expected a pair, such as zoo.create('gmm') makes, got {got}")
+
+
 def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
     """Turn `data` into a batch on the pair's device and in its floating-point type, and refuse what does not fit.
 
@@ -42,8 +53,10 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
         complete: require every field that the pair observes; otherwise a missing one will be generated.
 
     Raises:
-        ValueError: wrong kind, rank, width or length; NaN, infinite or too large values; values outside the support.
+        ValueError: no pair; wrong kind, rank, width or length; NaN, infinite or too large values, or values outside
+            the support.
     """
+    check_pair(pair)
     if isinstance(data, Checked):
         if data.pair is pair and _at_home(pair, data.batch):
             return data if data.complete or not complete else check(pair, data.batch)
@@ -68,12 +81,14 @@ def as_batch(pair: ModelGuide, data: Any, complete: bool = True) -> Batch:
 
 def example(pair: ModelGuide) -> Checked:
     """Two simulated observations, for reading the pair's trace. The caller's random state is left alone."""
+    check_pair(pair)
     batch = _example(pair)
     return Checked(pair, batch, batch, pair.sites(batch))
 
 
 def new_rows(pair: ModelGuide, data: Any) -> Checked:
     """Rows to generate: those of the data, whose observed fields may be missing, or a number of new ones."""
+    check_pair(pair)
     if isinstance(data, int) and not isinstance(data, bool):
         check_count("number of rows", data)
         with torch.random.fork_rng():

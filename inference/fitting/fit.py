@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from inference.compiling.fallback import choose_mode
-from inference.data.check import check
+from inference.data.check import check, check_pair
 from inference.fitting import curvature
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose
+from inference.fitting.options import check_options, device_of
 from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
 from inference.running.constants import take
@@ -146,10 +147,12 @@ def fit(
         NonFiniteError: the loss stayed NaN or infinite; the pair keeps its last good parameters.
     """
     particles = particles if particles is not None else (10 if objective == "iwae" else 1)
-    _check_options(locals())
+    check_pair(pair)
+    check_options(locals())
+    home = device_of(device)
     began = time.perf_counter()
     with _one_fit_at_a_time, seeded(seed), pair.learning("trained"):
-        pair.to(_device(device))
+        pair.to(home)
         train, held_out, whole = _split(pair, data if y is None else (data, y), validation, seed)
         with evaluating(pair):
             pair.check(train)
@@ -184,7 +187,7 @@ def fit(
             progress=progress,
             placed=placed,
         )
-        reason = loop.run(torch.Generator().manual_seed(seed))
+        reason = loop.run(torch.Generator().manual_seed(int(seed)))
         if isinstance(pair.automatic, guides.AutoLaplace):
             curvature.curve(pair, train, chosen)
     result = Fit(
@@ -208,33 +211,6 @@ def fit(
     return result
 
 
-def _check_options(given: dict[str, Any]) -> None:
-    for name in ("epochs", "steps", "batch_size", "lr", "clip", "max_steps", "patience"):
-        value = given[name]
-        if value is not None and not (isinstance(value, (int, float)) and value > 0 and math.isfinite(value)):
-            raise ValueError(f"{name}: expected a finite number above 0, got {value!r}")
-    if given["epochs"] is not None and given["steps"] is not None:
-        raise ValueError("give epochs or steps, not both")
-    for name, options in (
-        ("method", ("svi", "em")),
-        ("schedule", ("auto", "constant", "cosine", "plateau")),
-        ("compile", ("auto", "inductor", "graph", "off")),
-    ):
-        if given[name] not in options:
-            raise ValueError(f"{name}: expected one of {', '.join(options)}, got {given[name]!r}")
-    for name in ("anneal", "free_bits", "average", "tolerance"):
-        if not given[name] >= 0:
-            raise ValueError(f"{name}: expected at least 0, got {given[name]!r}")
-    if given["average"] > 1:
-        raise ValueError(f"average: expected a fraction from 0 to 1, got {given['average']!r}")
-
-
-def _device(device: torch.device | str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
-
-
 def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> tuple[Batch, Batch | None, Batch]:
     """What to fit, what is held out, and what both were."""
     batch = check(pair, data).batch
@@ -249,7 +225,7 @@ def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> t
     count = max(1, round(validation * batch.size))
     if count >= batch.size:
         raise ValueError(f"validation={validation} leaves no row of {batch.size} to fit")
-    order = torch.randperm(batch.size, generator=torch.Generator().manual_seed(seed)).to(pair.device)
+    order = torch.randperm(batch.size, generator=torch.Generator().manual_seed(int(seed))).to(pair.device)
     held_out, kept = whole.select(order[:count]), whole.select(order[count:])
     return replace(kept, total=kept.size), replace(held_out, total=held_out.size), whole
 

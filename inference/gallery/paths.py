@@ -70,7 +70,7 @@ def interpolations(pair: ModelGuide, data: Any, pairs: int = 5, steps: int = 9, 
     if batch.size < 2:
         raise ValueError(f"interpolations: expected at least two observations, got {batch.size}")
     pairs = min(pairs, batch.size // 2)
-    picked = torch.randperm(batch.size, generator=torch.Generator().manual_seed(seed))[: 2 * pairs]
+    picked = torch.randperm(batch.size, generator=torch.Generator().manual_seed(int(seed)))[: 2 * pairs]
     ends = batch.select(picked.to(pair.device)).but(total=2 * pairs)
     mean = encoding.encode(pair, given.but(ends), seed=seed).mean
     at = torch.linspace(0, 1, steps, device=pair.device)

@@ -16,7 +16,7 @@ from inference.data.check import check
 from inference.drawing.style import COLOURS
 from inference.posterior.draws import Posterior
 from inference.running.checked import Checked, at
-from inference.running.quiet import quietly
+from inference.running.quiet import check_seed, quietly
 from inference.running.vectorised import vectorised
 from zoo.base import ModelGuide
 
@@ -122,7 +122,8 @@ def importance(
     if len(names) != D:
         raise ValueError(f"names: expected {D}, one a covariate, got {len(names)}")
     posterior = posterior if draws is None else posterior.thin(draws)
-    generator = torch.Generator().manual_seed(seed)
+    check_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     with quietly(seed, pair):
         f = _means(posterior, given.but(batch))  # (S, N, K)
         variance = f.var(1, correction=0).sum(-1)  # (S)

@@ -48,7 +48,7 @@ class Chains:
     def __init__(self, potential: Potential, number: int, seed: int, mode: Mode, fallback: bool) -> None:
         self.potential, self.number = potential, number
         self.device = potential.pair.device
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(int(seed))
         self.fallback = Fallback(potential.name, "sampling", mode, fallback)
         self.leap = Fastest(leapfrog(potential.value_and_gradient), self.fallback)
         self.index = 0  # of the next trajectory

@@ -1,0 +1,95 @@
+"""Options that a fit can do nothing with are refused by name before anything is touched; so are seeds and pairs."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import inference
+import zoo
+from zoo.base import registered
+
+REFUSED = {
+    "steps": (2.5, 0, -1, True, "3", math.inf),
+    "batch_size": (2.5, 0, True, "a"),
+    "particles": ("a", 0, 1.5),
+    "max_steps": (None, 0, 2.5),
+    "patience": (None, 0, 2.5),
+    "epochs": (0, -1.0, math.nan, "a", True),
+    "lr": (0, -1.0, math.inf, "a"),
+    "clip": (0, "a", math.nan),
+    "anneal": (-1, "a", 2.5, None),
+    "free_bits": (-1, "a", math.nan, None),
+    "average": (-0.1, 1.5, "a", math.nan),
+    "tolerance": (-1, "a", math.nan),
+    "method": ("sv", None, 3),
+    "schedule": ("cos", None),
+    "objective": ("elb", None),
+    "compile": ("inductors", True),
+    "initialise": ("a", 2),
+    "progress": ("a", None),
+    "callbacks": (3, [3], print),
+    "device": ("x", 7.5),
+    "seed": (None, "3", 2.5, True, [3], math.nan, 2**64),
+}
+
+
+def regression():
+    torch.manual_seed(0)
+    pair = zoo.create("polynomial_regression", degree=2).double()
+    x = torch.linspace(3, 9, 20, dtype=torch.float64)[:, None]
+    return pair, zoo.Batch.of(x=x, y=x[:, 0] ** 2)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_option_is_refused_by_name_and_nothing_is_touched(name):
+    pair, data = regression()
+    before, random = copy.deepcopy(pair.state_dict()), torch.get_rng_state()
+    for value in REFUSED[name]:
+        options = {"steps": 2, "progress": False, "compile": "off"} | {name: value}
+        options.pop("steps") if name == "epochs" else None
+        with pytest.raises(ValueError, match=f"^{name}: expected"):
+            inference.fit(pair, data, **options)
+    assert pair.training
+    assert not pair.fitted
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(torch.equal(value, before[key]) for key, value in pair.state_dict().items())
+
+
+def test_numbers_of_numpy_are_numbers():
+    pair, data = regression()
+    options = {"progress": False, "compile": "off"}
+    fit = inference.fit(pair, data, steps=np.int64(3), lr=np.float32(0.01), seed=np.int32(1), **options)
+    assert fit.steps == 3
+
+
+@pytest.mark.parametrize("wrong", [None, "gmm", registered("gmm"), 3])
+def test_what_is_no_pair_is_told_so(wrong):
+    _, data = regression()
+    for call in (inference.fit, inference.draw, inference.khat, inference.prior):
+        with pytest.raises(ValueError, match=r"expected a pair, such as zoo\.create\('gmm'\) makes, got"):
+            call(wrong, data)
+    with pytest.raises(ValueError, match="expected the name of a model"):
+        zoo.create(None)
+
+
+@pytest.mark.parametrize("seed", [None, "3", 2.5, True, [3], math.nan, -(2**63) - 1])
+def test_a_seed_is_a_whole_number_everywhere(seed):
+    pair, data = regression()
+    random = torch.get_rng_state()
+    posterior = inference.draw(pair, data, 5)
+    for call in (
+        lambda: inference.draw(pair, data, 5, seed=seed),
+        lambda: inference.prior(pair, data, 5, seed=seed),
+        lambda: inference.predict(pair, posterior, data, seed=seed),
+        lambda: inference.khat(pair, data, seed=seed),
+        lambda: inference.generate(pair, 5, seed=seed),
+        lambda: inference.sample(pair, data, 5, seed=seed),
+    ):
+        with pytest.raises(ValueError, match=r"^seed: expected a whole number"):
+            call()
+    assert torch.equal(random, torch.get_rng_state())
