@@ -11,6 +11,7 @@ import copy
 import logging
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -120,11 +121,15 @@ def _compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., 
 
 @contextmanager
 def _no_remarks() -> Iterator[None]:
-    """Inductor remarks on each operation that C++ has to call by way of Python."""
+    """Inductor remarks on each operation that C++ has to call by way of Python, and warns of names of torch's own that
+    it still uses; where warnings are errors, it would fail of them."""
     logger = logging.getLogger("torch._inductor.ir")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
         logger.setLevel(level)
