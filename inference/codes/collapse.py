@@ -17,7 +17,7 @@ from inference.data.check import check
 from inference.posterior.draws import Posterior
 from inference.running.densities import run
 from inference.running.quiet import quietly
-from inference.running.words import check_count
+from inference.running.words import check_count, check_number
 from zoo.base import ModelGuide
 
 
@@ -34,8 +34,9 @@ def active_units(
         site -> (L,) or the event shape of the code, boolean.
 
     Raises:
-        ValueError: the guide draws no code.
+        ValueError: the guide draws no code, or `threshold` is no number of at least 0.
     """
+    check_number("threshold", threshold)
     given = check(pair, data)
     codes = Codes.of(given)
     codes.check_continuous("active_units", density=False)
@@ -90,7 +91,11 @@ def collapsed(
 
     Warns:
         CollapseWarning: no dimension of any code is used.
+
+    Raises:
+        ValueError: see `active_units`.
     """
+    check_number("threshold", threshold)
     given = check(pair, data)
     codes = Codes.of(given)
     active = active_units(pair, given, threshold, posterior=posterior, seed=seed)

@@ -23,6 +23,7 @@ from inference.running.expectation import settle, summary
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from inference.running.words import check_count
+from zoo.arrays import as_tensor
 from zoo.base import FIELDS, Batch, ModelGuide
 from zoo.settings import settings
 
@@ -263,7 +264,10 @@ def _check_codes(codes: Codes, given: Any) -> dict[str, Tensor]:
     size = 0
     for site in codes.names:
         drawn = site in codes.drawn
-        value = torch.as_tensor(given[site], dtype=codes.pair.dtype, device=codes.pair.device)
+        try:
+            value = as_tensor(site, given[site]).to(codes.pair.device, codes.pair.dtype)
+        except ValueError as error:
+            raise ValueError(f"codes: {error}") from error
         event = tuple(codes.drawn[site].event_shape) if drawn else ()
         size = size or (len(value) if value.ndim else 0)
         if value.ndim == 0 or value.shape != (size, *event) or size == 0:

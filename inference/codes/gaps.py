@@ -150,6 +150,7 @@ def gap(
     """
     for name, value, least in (("particles", particles, 2), ("temperatures", temperatures, 2), ("chains", chains, 2)):
         check_count(name, value, least)
+    check_count("steps", steps)
     if method not in ("importance", "annealed"):
         raise ValueError(f"method: expected 'importance' or 'annealed', got {method!r}")
     given = check(pair, data)

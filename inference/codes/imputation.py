@@ -19,7 +19,7 @@ from inference.data.check import check
 from inference.posterior.draws import Posterior
 from inference.running.pieces import share
 from inference.running.quiet import quietly
-from inference.running.words import check_count
+from inference.running.words import check_count, check_mass
 from zoo.base import Batch, ModelGuide
 
 MODES = frozenset({"binary", "categorical", "ordinal"})  # kinds of column whose point imputation is the mode
@@ -75,8 +75,7 @@ class Imputation:
         Raises:
             ValueError: `mass` is no number between 0 and 1.
         """
-        if not 0 < mass < 1:
-            raise ValueError(f"mass: expected a number between 0 and 1, got {mass!r}")
+        check_mass(mass)
         flat = self.values.flatten(0, 1).sort(0).values  # (S, M)
         at = [(1 - mass) / 2 * (len(flat) - 1), (1 + mass) / 2 * (len(flat) - 1)]
         low, high = (torch.lerp(flat[int(a)], flat[min(int(a) + 1, len(flat) - 1)], a - int(a)) for a in at)

@@ -20,7 +20,8 @@ from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
-from inference.posterior.draws import Posterior
+from inference.posterior.check import check_posterior
+from inference.posterior.latents import Posterior
 from inference.running.checked import Checked
 from inference.running.densities import run
 from inference.running.expectation import base_of
@@ -132,8 +133,10 @@ class Codes:
         By default so many as `settings.global_draws`. A pair without global latents has one value of nothing.
 
         Raises:
-            ValueError: the posterior lacks a global latent.
+            ValueError: the posterior is not this pair's.
         """
+        if posterior is not None:
+            posterior = check_posterior(self.given, posterior)
         if not self.globals:
             return [{}]
         if posterior is None:
@@ -142,11 +145,7 @@ class Codes:
             number = draws or settings.global_draws
             traces = [vectorised(self.pair.guide, few, 1, {}, frozenset()) for _ in range(number)]
             return [{name: trace.nodes[name]["value"].squeeze(1) for name in self.globals} for trace in traces]
-        missing = [name for name in self.globals if name not in posterior.draws]
-        if missing:
-            raise ValueError(f"the posterior holds no draws of global latent {', '.join(missing)}")
         flat = posterior.flat(frozenset(self.globals))
-        flat = {name: value.to(self.pair.device, self.pair.dtype) for name, value in flat.items()}
         total = posterior.chains * posterior.size
         return [{name: value[s : s + 1] for name, value in flat.items()} for s in range(total)]
 

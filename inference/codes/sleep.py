@@ -26,7 +26,8 @@ from inference.compiling.fallback import Fastest
 from inference.data.check import check, example
 from inference.fitting.adam import Adam, update
 from inference.fitting.schedule import Averaging, learning_rate
-from inference.posterior.draws import Posterior
+from inference.posterior.check import check_posterior
+from inference.posterior.latents import Posterior
 from inference.running.constants import take
 from inference.running.naming import naming_the_site
 from inference.running.quiet import quietly
@@ -73,6 +74,8 @@ def fit_by_simulation(
         raise ValueError(f"lr: expected a finite number above 0, got {lr!r}")
     given = example(pair) if data is None else check(pair, data, complete=False)
     batch = None if data is None else given.batch
+    if posterior is not None:  # before anything of the pair is changed
+        posterior = check_posterior(given, posterior)
     codes = Codes.of(given)
     codes.check_continuous("fit_by_simulation")
     own = _own_parameters(codes)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from inference.data.check import check
 from inference.drawing.style import COLOURS, INK, MUTED
-from inference.posterior.draws import Posterior
+from inference.posterior.check import check_posterior
+from inference.posterior.latents import Posterior
 from zoo.abilities import TreeLike
 from zoo.base import ModelGuide
 
@@ -53,9 +54,10 @@ def picture(
 
     if not isinstance(pair, TreeLike):
         raise ValueError(f"{pair.name} has no trees to draw")
-    batch = check(pair, data, complete=False).batch
+    given = check(pair, data, complete=False)
+    batch, posterior = given.batch, check_posterior(given, posterior, draws)
     names = batch.columns if names is None else names
-    found = pair.anatomy((posterior if draws is None else posterior.thin(draws)).flat(), batch)
+    found = pair.anatomy(posterior.flat(), batch)
     count = found.cut.shape[1]
     if not 0 <= tree < count:
         raise ValueError(f"tree: expected 0 to {count - 1}, got {tree}")

@@ -1,6 +1,8 @@
 """Draws of the latents, their scores, and their way to ArviZ.
 
-draws        `Posterior`: draws from guide or prior, and what they predict
+latents      `Posterior`: draws of the latents of a pair
+check        the one door for a posterior: it is the pair's, whole and finite
+draws        draws from guide or prior, and what they predict
 likelihood   pointwise log-likelihoods, probabilities of classes
 khat         how far a guide can be believed
 novelty      how strange an observation is

@@ -82,6 +82,18 @@ def observations(container: Any) -> int:
     return int(container["observed_data"].sizes["obs"])
 
 
+def check_note(name: str, value: Any) -> None:
+    """Refuse what can neither be written as it is nor as JSON.
+
+    Raises:
+        ValueError: by name.
+    """
+    try:
+        _plain(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected a text, a number or what JSON holds: {error}") from error
+
+
 def _check(where: str, dims: tuple[str, ...], values: Array, observed: bool) -> None:
     if len(set(dims)) != len(dims) or len(dims) != values.ndim:
         raise ValueError(f"{where}: expected {values.ndim} distinct dims for shape {values.shape}, got {dims}")

@@ -1,4 +1,4 @@
-"""Posterior: draws of the latents, and what they predict.
+"""Draws of the latents from guide and prior, and what they predict.
 
 Everything runs in pieces (draws x rows), so that memory beyond the result itself is bounded whatever N and the number
 of draws are.
@@ -7,7 +7,6 @@ of draws are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,6 +14,8 @@ from pyro import poutine
 from torch import Tensor
 
 from inference.data.check import check, example, new_rows
+from inference.posterior.check import check_posterior
+from inference.posterior.latents import Posterior
 from inference.running.checked import Checked, at
 from inference.running.marginal import log_joint, pointwise
 from inference.running.pieces import draws_of_globals
@@ -23,55 +24,7 @@ from inference.running.vectorised import Redraw, vectorised
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
-
-@dataclass(frozen=True)
-class Posterior:
-    """Draws of the latents of a pair.
-
-    Args:
-        draws: site name -> (chain, draw, *event) for global and (chain, draw, N, *event) for local latents.
-        local: names of the local latents.
-        stats: per-draw numbers, (chain, draw): `log_p` the log joint density of data and globals (locals summed or
-            integrated out), `log_q` that of the guide.
-        method: "svi", "mcmc" or "prior".
-        chains, size: number of chains, and of draws in each.
-    """
-
-    draws: dict[str, Tensor]
-    local: frozenset[str] = frozenset()
-    stats: dict[str, Tensor] = field(default_factory=dict)
-    method: str = "svi"
-    chains: int = 1
-    size: int = 0
-
-    def __post_init__(self) -> None:
-        for name, value in (*self.draws.items(), *self.stats.items()):
-            if value.shape[:2] != (self.chains, self.size):
-                raise ValueError(
-                    f"draws of '{name}': expected (chain, draw, ...) = ({self.chains}, {self.size}, ...), "
-                    f"got {tuple(value.shape)}"
-                )
-
-    def __getitem__(self, name: str) -> Tensor:
-        """Draws of one latent, (chain, draw, ...)."""
-        if name not in self.draws:
-            raise KeyError(f"no draws of '{name}'; there are: {', '.join(self.draws) or 'none'}")
-        return self.draws[name]
-
-    def flat(self, names: frozenset[str] | None = None) -> dict[str, Tensor]:
-        """Draws with chain and draw joined, (S, ...), of the sites named or of all."""
-        return {name: value.flatten(0, 1) for name, value in self.draws.items() if names is None or name in names}
-
-    @property
-    def globals(self) -> frozenset[str]:
-        """Names of the global latents."""
-        return frozenset(self.draws) - self.local
-
-    def thin(self, draws: int) -> Posterior:
-        """At most `draws` evenly spaced draws of each chain."""
-        keep = torch.linspace(0, self.size - 1, min(draws, self.size)).round().long()
-        kept, stats = ({n: v[:, keep.to(v.device)] for n, v in values.items()} for values in (self.draws, self.stats))
-        return replace(self, draws=kept, stats=stats, size=len(keep))
+__all__ = ["Posterior", "draw", "generate", "predict", "prior"]
 
 
 def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, seed: int = 0) -> Posterior:
@@ -179,16 +132,10 @@ def predict(
         observed site -> (chain, draw, N, *event).
 
     Raises:
-        ValueError: the posterior holds local latents of another number of rows.
+        ValueError: the posterior is not this pair's, or holds local latents of another number of rows.
     """
-    posterior = posterior if draws is None else posterior.thin(draws)
     given = new_rows(pair, data)
-    for name in posterior.local:
-        if posterior[name].shape[2] != given.size:
-            raise ValueError(
-                f"the posterior holds '{name}' of {posterior[name].shape[2]} rows, the data have {given.size}: "
-                "draw for these data first"
-            )
+    posterior = check_posterior(given, posterior, draws, local=True)
     values = posterior.flat()
     total = posterior.chains * posterior.size
     kept: dict[str, Tensor] = {}
@@ -219,8 +166,10 @@ def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = Non
         observed site -> (M, *event).
     """
     check_count("number", number)
+    given = example(pair)
     if posterior is None:
-        posterior = draw(pair, example(pair), min(number, 1000), stats=False, seed=seed)
+        posterior = draw(pair, given, min(number, 1000), stats=False, seed=seed)
+    posterior = check_posterior(given, posterior)
     kept = {name: posterior[name] for name in posterior.globals}
     if not kept:
         found = predict(pair, Posterior({}, method=posterior.method, size=1), number, seed=seed)

@@ -19,13 +19,16 @@ from torch.distributions import biject_to
 
 from inference.data.check import check
 from inference.posterior import containers, likelihood
+from inference.posterior.check import check_posterior
 from inference.posterior.containers import Array, Variable
-from inference.posterior.draws import Posterior, predict
+from inference.posterior.draws import predict
 from inference.posterior.draws import prior as draw_prior
+from inference.posterior.latents import Posterior
 from inference.running.checked import Checked
 from inference.running.pieces import draws_of_globals, held
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
+from inference.running.words import check_count, told
 from zoo.base import ModelGuide, Site
 from zoo.config import nearest
 from zoo.settings import settings
@@ -68,9 +71,12 @@ def to_arviz(
         `arviz.InferenceData` under ArviZ 0.x, `xarray.DataTree` under 1.x.
 
     Raises:
-        ValueError: data or draws that do not fit the pair, labels of an unknown dim or of another number.
+        ValueError: data or draws that do not fit the pair, labels of an unknown dim or of another number, options out
+            of range.
     """
+    _check_options(log_likelihood, predictive, prior, rows, coords, attrs)
     given = check(pair, data)
+    posterior = check_posterior(given, posterior, local=True)
     batch = given.batch
     exported = _Export(given)
     kept = exported.rows(posterior, rows)
@@ -85,9 +91,8 @@ def to_arviz(
     if not posterior.draws:  # ArviZ asks the posterior how many draws there are, and drops a group of nothing
         groups["posterior"] = {name: groups["sample_stats"][name] for name in posterior.stats if name == "log_p"}
     if log_likelihood is not False:
-        if log_likelihood is True:
-            log_likelihood = likelihood.log_likelihood(pair, posterior, given, seed=seed)
-        groups["log_likelihood"] = exported.log_likelihood(log_likelihood, posterior)
+        values = likelihood.scores(given, posterior, seed=seed) if log_likelihood is True else log_likelihood
+        groups["log_likelihood"] = exported.log_likelihood(values, posterior)
     own: dict[str, dict[str, Sequence[Any]]] = {}
     if predictive is not False:
         most = exported.affordable(posterior) if predictive is True else predictive
@@ -123,11 +128,8 @@ class _Export:
 
     def rows(self, posterior: Posterior, asked: int | None) -> int:
         """How many observations keep their local latents."""
-        for name in posterior.local:
-            if posterior[name].shape[2] != self.given.batch.size:
-                found = posterior[name].shape[2]
-                raise ValueError(f"the posterior holds '{name}' of {found} rows, the data have {self.given.batch.size}")
-        each = sum(posterior[name][0, 0, 0].numel() for name in posterior.local)
+        known = posterior.local & self.given.sites.keys()
+        each = sum(posterior[name][0, 0, 0].numel() for name in known)
         if asked is None:  # a plot or summary takes 10 to 40 ms for each number
             asked = max(1, settings.export_latents // max(1, each))
         return min(self.given.batch.size, asked)
@@ -236,6 +238,25 @@ class _Export:
             if names is not None and value.shape[1:] == (len(names),):
                 return {self.dims(field, value.shape[1:])[0]: names}
         return {}
+
+
+def _check_options(log_likelihood: Any, predictive: Any, prior: Any, rows: Any, coords: Any, attrs: Any) -> None:
+    """Refuse, by name, what `to_arviz` would stumble over at its end."""
+    if not isinstance(log_likelihood, (bool, Tensor)):
+        raise ValueError(f"log_likelihood: expected a bool or a tensor (chain, draw, N), got {told(log_likelihood)}")
+    if not isinstance(predictive, bool):
+        check_count("predictive", predictive)
+    check_count("prior", prior, least=0)
+    if rows is not None:
+        check_count("rows", rows)
+    for name, value in (("coords", coords), ("attrs", attrs)):
+        if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+            raise ValueError(f"{name}: expected a dict by name, got {told(value)}")
+    for dim, labels in (coords or {}).items():
+        if isinstance(labels, (str, Mapping, set)) or not hasattr(labels, "__len__"):
+            raise ValueError(f"coords, dim '{dim}': expected a sequence of labels, got {told(labels)}")
+    for key, value in (attrs or {}).items():
+        containers.check_note(f"attrs '{key}'", value)
 
 
 def _sample_stats(posterior: Posterior) -> dict[str, Variable]:

@@ -17,6 +17,7 @@ from inference.posterior.draws import draw
 from inference.posterior.likelihood import local_log_weights
 from inference.running.checked import Checked
 from inference.running.densities import is_delta
+from inference.running.words import check_count
 from zoo.base import ModelGuide, evaluating, is_local, sample_sites
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
@@ -61,7 +62,12 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
         draws: draws of the global latents.
         particles: draws of each observation's local latents.
         seed: seeds both.
+
+    Raises:
+        ValueError: data that do not fit the pair, no draws or no particles asked for.
     """
+    check_count("draws", draws)
+    check_count("particles", particles)
     given = check(pair, data)
     posterior = draw(pair, given, draws, seed=seed)
     overall = None

@@ -16,11 +16,13 @@ from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 
 from inference.data.check import check
-from inference.posterior.draws import Posterior
-from inference.running.checked import at
+from inference.posterior.check import check_posterior
+from inference.posterior.latents import Posterior
+from inference.running.checked import Checked, at
 from inference.running.densities import run
 from inference.running.marginal import pointwise
 from inference.running.quiet import quietly
+from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 
 
@@ -35,9 +37,18 @@ def log_likelihood(pair: ModelGuide, posterior: Posterior, data: Any, *, particl
         data: see `inference.data`; any number of rows.
         particles: importance samples K of continuous locals (without globals: 10 K, since they are drawn once).
         seed: seeds them.
+
+    Raises:
+        ValueError: the posterior is not this pair's, or no particles asked for.
     """
+    check_count("particles", particles)
     given = check(pair, data)
-    fixed = posterior.flat(posterior.globals)
+    return scores(given, check_posterior(given, posterior), particles, seed)
+
+
+def scores(given: Checked, posterior: Posterior, particles: int = 100, seed: int = 0) -> Tensor:
+    """`log_likelihood` of data and draws that have been checked."""
+    pair, fixed = given.pair, posterior.flat(posterior.globals)
     lead = (posterior.chains, posterior.size)
     total = posterior.chains * posterior.size if fixed else 1
     kept = torch.empty(total, given.size, dtype=pair.dtype, device=pair.device)
@@ -73,9 +84,11 @@ def assignments(pair: ModelGuide, posterior: Posterior, data: Any, *, new: bool 
             to p(x_n | t), and the mean is p(z_n | x_n, the data of the fit).
 
     Raises:
-        ValueError: the pair has no enumerated local latent, or more than one in a row of the trace.
+        ValueError: the posterior is not this pair's, or the pair has no enumerated local latent, or more than one in a
+            row of the trace.
     """
     given = check(pair, data)
+    posterior = check_posterior(given, posterior)
     sites = [name for name in given.locals if given.sites[name].enumerated]
     if len(sites) != 1:
         raise ValueError(f"expected one enumerated local latent, found {len(sites)}: {', '.join(sites) or 'none'}")

@@ -23,10 +23,13 @@ import torch
 from torch import Tensor
 
 from inference.data.check import check
-from inference.posterior.draws import Posterior, draw
-from inference.posterior.likelihood import log_likelihood
+from inference.posterior.check import check_posterior
+from inference.posterior.draws import draw
+from inference.posterior.latents import Posterior
+from inference.posterior.likelihood import scores
 from inference.running.checked import Checked
 from inference.running.pieces import pieces
+from inference.running.words import check_count
 from zoo.base import ModelGuide
 
 Score = Literal["variance", "ess"]
@@ -58,11 +61,16 @@ def novelty(
         seed: seeds everything drawn; the caller's random state is left as it was.
 
     Raises:
-        ValueError: the pair has no global latents, fewer than two draws, or an unknown score.
+        ValueError: the pair has no global latents, the posterior is not the pair's, fewer than two draws, no particles,
+            or an unknown score.
     """
     if score not in get_args(Score):
         raise ValueError(f"score: expected one of {', '.join(get_args(Score))}, got {score!r}")
+    check_count("draws", draws)
+    check_count("particles", particles)
     given = check(pair, data)
+    if posterior is not None:
+        posterior = check_posterior(given, posterior)
     if not given.globals:
         raise ValueError(f"novelty: {pair.name} has no global latents to disagree; rank rows by log_likelihood instead")
     if posterior is None:  # the globals do not depend on the rows given: one will do
@@ -80,7 +88,7 @@ def _spread(posterior: Posterior, given: Checked, particles: int, score: Score, 
     parts = []
     for rows in pieces(given.size, posterior.chains * posterior.size):  # beside the result, (S, rows) scores
         part = given.but(given.batch.select(rows))
-        log_p = log_likelihood(given.pair, posterior, part, particles=particles, seed=seed).flatten(0, 1)  # (S, rows)
+        log_p = scores(part, posterior, particles, seed).flatten(0, 1)  # (S, rows)
         # In double precision: with draws that agree, log S and log ESS cancel.
         spread = log_p.double().var(0) if score == "variance" else _lost(log_p.double())
         parts.append(spread.to(log_p))

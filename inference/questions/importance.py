@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,12 @@ from torch import Tensor
 
 from inference.data.check import check
 from inference.drawing.style import COLOURS
-from inference.posterior.draws import Posterior
+from inference.posterior.check import check_posterior
+from inference.posterior.latents import Posterior
 from inference.running.checked import Checked, at
 from inference.running.quiet import check_seed, quietly
 from inference.running.vectorised import vectorised
+from inference.running.words import check_mass, told
 from zoo.base import ModelGuide
 
 if TYPE_CHECKING:
@@ -42,7 +44,12 @@ class Importance:
         return self.draws.mean(0)
 
     def interval(self, mass: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Central posterior intervals: lower and upper ends, (D,)."""
+        """Central posterior intervals: lower and upper ends, (D,).
+
+        Raises:
+            ValueError: `mass` is no number between 0 and 1.
+        """
+        check_mass(mass)
         tail = torch.tensor([(1 - mass) / 2, (1 + mass) / 2], dtype=self.draws.dtype, device=self.draws.device)
         low, high = torch.quantile(self.draws, tail, dim=0)
         return low, high
@@ -101,9 +108,12 @@ def importance(
         seed: of the permutations; the same for every draw, so that differences between draws are the posterior's.
 
     Raises:
-        ValueError: the pair explains no y, or has local latents.
+        ValueError: the pair explains no y, or has local latents, or the posterior is not its own; options out of range.
     """
+    if names is not None and (isinstance(names, str) or not isinstance(names, Iterable)):
+        raise ValueError(f"names: expected a sequence of names, got {told(names)}")
     given = check(pair, data, complete=False)
+    posterior = check_posterior(given, posterior, draws)
     sites = given.sites
     if "y" not in sites or not sites["y"].observed:
         raise ValueError(f"{pair.name}: explains no y, so no covariate of it is important")
@@ -121,7 +131,6 @@ def importance(
     names = tuple(names) if names is not None else tuple(f"x{d}" for d in range(D))
     if len(names) != D:
         raise ValueError(f"names: expected {D}, one a covariate, got {len(names)}")
-    posterior = posterior if draws is None else posterior.thin(draws)
     check_seed(seed)
     generator = torch.Generator().manual_seed(int(seed))
     with quietly(seed, pair):

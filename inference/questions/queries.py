@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from inference.data.check import example
-from inference.posterior.draws import Posterior
+from inference.posterior.check import check_posterior
 from inference.posterior.draws import draw as draw_posterior
+from inference.posterior.latents import Posterior
+from inference.running.words import check_mass, told
 from zoo.abilities import Network
 from zoo.base import ModelGuide
 from zoo.settings import settings
@@ -129,15 +131,36 @@ def query(
         ValueError: the pair is no network, a node or state does not exist, a node is asked for and given, the evidence
             has probability zero, or the question is too large; what is wrong is named.
     """
+    _check_question(pair, evidence, do, mass)
+    names = (variables,) if isinstance(variables, str) else variables
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"variables: expected the name of a node or several, got {told(variables)}")
+    return _answer(pair, _values(pair, posterior, seed), tuple(names), evidence, do, mass)
+
+
+def _check_question(pair: ModelGuide, evidence: Any, do: Any, mass: Any) -> None:
     if not isinstance(pair, Network) or pair.schema is None:
         raise ValueError(f"{pair.name} is no network that can be asked")
-    if not 0 < mass < 1:
-        raise ValueError(f"mass: expected a number between 0 and 1, got {mass!r}")
-    names = (variables,) if isinstance(variables, str) else tuple(variables)
+    for name, value in (("evidence", evidence), ("do", do)):
+        if value is not None and not isinstance(value, Mapping):
+            raise ValueError(f"{name}: expected a dict of values by the name of a node, got {told(value)}")
+    check_mass(mass)
+
+
+def _answer(
+    pair: ModelGuide,
+    values: Mapping[str, Tensor],
+    names: tuple[str, ...],
+    evidence: Mapping[str, Any] | None,
+    do: Mapping[str, Any] | None,
+    mass: float,
+) -> Answer:
+    """The answer to a question that has been checked."""
+    network: Any = pair  # with a schema, and asked as a `Network`
     evidence, do = dict(evidence or {}), dict(do or {})
     with torch.no_grad():
-        belief = pair.answer(_values(pair, posterior, seed), names, evidence, do)
-    columns = {column.name: column for column in pair.schema.used}
+        belief = network.answer(values, names, evidence, do)
+    columns = {column.name: column for column in network.schema.used}
     states = tuple(columns[name].categories for name in names)
     given = ", ".join([*(f"do({n}={v})" for n, v in do.items()), *(f"{n}={v}" for n, v in evidence.items())])
     if belief.probs is not None:
@@ -157,16 +180,11 @@ def marginals(
     seed: int = 0,
 ) -> dict[str, Answer]:
     """P(node | evidence) of every node that is not given; arguments and errors are those of `query`."""
-    if pair.schema is None:
-        raise ValueError(f"{pair.name} is no network that can be asked")
+    _check_question(pair, evidence, do, mass)
     given = {*(evidence or {}), *(do or {})}
-    if posterior is None:
-        posterior = _drawn(pair, seed)
-    return {
-        name: query(pair, posterior, name, evidence, do=do, mass=mass)
-        for name in pair.schema.names
-        if name not in given
-    }
+    values = _values(pair, posterior, seed)
+    names = pair.schema.names if pair.schema is not None else ()
+    return {name: _answer(pair, values, (name,), evidence, do, mass) for name in names if name not in given}
 
 
 def mean_values(posterior: Posterior) -> dict[str, Tensor]:
@@ -175,13 +193,11 @@ def mean_values(posterior: Posterior) -> dict[str, Tensor]:
 
 
 def _values(pair: ModelGuide, posterior: Posterior | None, seed: int) -> dict[str, Tensor]:
+    """The tables at each draw: without a posterior drawn from the guide; nothing where every table is known."""
+    if posterior is None and next(pair.parameters(), None) is None:
+        return {}
+    given = example(pair)
     if posterior is None:
-        posterior = _drawn(pair, seed)
+        posterior = draw_posterior(pair, given, settings.query_draws, seed=seed)
+    posterior = check_posterior(given, posterior)
     return posterior.flat(posterior.globals)
-
-
-def _drawn(pair: ModelGuide, seed: int) -> Posterior:
-    """Draws from the guide; none of a guide without parameters, for then every table is known."""
-    if next(pair.parameters(), None) is None:
-        return Posterior({}, size=1)
-    return draw_posterior(pair, example(pair), settings.query_draws, seed=seed)

@@ -16,11 +16,14 @@ import torch
 from torch import Tensor
 
 from inference.data.check import check
-from inference.posterior.draws import Posterior
+from inference.posterior.check import check_posterior
+from inference.posterior.latents import Posterior
 from inference.running.checked import Checked, at
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
+from inference.running.words import check_count
 from zoo.abilities import Forecast, HiddenStates
+from zoo.arrays import as_tensor
 from zoo.base import FIELDS, Batch, ModelGuide
 
 
@@ -41,7 +44,7 @@ def smooth(pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None 
         (N, T, K), or (chain, draw, N, T, K) when `mean` is false.
 
     Raises:
-        ValueError: the pair has no hidden states.
+        ValueError: the pair has no hidden states, or the posterior is not this pair's, or no draws asked for.
     """
     return _collect(pair, posterior, data, draws, lambda fn, x, _: fn.smooth(x), mean)
 
@@ -99,8 +102,7 @@ def forecast(
         ValueError: the pair cannot forecast, or not so many steps; inputs that it lacks; inputs or options that it does
             not take.
     """
-    if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
-        raise ValueError(f"horizon: expected a whole number of at least 1, got {horizon!r}")
+    check_count("horizon", horizon)
     checked = check(pair, data)
     ahead = None if inputs is None else _inputs(pair, inputs, checked.size, horizon)
 
@@ -118,7 +120,7 @@ def forecast(
 
 def _inputs(pair: ModelGuide, inputs: Any, rows: int, horizon: int) -> Tensor:
     """Inputs of the steps ahead as a tensor of the pair's, (N, H, E)."""
-    ahead = torch.as_tensor(inputs).to(device=pair.device, dtype=pair.dtype)
+    ahead = as_tensor("inputs", inputs).to(device=pair.device, dtype=pair.dtype)
     if ahead.ndim != 3 or ahead.shape[:2] != (rows, horizon):
         raise ValueError(f"inputs: expected shape ({rows}, {horizon}, E), got {tuple(ahead.shape)}")
     if not ahead.isfinite().all():
@@ -142,8 +144,8 @@ def _collect(
 
     With a horizon the site has to forecast, without one to have hidden states.
     """
-    posterior = posterior if draws is None else posterior.thin(draws)
     given = check(pair, data)
+    posterior = check_posterior(given, posterior, draws, local=True)
     total = posterior.chains * posterior.size
     result = torch.empty(0)
     with quietly(seed, pair):

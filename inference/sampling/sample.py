@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from inference.posterior.draws import Posterior
 from inference.running.constants import take
 from inference.running.naming import proper
 from inference.running.quiet import quietly
+from inference.running.words import check_count, told
 from inference.sampling import starts
 from inference.sampling.chains import Chains, SamplingError, clock
 from inference.sampling.hamiltonian import Metric, plan
@@ -167,9 +169,9 @@ _TOLD: dict[str, dict[str, torch.dtype | None]] = {  # of each draw; None is the
 
 def _check_options(given: dict[str, Any]) -> None:
     for name, least in (("draws", 1), ("chains", 1), ("max_warmup", 1), ("thin", 1)):
-        value = given[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+        check_count(name, given[name], least)
+    if not isinstance(given["store"], (str, os.PathLike, type(None))):
+        raise ValueError(f"store: expected the path of a folder, got {told(given['store'])}")
     for name, options in (("method", Method), ("start", Start), ("compile", Compile)):
         if given[name] not in get_args(options):
             raise ValueError(f"{name}: expected one of {', '.join(get_args(options))}, got {given[name]!r}")

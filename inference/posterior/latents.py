@@ -1,0 +1,73 @@
+"""What is handed on from a guide, a sampler or the prior: draws of the latents of a pair, by site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from inference.running.words import check_count, told
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Draws of the latents of a pair.
+
+    Args:
+        draws: site name -> (chain, draw, *event) for global and (chain, draw, N, *event) for local latents.
+        local: names of the local latents.
+        stats: per-draw numbers, (chain, draw): `log_p` the log joint density of data and globals (locals summed or
+            integrated out), `log_q` that of the guide.
+        method: "svi", "mcmc" or "prior".
+        chains, size: number of chains, and of draws in each.
+    """
+
+    draws: dict[str, Tensor]
+    local: frozenset[str] = frozenset()
+    stats: dict[str, Tensor] = field(default_factory=dict)
+    method: str = "svi"
+    chains: int = 1
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("chains", self.chains, least=0)
+        check_count("size", self.size, least=0)
+        for what, values in (("draws", self.draws), ("stats", self.stats)):
+            if not isinstance(values, Mapping):
+                raise ValueError(f"{what}: expected a dict of tensors by name, got {told(values)}")
+        for name, value in (*self.draws.items(), *self.stats.items()):
+            if not isinstance(value, Tensor):
+                raise ValueError(f"draws of '{name}': expected a tensor, got {type(value).__name__}")
+            if value.shape[:2] != (self.chains, self.size):
+                raise ValueError(
+                    f"draws of '{name}': expected (chain, draw, ...) = ({self.chains}, {self.size}, ...), "
+                    f"got {tuple(value.shape)}"
+                )
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Draws of one latent, (chain, draw, ...)."""
+        if name not in self.draws:
+            raise KeyError(f"no draws of '{name}'; there are: {', '.join(self.draws) or 'none'}")
+        return self.draws[name]
+
+    def flat(self, names: frozenset[str] | None = None) -> dict[str, Tensor]:
+        """Draws with chain and draw joined, (S, ...), of the sites named or of all."""
+        return {name: value.flatten(0, 1) for name, value in self.draws.items() if names is None or name in names}
+
+    @property
+    def globals(self) -> frozenset[str]:
+        """Names of the global latents."""
+        return frozenset(self.draws) - self.local
+
+    def thin(self, draws: int) -> Posterior:
+        """At most `draws` evenly spaced draws of each chain.
+
+        Raises:
+            ValueError: fewer than one asked for.
+        """
+        check_count("draws", draws)
+        keep = torch.linspace(0, self.size - 1, min(draws, self.size)).round().long()
+        kept, stats = ({n: v[:, keep.to(v.device)] for n, v in values.items()} for values in (self.draws, self.stats))
+        return replace(self, draws=kept, stats=stats, size=len(keep))
