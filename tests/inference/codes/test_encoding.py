@@ -158,7 +158,7 @@ def test_pairs_without_codes_are_refused(name, function):
         (lambda: code_kl(Emitting(), torch.zeros(2, 1)), "point mass at 'z'"),
         (
             lambda: encode(zoo.create("bayesian_vae"), torch.zeros(2, 16), posterior=Posterior({}, size=1)),
-            "no draws of",
+            "posterior lacks site",
         ),
     ],
 )
