@@ -13,17 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from inference.data.check import example
+from inference.data.check import check_pair, example
 from inference.posterior.check import check_posterior
 from inference.posterior.draws import draw as draw_posterior
 from inference.posterior.latents import Posterior
+from inference.running.checked import Checked
 from inference.running.words import check_mass, told
 from zoo.abilities import Network
-from zoo.base import ModelGuide
+from zoo.base import Batch, ModelGuide, Site
 from zoo.settings import settings
 
 
@@ -139,6 +141,7 @@ def query(
 
 
 def _check_question(pair: ModelGuide, evidence: Any, do: Any, mass: Any) -> None:
+    check_pair(pair)
     if not isinstance(pair, Network) or pair.schema is None:
         raise ValueError(f"{pair.name} is no network that can be asked")
     for name, value in (("evidence", evidence), ("do", do)):
@@ -196,8 +199,20 @@ def _values(pair: ModelGuide, posterior: Posterior | None, seed: int) -> dict[st
     """The tables at each draw: without a posterior drawn from the guide; nothing where every table is known."""
     if posterior is None and next(pair.parameters(), None) is None:
         return {}
-    given = example(pair)
     if posterior is None:
-        posterior = draw_posterior(pair, given, settings.query_draws, seed=seed)
-    posterior = check_posterior(given, posterior)
+        posterior = draw_posterior(pair, example(pair), settings.query_draws, seed=seed)
+    else:
+        posterior = check_posterior(_latents(pair), posterior)
     return posterior.flat(posterior.globals)
+
+
+_known: WeakKeyDictionary[ModelGuide, tuple[Batch, Mapping[str, Site]]] = WeakKeyDictionary()
+
+
+def _latents(pair: ModelGuide) -> Checked:
+    """What latents the pair has: traced once, for a loop asks thousands of questions and training changes no shape."""
+    if pair not in _known:
+        given = example(pair)
+        _known[pair] = given.batch, given.sites
+    batch, sites = _known[pair]
+    return Checked(pair, batch, batch, sites)
