@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import itertools
 import reprlib
 import weakref
 from collections.abc import Callable, Iterator
@@ -287,8 +288,8 @@ class Pair(PyroModule):
         """Where parameters and buffers live."""
         return next((t.device for t in self._tensors()), torch.device("cpu"))
 
-    def _tensors(self) -> list[Tensor]:
-        return [*self.parameters(), *self.buffers()]
+    def _tensors(self) -> Iterator[Tensor]:
+        return itertools.chain(self.parameters(), self.buffers())
 
     def __repr__(self) -> str:
         """Name, arguments that are not the default, fitted or not, parameters, type and device."""

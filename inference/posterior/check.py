@@ -6,6 +6,7 @@ hold is read off the trace that `Checked` carries, so that nothing is run for it
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -53,12 +54,13 @@ def check_posterior(given: Checked, posterior: Any, draws: int | None = None, *,
                 f"given: {listed(posterior.draws)}"
             )
     used = [name for name in posterior.draws if name in given.sites and (local or not given.sites[name].local)]
-    changed = {name: _value(given, posterior, given.sites[name]) for name in used}
+    device, dtype = given.pair.device, given.pair.dtype
+    changed = {name: _value(given, posterior, given.sites[name], device, dtype) for name in used}
     found: Posterior = replace(posterior, draws={**posterior.draws, **changed})
     return found
 
 
-def _value(given: Checked, posterior: Posterior, site: Site) -> Tensor:
+def _value(given: Checked, posterior: Posterior, site: Site, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The draws of one site, as the pair takes them."""
     value = posterior.draws[site.name]
     if site.observed:
@@ -73,8 +75,7 @@ def _value(given: Checked, posterior: Posterior, site: Site) -> Tensor:
     if value.shape != expected:
         _refuse_shape(site, tuple(value.shape), expected)
     _check_finite(site, value)
-    dtype = given.pair.dtype if value.is_floating_point() or not site.discrete else value.dtype
-    return value.to(given.pair.device, dtype)
+    return value.to(device, dtype if value.is_floating_point() or not site.discrete else value.dtype)
 
 
 def _refuse_shape(site: Site, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
@@ -90,7 +91,7 @@ def _refuse_shape(site: Site, found: tuple[int, ...], expected: tuple[int, ...])
 def _check_finite(site: Site, value: Tensor) -> None:
     if value.is_complex():
         raise ValueError(f"posterior, site '{site.name}': expected real numbers, got dtype {value.dtype}")
-    if not value.is_floating_point() or bool(torch.isfinite(value.detach().sum())):  # one pass, and nothing is held
+    if not value.is_floating_point() or math.isfinite(float(value.detach().sum())):  # one pass, and nothing is held
         return
     for chain, of_chain in enumerate(value):  # the sum alone may have overflowed
         bad = ~of_chain.isfinite()
