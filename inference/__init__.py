@@ -144,7 +144,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"inference.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'inference' has no attribute '{name}'")
+    from zoo.config import nearest
+
+    raise AttributeError(f"module 'inference' has no attribute '{name}'{nearest(name, __all__)}")
 
 
 def __dir__() -> list[str]:

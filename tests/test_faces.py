@@ -75,3 +75,15 @@ def test_a_package_says_what_each_of_its_files_holds(path):
     files = {each.stem for each in path.parent.glob("*.py")} - {"__init__"}
     assert files
     assert files <= told, f"{path}: not a word of {', '.join(sorted(files - told))}"
+
+
+@pytest.mark.parametrize(
+    ("face", "name", "close"),
+    [(zoo, "creat", "create"), (inference, "fitt", "fit"), (inference, "posterior_draw", ""), (zoo, "_x", "")],
+)
+def test_a_name_that_is_not_there_is_told_with_the_nearest(face, name, close):
+    wanted = f"module '{face.__name__}' has no attribute '{name}'" + (f", did you mean '{close}'?" if close else "")
+    with pytest.raises(AttributeError) as caught:
+        getattr(face, name)
+    assert str(caught.value).startswith(wanted)
+    assert close or "create" not in str(caught.value)

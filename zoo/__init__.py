@@ -77,7 +77,9 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("zoo.base"), name)
     if name == "datasets":
         return importlib.import_module("zoo.datasets")
-    raise AttributeError(f"module 'zoo' has no attribute '{name}'")
+    from zoo.config import nearest
+
+    raise AttributeError(f"module 'zoo' has no attribute '{name}'{nearest(name, __all__)}")
 
 
 def __dir__() -> list[str]:

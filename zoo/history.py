@@ -50,15 +50,23 @@ class History:
         trained: a fit came to its end, or a file says so; else the mark tells.
         sampled: MCMC was run.
         measured: a checksum of the data that the constants were taken from; None if none were.
-        start: the parameters as they were made, or as starting values were put.
+        start: the parameters as they were made, or as starting values were put; None while they are being made.
         told: checksums of the data for which it was said that the constants are kept.
     """
 
     trained: bool = False
     sampled: bool = False
     measured: str | None = None
-    start: Mark = Mark()
+    start: Mark | None = None
     told: frozenset[str] = frozenset()
+
+    def moved(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether any of these parameters left its start; none has before all are made."""
+        return self.start is not None and self.start.left(tensors)
+
+    def at_start(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether these parameters stand where they were made, and all are."""
+        return self.start is not None and not self.trained and not self.start.left(tensors)
 
     def record(self) -> dict[str, Any]:
         """What goes into config.json."""

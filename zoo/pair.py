@@ -220,7 +220,7 @@ class Pair(PyroModule):
         A change of type or device is no move. `load_state_dict` is one, whatever pair the values are of: they are
         yours, and a fit goes on from them.
         """
-        return self._history.trained or self._history.start.left(self.parameters())
+        return self._history.trained or self._history.moved(self.parameters())
 
     @property
     def measured(self) -> bool:
@@ -293,6 +293,8 @@ class Pair(PyroModule):
 
     def __repr__(self) -> str:
         """Name, arguments that are not the default, fitted or not, parameters, type and device."""
+        if getattr(self.__dict__.get("_history"), "start", None) is None:  # in a traceback out of `__init__`
+            return f"{self.name}(): in the making"
         defaults = {name: value.default for name, value in inspect.signature(type(self).__init__).parameters.items()}
         config = self.__dict__.get("config", {})
         shown = {name: (_SHORT.repr(value), _SHORT.repr(defaults.get(name))) for name, value in config.items()}
@@ -316,7 +318,7 @@ class Pair(PyroModule):
         before = [parameter.data for parameter in self.parameters()]
         nn.Module._apply(self, fn, recurse)
         changed = any(old.dtype != new.dtype for old, new in zip(before, self.parameters(), strict=True))
-        if changed and not self._history.trained and not self._history.start.left(before):
+        if changed and self._history.at_start(before):
             self._settle()  # another type has other bits, and that is no training
         self._announce()
         # Its recorded supports hold tensors of the old device and type; in half precision no run is possible.

@@ -8,6 +8,8 @@ Each is read when it is needed, so that a change counts from the next call on. I
 pairs and other processes know nothing of it. A copy, or what a pickle gives, is an object of its own with the values of
 that moment, which nothing here reads. Numbers that mathematics or an algorithm's paper asks for are no settings;
 they stand beside the algorithm.
+
+A seed repeats what was drawn only under the same settings: budgets cut work into pieces, and each piece draws anew.
 """
 
 from __future__ import annotations
@@ -49,9 +51,15 @@ class _Size:
 
 
 class Settings:
-    """Budgets and sizes that a user may want to set; whole numbers, checked when they are assigned."""
+    """Budgets and sizes that a user may want to set; whole numbers, checked when they are assigned.
+
+    A seed repeats what was drawn only under the same settings.
+    """
 
     __slots__ = ("_layers", "_lock", "_values")
+    _layers: list[dict[str, int]]
+    _lock: threading.Lock
+    _values: dict[str, int]
 
     memory = _Size(1 << 22, "numbers", "what a piece of work over rows and draws may hold; some hold four times it")
     draws_at_once = _Size(16, "draws", "for how many of them a piece of rows leaves room")
@@ -97,14 +105,21 @@ class Settings:
     build_operations = _Size(200_000, "operations", "what building a pair from a saved file may take")
 
     def __init__(self) -> None:
-        self._values = {name: size.default for name, size in _sizes().items()}
-        self._layers = [dict(self._values)]  # what was assigned, and what each `using` in force put over it
-        self._lock = threading.Lock()
+        keep = super().__setattr__  # past the check of names
+        keep("_values", {name: size.default for name, size in _sizes().items()})
+        keep("_layers", [dict(self._values)])  # what was assigned, and what each `using` in force put over it
+        keep("_lock", threading.Lock())
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _sizes() and name not in self.__slots__:
+        if name not in _sizes():
             raise ValueError(_unknown(name))
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name not in _sizes():
+            raise ValueError(_unknown(name))
+        default = _sizes()[name].default
+        raise ValueError(f"settings.{name} cannot be deleted; settings.{name} = {default:_} sets the default again")
 
     if not TYPE_CHECKING:  # where types are checked, a misspelt setting is an error anyway
 
@@ -157,7 +172,7 @@ class Settings:
             self._merge()
 
     def _merge(self) -> None:
-        self._values = {name: value for layer in self._layers for name, value in layer.items()}
+        super().__setattr__("_values", {name: value for layer in self._layers for name, value in layer.items()})
 
 
 def _copied(values: dict[str, int]) -> Settings:

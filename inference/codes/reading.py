@@ -23,7 +23,7 @@ from torch.distributions import biject_to, constraints
 from inference.posterior.check import check_posterior
 from inference.posterior.latents import Posterior
 from inference.running.checked import Checked
-from inference.running.densities import run
+from inference.running.densities import left_out, run
 from inference.running.expectation import base_of
 from inference.running.pieces import share
 from inference.running.quiet import quietly
@@ -80,7 +80,7 @@ class Codes:
         drawn = {n: site for n, site in local.items() if n in guide}
         enumerated = [n for n, site in local.items() if site.enumerated and n not in guide]
         for n in local.keys() - drawn.keys() - set(enumerated):
-            raise ValueError(f"{name}: latent '{n}' is neither drawn by the guide nor enumerated")
+            raise ValueError(f"{name}: {left_out(n, discrete=local[n].discrete, local=True)}")
         if len(enumerated) > 1:
             raise ValueError(f"{name}: expected at most one enumerated latent, found {', '.join(enumerated)}")
         return cls(

@@ -97,13 +97,14 @@ def _text_pair(options: argparse.Namespace, config: dict[str, Any]) -> tuple[Mod
     from inference.data.check import as_batch
     from zoo.base import registered
     from zoo.datasets import text
+    from zoo.datasets.readers import told
 
     if "alphabet" not in inspect.signature(registered(options.name)).parameters:
         raise ValueError(f"{options.name} does not model text, which '{options.data}' holds")
     try:
         words = Path(options.data).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"'{options.data}': {error}") from None
+        raise ValueError(f"cannot read '{options.data}': {told(error)}") from None
     torch.manual_seed(options.seed)
     pair = zoo.create(options.name, **{"alphabet": text.alphabet(words), "steps": 64, "hidden": 128, **config})
     return pair, as_batch(pair, words), ("character",)

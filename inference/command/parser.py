@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
             name,
             help=about,
             description=about[0].upper() + about[1:] + ".",
-            epilog=EXAMPLES[name],
+            epilog=EXAMPLES.get(name),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )

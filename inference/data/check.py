@@ -49,7 +49,8 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
 
     Args:
         pair: whose trace says what is expected.
-        data: see the module docstring. Arrays and frames fill the field that the pair observes.
+        data: see the module docstring. Arrays and frames fill the field that the pair observes, or, of a pair that
+            explains it by covariates, these where it will be generated.
         complete: require every field that the pair observes; otherwise a missing one will be generated.
 
     Raises:
@@ -63,9 +64,11 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
         data = data.batch
     example = _example(pair)
     observed = {name: site for name, site in pair.sites(example).items() if site.observed}
-    batch = accept(pair, data, "x" if pair.schema is not None else next(iter(observed), "x"))
+    first = _first(pair, example, observed, complete)
+    batch = accept(pair, data, first)
     columns = pair.schema.names if pair.schema is not None else batch.columns
-    batch = _keep(pair, batch, example, observed, complete)
+    named = batch.fields() if isinstance(data, (Batch, tuple)) else {f"one array or frame, taken as {first}": None}
+    batch = _keep(pair, batch, example, observed, complete, given=", ".join(named))
     converted = {name: _convert(name, value, pair, columns) for name, value in batch.fields().items()}
     batch = batch.but(**converted)
     _check_shapes(batch, example)
@@ -109,7 +112,17 @@ def _example(pair: ModelGuide) -> Batch:
         return pair.simulate(2)[0]
 
 
-def _keep(pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Site], complete: bool) -> Batch:
+def _first(pair: ModelGuide, example: Batch, observed: dict[str, Site], complete: bool) -> str:
+    """The field that bare data fill: the observed one; where that may be generated, what it is generated from."""
+    covariates = [name for name in example.fields() if name not in observed and name != "lengths"]
+    if pair.schema is not None:
+        return "x"
+    return covariates[0] if covariates and not complete else next(iter(observed), "x")
+
+
+def _keep(
+    pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Site], complete: bool, given: str
+) -> Batch:
     """Drop fields that the pair does not use; require the ones it needs."""
     used = example.fields().keys()
     missing = [name for name in used if getattr(batch, name) is None and name != "lengths"]
@@ -119,10 +132,8 @@ def _keep(pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Si
             batch = batch.but(**{name: value})
         elif complete or name not in observed:
             shape = ", ".join(["N", *map(str, getattr(example, name).shape[1:])])
-            both = "; give both, as fit(pair, X, y) or Batch.of(x=…, y=…)" if name not in observed else ""
-            raise ValueError(
-                f"{pair.name} needs field '{name}' of shape ({shape}); given: {', '.join(batch.fields())}{both}"
-            )
+            both = "; give both, as fit(pair, X, y) or Batch.of(x=…, y=…)" if {"x", "y"} <= used else ""
+            raise ValueError(f"{pair.name} needs field '{name}' of shape ({shape}); given: {given}{both}")
     unused = {name: None for name in batch.fields() if name not in used}
     return batch.but(**unused)
 

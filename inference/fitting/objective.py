@@ -20,7 +20,7 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 
-from inference.running.densities import is_delta, run
+from inference.running.densities import is_delta, left_out, run
 from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
 
 Bound = Literal["elbo", "iwae"]
@@ -113,15 +113,12 @@ def choose(
     latent = [name for name, site in model.items() if not site["is_observed"]]
     if len(latent) == len(model):
         raise ValueError("the model observes nothing in this batch: every site is latent")
-    left_out = [name for name in latent if name not in sampled]
-    enumerated = [name for name in left_out if model[name]["infer"].get("enumerate") == "parallel"]
-    for name in left_out:
+    absent = [name for name in latent if name not in sampled]
+    enumerated = [name for name in absent if model[name]["infer"].get("enumerate") == "parallel"]
+    for name in absent:
         if name not in enumerated:
-            kind = "discrete" if model[name]["fn"].support.is_discrete else "continuous"
-            raise ValueError(
-                f"{kind} site '{name}' is neither sampled by the guide nor enumerated in the model "
-                f"(infer={{'enumerate': 'parallel'}})"
-            )
+            discrete = model[name]["fn"].support.is_discrete
+            raise ValueError(left_out(name, discrete=discrete, local=is_local(model[name])))
     for name in sampled:
         if name not in latent and not guide[name]["infer"].get("is_auxiliary"):
             raise ValueError(f"guide site '{name}' has no latent site of that name in the model")

@@ -16,7 +16,7 @@ from inference.data.check import check
 from inference.posterior.draws import draw
 from inference.posterior.likelihood import local_log_weights
 from inference.running.checked import Checked
-from inference.running.densities import is_delta
+from inference.running.densities import is_delta, left_out
 from inference.running.words import check_count
 from zoo.base import ModelGuide, evaluating, is_local, sample_sites
 
@@ -64,11 +64,13 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
         seed: seeds both.
 
     Raises:
-        ValueError: data that do not fit the pair, no draws or no particles asked for.
+        ValueError: data that do not fit the pair, no draws or no particles asked for, or a latent that the guide does
+            not draw, of which there is nothing to judge.
     """
     check_count("draws", draws)
     check_count("particles", particles)
     given = check(pair, data)
+    _check_guide(given)
     posterior = draw(pair, given, draws, seed=seed)
     overall = None
     if posterior.globals and pair.guide_family != "delta":
@@ -83,10 +85,23 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
 
 def point_codes(given: Checked) -> bool:
     """Whether the guide puts every local latent at a point, as deterministic autoencoders do: it has no density."""
-    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), evaluating(given.pair):
-        trace = poutine.trace(given.pair.guide).get_trace(given.example)
-    local = [site for site in sample_sites(trace).values() if is_local(site)]
+    local = [site for site in _of_guide(given).values() if is_local(site)]
     return bool(local) and all(is_delta(site["fn"]) for site in local)
+
+
+def _check_guide(given: Checked) -> None:
+    """Refuse a guide that leaves a latent to the prior: its ratios would tell of the others alone."""
+    drawn = _of_guide(given)
+    for name in [*given.globals, *given.locals]:
+        site = given.sites[name]
+        if name not in drawn and not site.enumerated:
+            raise ValueError(f"khat: {left_out(name, discrete=site.discrete, local=site.local)}")
+
+
+def _of_guide(given: Checked) -> dict[str, Any]:
+    """The sample sites of the guide, from one run on the example."""
+    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), evaluating(given.pair):
+        return sample_sites(poutine.trace(given.pair.guide).get_trace(given.example))
 
 
 def pareto_k(log_ratios: np.ndarray[Any, Any]) -> Numbers:

@@ -7,7 +7,7 @@ One run gives the log densities of each observation; from them come the bounds t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from zoo.base import Batch, ModelGuide, is_local, sample_sites
+from zoo.base import FIELDS, Batch, ModelGuide, is_local, sample_sites
 
 
 class UnsupportedGuide(ValueError):
@@ -48,6 +48,17 @@ class Terms:
         return total
 
 
+def left_out(name: str, *, discrete: bool, local: bool) -> str:
+    """What to say of a latent that the guide does not sample and the model does not enumerate, and the cure."""
+    ways = ["mark it infer={'enumerate': 'parallel'} in the model"] if discrete else []
+    if local:
+        ways.append(f"write a `guide` that samples '{name}', with self.global_guide(batch) for the global latents")
+    else:
+        ways.append(f"let the `guide` sample '{name}', by self.global_guide(batch) or a statement of its own")
+    kind = "discrete" if discrete else "continuous"
+    return f"{kind} site '{name}' is neither sampled by the guide nor enumerated in the model: {', or '.join(ways)}"
+
+
 def run(
     pair: ModelGuide,
     batch: Batch,
@@ -57,6 +68,9 @@ def run(
 ) -> Terms:
     """Run the guide, then the model on its draws, and collect log densities.
 
+    A local latent that the guide leaves out is drawn by the model, from its prior: that is its proposal then, and the
+    two densities cancel.
+
     Args:
         pair: the model/guide pair.
         batch: what is observed.
@@ -65,7 +79,7 @@ def run(
         analytic: use closed-form KL divergences of local and global sites where they exist.
 
     Raises:
-        UnsupportedGuide: a latent site without a reparameterised sample, or that the guide leaves out.
+        UnsupportedGuide: a latent site of the guide without a reparameterised sample.
     """
     fixed = {name: value.unsqueeze(1) for name, value in (globals_ or {}).items()}  # (S, 1, *event)
     nesting = 1 if particles is None else 2
@@ -120,7 +134,7 @@ def _collect(
             terms.local_kl[name] = kl
         else:
             terms.global_log_p = terms.global_log_p - kl
-    for name in (n for n in model if n not in closed and n not in factors):
+    for name in _counted(model, guide.keys(), closed.keys() | factors.keys()):
         if not is_local(model[name]):
             terms.global_log_p = terms.global_log_p + density(model[name])
         elif name in shared:
@@ -135,6 +149,15 @@ def _collect(
     if factors:
         terms.likelihood = terms.likelihood + _sum_out(model_trace, factors, symbols, shape)
     return terms
+
+
+def _counted(model: Mapping[str, Any], guide: Collection[str], elsewhere: Collection[str]) -> list[str]:
+    """Sites of the model whose density counts by itself: not that of a local latent drawn from its prior."""
+
+    def from_prior(name: str) -> bool:
+        return is_local(model[name]) and not (model[name]["is_observed"] or name in guide or name in FIELDS)
+
+    return [name for name in model if name not in elsewhere and not from_prior(name)]
 
 
 def _density(site: Any, shape: tuple[int, ...], plate_scale: float) -> Tensor:

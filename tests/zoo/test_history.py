@@ -14,6 +14,7 @@ from pyro.infer import SVI, Trace_ELBO
 import inference
 import zoo
 from inference import KeptConstants
+from tests.helpers.pairs import Coded
 from zoo.base import Batch
 
 QUICK = {"steps": 1, "lr": 1e-9, "compile": "off", "progress": False, "device": "cpu"}
@@ -123,3 +124,27 @@ def test_values_that_were_loaded_are_a_training_whatever_pair_they_are_of():
     for name, value in other.own_parameters().items():
         torch.testing.assert_close(value, state[name], rtol=0, atol=1e-5)
     assert any(not torch.equal(value, state[name]) for name, value in same.own_parameters().items())
+
+
+def test_a_pair_in_the_making_does_not_claim_to_be_fitted():
+    seen = []
+
+    class Own(Coded):
+        def __init__(self) -> None:
+            seen.append(repr(self))
+            super().__init__()
+            seen.append(repr(self))
+            seen.append(repr(self.double()))
+            assert not self.fitted
+            assert not self.trained
+
+        def guide(self, batch):
+            seen.append(repr(self))
+            return super().guide(batch)
+
+    pair = Own()
+    assert seen == ["Own(): in the making"] * 4
+    assert "not fitted" in repr(pair)
+    with torch.no_grad():
+        pair.encoder.weight += 1
+    assert pair.trained

@@ -7,6 +7,7 @@ import copy
 import multiprocessing
 import operator
 import pickle
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -175,3 +176,29 @@ def test_settings_go_to_another_process_and_back(own):
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         assert pool.submit(operator.attrgetter("memory"), own).result() == 99
         assert pool.submit(copy.copy, own).result().memory == 99
+
+
+def test_what_holds_the_settings_cannot_be_set_and_none_can_be_deleted(own):
+    for name in ("_values", "_layers", "_lock", "using"):
+        with pytest.raises(ValueError, match=f"no setting '{name}'"):
+            setattr(own, name, {})
+        with pytest.raises(ValueError, match=f"no setting '{name}'"):
+            delattr(own, name)
+    with pytest.raises(ValueError, match=r"settings\.memory cannot be deleted; settings\.memory = 4_194_304 sets"):
+        del own.memory
+    assert own.memory == Settings.memory
+
+
+def test_a_seed_repeats_under_the_same_settings_only_and_that_is_said():
+    pair = zoo.create("gaussian_vae", features=3, likelihood="gaussian")
+    rows = torch.zeros(40, 3)
+
+    def drawn(**values):
+        with zoo.settings.using(**values):
+            return inference.draw(pair, rows, 50, seed=1)["z"]
+
+    assert torch.equal(drawn(), drawn())
+    assert torch.equal(drawn(memory=999), drawn(memory=999))
+    assert not torch.equal(drawn(), drawn(memory=999))
+    for text in (Settings.__doc__, sys.modules[Settings.__module__].__doc__):
+        assert "seed repeats what was drawn only under the same settings" in text

@@ -45,7 +45,7 @@ def load(name: str | Path, *, target: str | None = None) -> Batch:
     """A known data set, or the user's own file, as a batch.
 
     Args:
-        name: one of `names()`, or the path of a .csv, .npy, .npz or .parquet file.
+        name: one of `names()`, or the path of a .csv, .arff, .npy, .npz or .parquet file.
         target: the column of `x` that becomes `y` instead.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Readers of the user's own files: .csv, .npy, .npz and .parquet, told by the suffix.
+"""Readers of the user's own files: .csv, .arff, .npy, .npz and .parquet, told by the suffix.
 
 Nothing is unpickled. Whole numbers become float64 in `x` and int64 in `y` and `lengths`; floats keep their type. A
 cell that is empty, `NA` or `nan` is NaN, a missing value. Anything else that is not a number is refused with its row
@@ -10,6 +10,8 @@ from __future__ import annotations
 import csv
 import importlib
 import itertools
+import re
+import zipfile
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 _MISSING = frozenset({"", "na", "nan"})
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _Read = tuple[dict[str, NDArray[Any]], tuple[str, ...]]
 
 
@@ -42,8 +45,8 @@ def read(path: str | Path, *, target: str | None = None) -> Table:
     """Read a file as a batch.
 
     Args:
-        path: .csv (comma, semicolon or tab; a header is recognised), .npy, .npz (arrays `x`, `y`, `lengths`) or
-            .parquet (through pyarrow, polars or pandas, whichever is installed).
+        path: .csv (comma, semicolon or tab; a header is recognised), .arff (of numbers), .npy, .npz (arrays `x`, `y`,
+            `lengths`) or .parquet (through pyarrow, polars or pandas, whichever is installed).
         target: the column that becomes `y`.
 
     Raises:
@@ -54,10 +57,15 @@ def read(path: str | Path, *, target: str | None = None) -> Table:
     try:
         arrays, columns = reader(path)
         return assemble(arrays, columns, target)
-    except ValueError as error:
-        raise ValueError(f"cannot read '{path}': {error}") from error
-    except (OSError, EOFError, MemoryError) as error:
-        raise ValueError(f"cannot read '{path}': {error or type(error).__name__}") from error
+    except (ValueError, OSError, EOFError, MemoryError) as error:
+        raise ValueError(f"cannot read '{path}': {told(error)}") from error
+
+
+def told(error: Exception) -> str:
+    """An error of a reader in words; of a text that is none, where its bytes stop making sense."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not a text in UTF-8: byte {error.start + 1} is 0x{error.object[error.start]:02x}"
+    return str(error) or type(error).__name__
 
 
 def chosen(path: Path, readers: Mapping[str, R], what: str = "") -> R:
@@ -173,6 +181,24 @@ def _csv(path: Path) -> _Read:
     return {"x": table}, columns
 
 
+def _arff(path: Path) -> _Read:
+    from zoo.datasets.arff import read_arff
+
+    frame = read_arff(path)
+    columns = tuple(str(name) for name in frame)
+    if not len(frame):
+        raise ValueError("the file holds a header and no rows")
+    # Categories may be numbers in braces, as classes often are.
+    values = [_column(name, np.array([_digits(cell) for cell in frame[name]], object)) for name in columns]
+    return {"x": np.stack(values, axis=1)}, columns
+
+
+def _digits(cell: Any) -> Any:
+    """The number that a text stands for, else the cell itself."""
+    value = number(cell) if isinstance(cell, str) else None
+    return cell if value is None else value
+
+
 def _npy(path: Path) -> _Read:
     # Mapped, a header that promises more than the file holds is an error, not an allocation.
     value = _numpy(path, mmap_mode="r")
@@ -198,12 +224,21 @@ def _npz(path: Path) -> _Read:
             arrays = {key: archive[key] for key in archive.files}
         except Exception as error:  # a damaged archive fails in ways of its own: zipfile, zlib, numpy
             raise ValueError(_reason(error)) from error
+    for key, value in arrays.items():
+        if not isinstance(value, np.ndarray):  # bytes, of a member without NumPy's header
+            raise ValueError(f"damaged or not a NumPy file (its member '{key}' is no array)")
     x = arrays.get("x")
     named = x is not None and x.ndim == 2
     return arrays, tuple(f"column_{i + 1}" for i in range(x.shape[1])) if named and x is not None else ()
 
 
 def _numpy(path: Path, **options: Any) -> Any:
+    with path.open("rb") as file:
+        head = file.read(8)
+    # NumPy takes whatever it does not know for a pickle. A pickle starts with its protocol, 2 or more since Python 3.
+    archive = head.startswith((b"PK\3\4", b"PK\5\6")) and zipfile.is_zipfile(path)
+    if head and not (archive or head.startswith(b"\x93NUMPY") or _PICKLE.match(head)):
+        raise ValueError("damaged or not a NumPy file (it does not begin as one)")
     try:
         return np.load(path, allow_pickle=False, **options)
     except Exception as error:
@@ -260,4 +295,10 @@ def _arrow(table: Any) -> list[tuple[Any, Any]]:
     return [(name, values.to_numpy()) for name, values in zip(table.column_names, table.columns, strict=True)]
 
 
-READERS: dict[str, Callable[[Path], _Read]] = {".csv": _csv, ".npy": _npy, ".npz": _npz, ".parquet": _parquet}
+READERS: dict[str, Callable[[Path], _Read]] = {
+    ".csv": _csv,
+    ".arff": _arff,
+    ".npy": _npy,
+    ".npz": _npz,
+    ".parquet": _parquet,
+}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.datasets.arff import read_arff
-from zoo.datasets.readers import READERS, chosen, delimiter, distinct, number
+from zoo.datasets.readers import READERS, chosen, delimiter, distinct, number, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ def table(path: str | Path, *, text: bool = False) -> pd.DataFrame:
     try:
         frame = reader(path, text)
     except (ValueError, OSError, EOFError, MemoryError, NotImplementedError) as error:
-        raise ValueError(f"cannot read '{path}': {error or type(error).__name__}") from error
+        raise ValueError(f"cannot read '{path}': {told(error)}") from error
     if not len(frame):
         raise ValueError(f"cannot read '{path}': the table has no rows")
     return frame

@@ -196,8 +196,10 @@ def _parsed(path: Path) -> dict[str, Any]:
     text = path.read_bytes()
     try:
         record = json.loads(text)
+        if not isinstance(record, dict):
+            raise ValueError(f"expected an object, got {type(record).__name__}")
         again = _sealed({key: value for key, value in record.items() if key != "checksum"})
-    except (ValueError, RecursionError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{CONFIG}: not the JSON that was saved ({error})") from error
     if record.get("format") != FORMAT:
         raise DamagedFile(f"{CONFIG}: format {record.get('format')!r}, this version reads format {FORMAT}")

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import arviz as az
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
+import torch
 
+import inference
+import zoo
 from inference.posterior import containers
 from inference.posterior.khat import leave_one_out, pareto_k
+from zoo.base import Batch, ModelGuide
 
 
 @pytest.mark.parametrize("shape", [0.1, 0.4, 0.7, 1.0])
@@ -77,3 +83,37 @@ def test_a_score_that_no_draw_moves_is_its_own():
     assert elpd[0] == pytest.approx(-3)
     assert k[0] == -np.inf
     assert elpd[1] == pytest.approx(-2, abs=0.05)
+
+
+class Unguided(ModelGuide):
+    """x_n ~ Normal(r_n, 1), r_n ~ Normal(m, 1), m ~ Normal(0, 1), and nothing draws r."""
+
+    def __init__(self, guide: zoo.guides.Family = "normal") -> None:
+        super().__init__(guide)
+        self.register_buffer("zero", torch.zeros(()))
+
+    def model(self, batch):
+        m = pyro.sample("m", dist.Normal(self.zero, 1.0))
+        with batch.plate():
+            r = pyro.sample("r", dist.Normal(m, 1.0))
+            return pyro.sample("x", dist.Normal(r, 1.0), obs=batch.x)
+
+
+@pytest.mark.parametrize("ask", [inference.khat, inference.fit, inference.gap])
+def test_a_latent_that_the_guide_leaves_out_is_named_with_the_cure(ask):
+    pair = Unguided()
+    cure = r"continuous site 'r' is neither .* write a `guide` that samples 'r', with self\.global_guide\(batch\)"
+    for data in (np.ones(5), Batch.of(np.ones(5))):
+        with pytest.raises(ValueError, match=cure):
+            ask(pair, data)
+
+
+def test_a_latent_that_the_guide_leaves_out_is_integrated_over_its_prior():
+    pair, x = Unguided().double(), torch.linspace(-2, 2, 5, dtype=torch.float64)
+    m = torch.tensor([-0.5, 0.0, 1.0], dtype=torch.float64)
+    found = inference.log_likelihood(pair, inference.Posterior({"m": m[None]}, size=3), x, particles=20_000)[0]
+    wanted = dist.Normal(m[:, None], 2**0.5).log_prob(x)
+    # weights Normal(x | r, 1) under r ~ Normal(m, 1): their second moment is known
+    second = dist.Normal(m[:, None], 1.5**0.5).log_prob(x).exp() / (4 * torch.pi) ** 0.5
+    error = ((second / wanted.exp() ** 2 - 1) / 20_000).sqrt()
+    assert ((found - wanted).abs() < 4 * error).all()

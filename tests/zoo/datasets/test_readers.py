@@ -6,6 +6,8 @@ import gzip
 import math
 import pickle
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -299,3 +301,43 @@ def test_paths(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message) as caught:
             datasets.load(str(tmp_path / name))
         assert str(tmp_path / name) in str(caught.value)
+
+
+def test_arff_of_numbers_is_a_matrix(tmp_path: Path) -> None:
+    path = tmp_path / "t.arff"
+    path.write_text("@relation r\n@attribute a real\n@attribute kind {0, 1}\n@data\n1.5, 1\n?, 0\n")
+    table = datasets.read(path, target="kind")
+    assert table.columns == ("a",)
+    np.testing.assert_array_equal(table.batch.x, [[1.5], [np.nan]])
+    np.testing.assert_array_equal(table.batch.y, [1, 0])
+    np.testing.assert_array_equal(datasets.load(path).x, [[1.5, 1], [np.nan, 0]])
+    path.write_text(path.read_text().replace("{0, 1}", "{0, 1, blue}").replace("?, 0", "?, blue"))
+    with pytest.raises(ValueError, match=r"t\.arff': row 2, column 'kind': expected a number, got 'blue'"):
+        datasets.load(path)
+    path.write_text("@relation r\n@attribute a real\n@data\n")
+    with pytest.raises(ValueError, match="a header and no rows"):
+        datasets.load(path)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_bytes_that_are_no_numpy_file_are_not_called_objects(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t{suffix}"
+    for content in (b"\xce\x93" + bytes(range(100)), b"a,b\n1,2\n", b"\x80\x07" * 9):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="damaged or not a NumPy file") as caught:
+            datasets.load(path)
+        assert "pickle" not in str(caught.value)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", b"no array")
+    with pytest.raises(ValueError, match=r"its member 'x' is no array" if suffix == ".npz" else r"rename it to \.npz"):
+        datasets.load(path)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.arff"])
+@pytest.mark.parametrize("reader", [datasets.load, datasets.table])
+def test_a_text_that_is_none_is_told_by_its_first_bad_byte(
+    name: str, reader: Callable[[Path], object], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"a,b\n\xce1,2\n")
+    with pytest.raises(ValueError, match=f"{name}': not a text in UTF-8: byte 5 is 0xce$"):
+        reader(tmp_path / name)

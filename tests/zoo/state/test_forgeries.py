@@ -193,6 +193,11 @@ def test_hostile_json(text: bytes, saved: dict[str, bytes], tmp_path: Path) -> N
         zoo.load(put(tmp_path, {**saved, CONFIG: text}))
 
 
+def test_json_of_another_kind_is_told_by_its_kind(saved: dict[str, bytes], tmp_path: Path) -> None:
+    with pytest.raises(DamagedFile, match=r"not the JSON that was saved \(expected an object, got list\)"):
+        zoo.load(put(tmp_path, {**saved, CONFIG: b'[{"format": 1}]'}))
+
+
 def weights(change: Callable[[dict[str, Tensor]], Any], pair: ModelGuide | None = None) -> bytes:
     tensors = {name: value.clone() for name, value in (pair or made()).state_dict().items()}
     change(tensors)
