@@ -97,7 +97,7 @@ def _text_pair(options: argparse.Namespace, config: dict[str, Any]) -> tuple[Mod
     from inference.data.check import as_batch
     from zoo.base import registered
     from zoo.datasets import text
-    from zoo.datasets.readers import told
+    from zoo.datasets.cells import told
 
     if "alphabet" not in inspect.signature(registered(options.name)).parameters:
         raise ValueError(f"{options.name} does not model text, which '{options.data}' holds")

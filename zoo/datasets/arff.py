@@ -18,7 +18,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.datasets.readers import distinct, number
+from zoo.datasets.cells import distinct, number
 from zoo.schema.column import listed
 
 if TYPE_CHECKING:

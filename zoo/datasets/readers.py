@@ -13,7 +13,6 @@ import itertools
 import re
 import zipfile
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar, cast
@@ -22,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.config import nearest
+from zoo.datasets.arff import read_arff
+from zoo.datasets.cells import distinct, number, told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from zoo.batch import Batch
 
 R = TypeVar("R")
-_MISSING = frozenset({"", "na", "nan"})
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _Read = tuple[dict[str, NDArray[Any]], tuple[str, ...]]
 
@@ -59,13 +59,6 @@ def read(path: str | Path, *, target: str | None = None) -> Table:
         return assemble(arrays, columns, target)
     except (ValueError, OSError, EOFError, MemoryError) as error:
         raise ValueError(f"cannot read '{path}': {told(error)}") from error
-
-
-def told(error: Exception) -> str:
-    """An error of a reader in words; of a text that is none, where its bytes stop making sense."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"not a text in UTF-8: byte {error.start + 1} is 0x{error.object[error.start]:02x}"
-    return str(error) or type(error).__name__
 
 
 def chosen(path: Path, readers: Mapping[str, R], what: str = "") -> R:
@@ -161,29 +154,12 @@ def _rows(lines: Iterator[list[str]]) -> tuple[NDArray[np.float64], tuple[str, .
     return np.array(values).reshape(-1, len(columns)), columns
 
 
-def distinct(columns: tuple[str, ...]) -> None:
-    """Refuse two columns of one name."""
-    repeated = [name for name, count in Counter(columns).items() if count > 1]
-    if repeated:
-        raise ValueError(f"two columns called '{repeated[0]}'")
-
-
-def number(cell: str) -> float | None:
-    """The number in a cell, NaN when missing, None when it is something else."""
-    try:
-        return float(cell) if "_" not in cell else None  # float() reads '1_000' as a thousand
-    except ValueError:
-        return float("nan") if cell.strip().lower() in _MISSING else None
-
-
 def _csv(path: Path) -> _Read:
     table, columns = read_csv(path)
     return {"x": table}, columns
 
 
 def _arff(path: Path) -> _Read:
-    from zoo.datasets.arff import read_arff
-
     frame = read_arff(path)
     columns = tuple(str(name) for name in frame)
     if not len(frame):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.datasets.arff import read_arff
-from zoo.datasets.readers import READERS, chosen, delimiter, distinct, number, told
+from zoo.datasets.cells import distinct, number, told
+from zoo.datasets.readers import READERS, chosen, delimiter
 
 if TYPE_CHECKING:
     import pandas as pd
