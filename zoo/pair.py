@@ -217,8 +217,7 @@ class Pair(PyroModule):
     def trained(self) -> bool:
         """Whether the parameters are a result: of a fit, or of any training, seen by one that moved since creation.
 
-        A change of type or device is no move. `load_state_dict` is one, whatever pair the values are of: they are
-        yours, and a fit goes on from them.
+        A change of type or device is no move; `load_state_dict` is one, whatever pair the values are of.
         """
         return self._history.trained or self._history.moved(self.parameters())
 

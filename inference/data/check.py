@@ -183,6 +183,8 @@ def _check_shapes(batch: Batch, example: Batch) -> None:
         if len(wanted) != len(found) or wanted[free:] != found[free:]:
             shown = ["N", *(["T"] if free else []), *map(str, wanted[free:])]
             hint = "; a single column needs reshape(-1, 1)" if len(found) == 0 and len(wanted) == 1 else ""
+            if found == (1,) and not wanted:
+                hint = "; one column is given as a vector: frame['name'], or array[:, 0]"
             raise ValueError(f"field '{name}': expected shape ({', '.join(shown)}), got {tuple(value.shape)}{hint}")
 
 

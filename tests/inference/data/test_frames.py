@@ -205,3 +205,11 @@ def test_a_column_without_a_single_value_is_refused_by_a_fit(name):
         pair = zoo.create(name, columns=["real"] * 2)
         with pytest.raises(ValueError, match="column 'x2': all 3 cells are missing"):
             inference.fit(pair, data, steps=1, progress=False)
+
+
+def test_a_frame_of_one_column_for_y_is_told_how_to_give_it():
+    pair = zoo.create("polynomial_regression", features=2)
+    x, y = np.arange(12.0).reshape(6, 2), pandas.DataFrame({"y": np.arange(6.0)})
+    with pytest.raises(ValueError, match=r"field 'y': expected shape \(N\), got \(6, 1\); one column is given as a v"):
+        inference.fit(pair, x, y, steps=2, progress=False)
+    inference.fit(pair, x, y["y"], steps=2, progress=False)
