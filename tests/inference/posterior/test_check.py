@@ -31,6 +31,16 @@ PAIRS = {
 }
 
 
+class _Thing:
+    """Something that no function can do anything with; its name is the same in every process."""
+
+    def __repr__(self):
+        return "a thing"
+
+
+THING = _Thing()
+
+
 @cache
 def made(kind):
     """A pair, data for it, and draws of its guide for them."""
@@ -211,8 +221,8 @@ OPTIONS = {  # argument -> which functions take it, and what none of them does
     "rows": (["to_arviz"], COUNT),
     "log_likelihood": (["to_arviz"], ["yes", 1, None]),
     "coords": (["to_arviz"], ["ab", 3, {1: [2]}, {"component": 3}, {"component": "ab"}]),
-    "attrs": (["to_arviz"], [3, "ab", {1: 2}, {"a": object()}]),
-    "inputs": (["forecast"], ["x", object(), 3, torch.zeros(2, 2)]),
+    "attrs": (["to_arviz"], [3, "ab", {1: 2}, {"a": THING}]),
+    "inputs": (["forecast"], ["x", THING, 3, torch.zeros(2, 2)]),
     "names": (["importance"], ["ab", 3, ["a"]]),
     "evidence": (["query", "marginals"], ["x", 3, ["a"]]),
     "do": (["query", "marginals"], ["x", 3, ["a"]]),
@@ -237,13 +247,13 @@ def test_counts_of_functions_without_a_posterior(value):
     refused(lambda: posterior.thin(value), pair, "^draws: expected a whole number of at least 1")
 
 
-@pytest.mark.parametrize("codes", [None, "x", object(), torch.zeros(3, 2) * 1j, {"z": "x"}], ids=str)
+@pytest.mark.parametrize("codes", [None, "x", THING, torch.zeros(3, 2) * 1j, {"z": "x"}], ids=str)
 def test_codes_that_are_no_numbers_are_refused(codes):
     pair = made("without globals")[0]
     refused(lambda: inference.decode(pair, codes), pair, "^codes.*'z'.*: expected")
 
 
-@pytest.mark.parametrize("variables", [None, 5, True, [1], object()], ids=str)
+@pytest.mark.parametrize("variables", [None, 5, True, [1], THING], ids=str)
 def test_variables_that_are_no_names_are_refused(variables):
     pair, _, posterior = made("network")
     refused(lambda: inference.query(pair, posterior, variables), pair, "^variables: expected the name of a node")
