@@ -113,12 +113,12 @@ def importance(
     if names is not None and (isinstance(names, str) or not isinstance(names, Iterable)):
         raise ValueError(f"names: expected a sequence of names, got {told(names)}")
     given = check(pair, data, complete=False)
-    posterior = check_posterior(given, posterior, draws)
     sites = given.sites
     if "y" not in sites or not sites["y"].observed:
         raise ValueError(f"{pair.name}: explains no y, so no covariate of it is important")
     if any(site.local and not site.observed for site in sites.values()):
         raise ValueError(f"{pair.name}: has local latents; importance is of covariates given the globals")
+    posterior = check_posterior(given, posterior, draws)
     batch = given.batch
     names = batch.columns if names is None else names
     x = batch.x

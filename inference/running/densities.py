@@ -26,6 +26,9 @@ from torch.distributions import Independent, kl_divergence
 from zoo.base import FIELDS, Batch, ModelGuide, is_local, sample_sites
 
 
+GIVEN = "_given"  # in `infer` of a site: a handler gave its value, so that nothing has drawn it
+
+
 class UnsupportedGuide(ValueError):
     """The guide has a site that the estimator cannot handle; the message names it."""
 
@@ -155,7 +158,8 @@ def _counted(model: Mapping[str, Any], guide: Collection[str], elsewhere: Collec
     """Sites of the model whose density counts by itself: not that of a local latent drawn from its prior."""
 
     def from_prior(name: str) -> bool:
-        return is_local(model[name]) and not (model[name]["is_observed"] or name in guide or name in FIELDS)
+        known = model[name]["is_observed"] or model[name]["infer"].get(GIVEN) or name in guide or name in FIELDS
+        return is_local(model[name]) and not known
 
     return [name for name in model if name not in elsewhere and not from_prior(name)]
 

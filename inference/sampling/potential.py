@@ -27,7 +27,7 @@ from torch.distributions import biject_to
 from torch.distributions.utils import _sum_rightmost
 
 from inference.running.checked import Checked
-from inference.running.densities import run
+from inference.running.densities import GIVEN, run
 from inference.running.naming import naming_the_site
 from inference.running.pieces import pieces
 from zoo.base import Batch, ModelGuide, sample_sites
@@ -193,6 +193,7 @@ class Unconstrained(Messenger):
         jacobian = transform.log_abs_det_jacobian(free, value)
         self.log_jacobian = self.log_jacobian + _sum_rightmost(jacobian, jacobian.ndim - 1)
         self.values[name] = message["value"] = value
+        message["infer"] = {**message["infer"], GIVEN: True}
 
     def _pyro_post_sample(self, message: Any) -> None:
         name = message["name"]
