@@ -25,7 +25,6 @@ from torch.distributions import Independent, kl_divergence
 
 from zoo.base import FIELDS, Batch, ModelGuide, is_local, sample_sites
 
-
 GIVEN = "_given"  # in `infer` of a site: a handler gave its value, so that nothing has drawn it
 
 
