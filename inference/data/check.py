@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -92,10 +93,10 @@ def example(pair: ModelGuide) -> Checked:
 def new_rows(pair: ModelGuide, data: Any) -> Checked:
     """Rows to generate: those of the data, whose observed fields may be missing, or a number of new ones."""
     check_pair(pair)
-    if isinstance(data, int) and not isinstance(data, bool):
+    if isinstance(data, Integral) and not isinstance(data, bool):
         check_count("number of rows", data)
         with torch.random.fork_rng():
-            batch = pair.inputs(data).to(pair.device, pair.dtype)
+            batch = pair.inputs(int(data)).to(pair.device, pair.dtype)
         return example(pair).but(batch)
     given = check(pair, data, complete=False)
     return given.but(given.batch.but(total=given.size))

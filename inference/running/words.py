@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -14,7 +14,7 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
     Raises:
         ValueError: by name.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {told(value)}")
 
 

@@ -65,6 +65,12 @@ def test_numbers_of_numpy_are_numbers():
     options = {"progress": False, "compile": "off"}
     fit = inference.fit(pair, data, steps=np.int64(3), lr=np.float32(0.01), seed=np.int32(1), **options)
     assert fit.steps == 3
+    three = np.int64(3)
+    posterior = inference.draw(pair, data, three)
+    assert posterior["coefficients"].shape[:2] == (1, 3)
+    assert inference.predict(pair, posterior, data, draws=np.int32(2))["y"].shape == (1, 2, 20)
+    assert inference.prior(pair, data, three)["coefficients"].shape[:2] == (1, 3)
+    assert inference.generate(pair, three)["y"].shape == (3,)
 
 
 @pytest.mark.parametrize("wrong", [None, "gmm", registered("gmm"), 3])
