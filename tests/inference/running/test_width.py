@@ -20,6 +20,21 @@ def test_width_is_that_of_the_decoder_or_of_the_states():
     assert width(flat, as_batch(flat, zoo.Batch.of(x), complete=False)) >= 3  # y is drawn where it is missing
 
 
+def test_what_was_measured_is_kept_for_the_same_shapes_and_the_same_networks_only():
+    series = zoo.create("recurrent", hidden=4, alphabet="ab")
+    widths = []
+    for steps in (7, 70, 7):
+        codes = torch.zeros(3, steps)
+        widths.append(width(series, zoo.Batch.of(codes, lengths=torch.full((3,), steps))))
+    assert widths[1] == 10 * widths[0]
+    assert widths[2] == widths[0]
+    pair = zoo.create("gaussian_vae", features=20, hidden=(8,))
+    x = pair.simulate(5)[0]
+    before = width(pair, x)
+    pair.decoder = zoo.create("gaussian_vae", features=20, hidden=(900,)).decoder
+    assert width(pair, x) == 900 > before
+
+
 @pytest.mark.parametrize("rows", [30, 90])
 @settings.using(memory=2**18)
 def test_a_wide_decoder_is_run_in_small_pieces(rows):
