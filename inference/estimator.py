@@ -31,6 +31,7 @@ from inference.running.vectorised import vectorised
 from zoo.base import Batch, ModelGuide, registered
 from zoo.config import hints, nearest
 from zoo.schema.schema import Column, Schema, as_columns
+from zoo.threads.randomness import apart
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
@@ -164,8 +165,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{self.model}: 1 sample is too few to explain y by x")
         if codes is not None and "target" in vars(self) and "target" not in config:
             config["target"] = Column.of(("y", "categorical", self.classes_.tolist()))
-        with torch.random.fork_rng():
-            torch.manual_seed(self._seed())
+        with apart(self._seed()):
             pair = zoo.create(self.model, **config)
         pair = pair.double() if self.double else pair
         data = Batch.of(X if pair.schema is None or table is None else pair.schema.encode(table), codes)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import zoo.registry as _known
 from zoo.batch import FIELDS, Batch, is_local, sample_sites
-from zoo.pair import Pair, Site, evaluating, rebuild
+from zoo.modes import evaluating
+from zoo.pair import Pair, Site, rebuild
 from zoo.registry import register
+from zoo.threads.turns import in_turn
 
 __all__ = [
     "FIELDS", "Batch", "ModelGuide", "Site", "evaluating", "is_local", "register", "registered", "registry",
@@ -26,6 +28,7 @@ class ModelGuide(Pair):
     from the right: a global of event shape E arrives as (*, E) outside and as (S, 1, E) when S draws run at once.
     """
 
+    @in_turn
     def save(self, folder: str | Path) -> Path:
         """Write config.json, model.safetensors and README.md into `folder`, atomically. See `zoo.load`."""
         from zoo.state import save

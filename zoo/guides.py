@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
-import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
@@ -27,6 +26,8 @@ from pyro.infer.autoguide import (
 from torch import Tensor, nn
 
 from zoo.batch import Batch, is_local
+from zoo.threads.handlers import PairContext, unvalidated
+from zoo.threads.randomness import apart
 
 WIDTH = 0.1  # standard deviation that Gaussian guides start from, in standardised space
 
@@ -191,7 +192,9 @@ def build(
 ) -> AutoGuide:
     """The guide; its first call makes its parameters. Latents start at `values`, else near their prior median."""
     init = init_to_value(values=dict(values or {}), fallback=init_to_median(num_samples=15))
-    return _FAMILIES[family](poutine.block(model, hide_fn=_hidden), init_loc_fn=init)
+    guide = _FAMILIES[family](poutine.block(model, hide_fn=_hidden), init_loc_fn=init)
+    guide._pyro_context = PairContext()  # until a pair takes it over
+    return guide
 
 
 def start(
@@ -206,6 +209,6 @@ def start(
 
 def refresh(guide: AutoGuide, batch: Batch) -> None:
     """Record the model's sites again, from a run on `batch`, after a change of device or type."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), pyro.validation_enabled(False):
+    with apart(), torch.no_grad(), unvalidated():
         model = poutine.block(guide.model, guide._prototype_hide_fn)
         guide.prototype_trace = poutine.block(poutine.trace(model).get_trace)(batch)

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
@@ -29,13 +28,17 @@ from zoo.batch import FIELDS, Batch, is_local, sample_sites
 from zoo.config import check_config
 from zoo.guides import Family, build, refresh
 from zoo.history import History, Mark, fingerprint, near
+from zoo.modes import evaluating
 from zoo.precision import check_precision, short
 from zoo.schema.schema import Column, Schema
+from zoo.threads.handlers import PairContext, check_parameters, install, unvalidated
+from zoo.threads.randomness import apart
+from zoo.threads.turns import Turn, in_turn
 
 _SHORT = reprlib.Repr()  # a schema of a hundred columns is no help
 _SHORT.maxother = _SHORT.maxstring = 80
 
-pyro.settings.set(module_local_params=True)  # a pair's state is its state_dict; the global param store stays empty
+install()
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,6 @@ class Site:
     value: Tensor
 
 
-@contextmanager
-def evaluating(pair: nn.Module) -> Iterator[None]:
-    """Evaluation mode: no dropout, no run counted among batch statistics. Each module's own mode is put back."""
-    modes = [(module, module.training) for module in pair.modules()]
-    for module, _ in modes:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 class Pair(PyroModule):
     """All of `zoo.base.ModelGuide` but saving, so that what saves a pair can name its type."""
 
@@ -78,6 +68,8 @@ class Pair(PyroModule):
     def __init__(self, guide: Family = "normal") -> None:
         """`guide`: the automatic guide over the global latents, when the class does not bring its own."""
         super().__init__()
+        self._pyro_context = PairContext()  # a pair's state is its state_dict, not the global param store
+        self.turn = Turn()
         self._history = History()
         self.guide_family = guide
         self.card: dict[str, Any] = {}  # data, metrics, seed, versions of the last fit, for the model card
@@ -120,6 +112,7 @@ class Pair(PyroModule):
     def guided_by(self, guide: AutoGuide) -> Iterator[None]:
         """Another automatic guide in the place of the present one, for a while."""
         kept = self._modules["auto"]
+        guide._pyro_set_supermodule("auto", self._pyro_context)
         try:
             self._modules["auto"] = guide
             yield
@@ -168,6 +161,7 @@ class Pair(PyroModule):
         """
         raise ValueError(f"{self.name} has no expectation-maximisation: use method='svi'")
 
+    @in_turn
     @torch.no_grad()
     def simulate(self, n: int) -> tuple[Batch, dict[str, Tensor]]:
         """Draw n observations from the prior predictive. Returns the batch and the latents behind it, by site.
@@ -183,13 +177,14 @@ class Pair(PyroModule):
         made = {name: values.pop(name) for name in FIELDS if name in values}
         return batch.but(**made), values
 
+    @in_turn
     @torch.no_grad()
     def sites(self, batch: Batch | None = None) -> dict[str, Site]:
         """The sample sites of the model, from one traced run; on two simulated observations when no batch is given.
 
         The caller's random state is left as it was.
         """
-        with torch.random.fork_rng(), poutine.block(), evaluating(self):
+        with apart(), poutine.block(), evaluating(self):
             batch = self.simulate(2)[0] if batch is None else batch
             with poutine.trace() as recorder:
                 self.model(batch)
@@ -308,11 +303,16 @@ class Pair(PyroModule):
         if isinstance(value, (nn.Module, nn.Parameter)):
             self._announce()
 
+    def _pyro_set_supermodule(self, name: str, context: Any) -> None:
+        self._pyro_context.used = False  # a pair runs once when it is made, and may still become part of another
+        super()._pyro_set_supermodule(name, context)
+
     def _announce(self) -> None:
         # `pyro.infer.SVI` asks each parameter for its unconstrained form; module-local nn.Parameters lack the link.
         for parameter in self.parameters():
             parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
 
+    @in_turn
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Pair:
         before = [parameter.data for parameter in self.parameters()]
         nn.Module._apply(self, fn, recurse)
@@ -322,7 +322,7 @@ class Pair(PyroModule):
         self._announce()
         # Its recorded supports hold tensors of the old device and type; in half precision no run is possible.
         if self.automatic is not None and not short(self._tensors()):
-            with torch.random.fork_rng(devices=[]), pyro.validation_enabled(False):
+            with apart(), unvalidated():
                 refresh(self.automatic, self.simulate(2)[0])
         return self
 
@@ -341,7 +341,7 @@ def rebuild(
     history: History | None = None,
 ) -> Pair:
     """A copy of a pair, from what `__reduce__` kept of it. Pickles name this function: it stays where it is."""
-    with torch.random.fork_rng(devices=[]):
+    with apart():
         pair = cls(**config)
     tensor = next(iter(state.values()), torch.empty(0))
     floating = next((t.dtype for t in state.values() if t.is_floating_point()), tensor.dtype)
@@ -364,8 +364,9 @@ def _configured(cls: type[Pair], init: Callable[..., None]) -> Callable[..., Non
         init(self, **config)
         self.config = config
         # Automatic guides make their parameters lazily: run once, so that optimisers and load_state_dict find them.
-        with torch.no_grad(), poutine.block(), evaluating(self):
+        with torch.no_grad(), poutine.block(), evaluating(self), poutine.trace(param_only=True) as recorder:
             self.guide(self.simulate(2)[0])
+        check_parameters(self.name, self, recorder.trace)
         self._announce()
         self._settle()
 

@@ -19,12 +19,14 @@ from inference.running.densities import run
 from inference.running.quiet import quietly
 from inference.running.words import check_count, check_number
 from zoo.base import ModelGuide
+from zoo.threads.turns import in_turn
 
 
 class CollapseWarning(UserWarning):
     """No dimension of any code says anything about its observation."""
 
 
+@in_turn
 def active_units(
     pair: ModelGuide, data: Any, threshold: float = 0.01, *, posterior: Posterior | None = None, seed: int = 0
 ) -> dict[str, Tensor]:
@@ -44,6 +46,7 @@ def active_units(
     return {name: mean[name].double().var(0, correction=0) > threshold for name in codes.drawn}
 
 
+@in_turn
 def code_kl(
     pair: ModelGuide, data: Any, *, draws: int = 100, posterior: Posterior | None = None, seed: int = 0
 ) -> dict[str, Tensor]:
@@ -81,6 +84,7 @@ def code_kl(
     return total
 
 
+@in_turn
 def collapsed(
     pair: ModelGuide, data: Any, threshold: float = 0.01, *, posterior: Posterior | None = None, seed: int = 0
 ) -> list[str]:

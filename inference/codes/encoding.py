@@ -26,6 +26,7 @@ from inference.running.words import check_count
 from zoo.arrays import as_tensor
 from zoo.base import FIELDS, Batch, ModelGuide
 from zoo.settings import settings
+from zoo.threads.turns import in_turn
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Encoding:
     draws: dict[str, Tensor] = field(default_factory=dict)
 
 
+@in_turn
 def encode(
     pair: ModelGuide, data: Any, *, draws: int = 0, posterior: Posterior | None = None, seed: int = 0
 ) -> Encoding:
@@ -83,6 +85,7 @@ def encode(
     return Encoding(mean, sd, {name: value[None] for name, value in drawn.items()})
 
 
+@in_turn
 def decode(pair: ModelGuide, codes: Any, *, posterior: Posterior | None = None, seed: int = 0) -> dict[str, Tensor]:
     """What observations with these codes are expected to be, averaged over the global latents.
 
@@ -119,6 +122,7 @@ def decode(pair: ModelGuide, codes: Any, *, posterior: Posterior | None = None, 
     return {name: settle(fns[name], average) for name, average in found.items()}
 
 
+@in_turn
 def reconstruct(
     pair: ModelGuide, data: Any, *, draws: int = 0, posterior: Posterior | None = None, seed: int = 0
 ) -> Tensor:

@@ -26,6 +26,7 @@ from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
+from zoo.threads.turns import in_turn
 
 SAMPLING = {"importance": "importance sampling", "annealed": "annealed importance sampling"}
 
@@ -74,6 +75,7 @@ class Gap:
         return "\n".join([head, *(f"  {name}: {_mean(value)}" for name, value in lines)])
 
 
+@in_turn
 def log_marginal(
     pair: ModelGuide,
     data: Any,
@@ -115,6 +117,7 @@ def log_marginal(
         return _importance(codes, batch, [source], codes.global_draws(batch, posterior), particles)[0]
 
 
+@in_turn
 def gap(
     pair: ModelGuide,
     data: Any,

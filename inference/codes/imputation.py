@@ -21,6 +21,7 @@ from inference.running.pieces import share
 from inference.running.quiet import quietly
 from inference.running.words import check_count, check_mass
 from zoo.base import Batch, ModelGuide
+from zoo.threads.turns import in_turn
 
 MODES = frozenset({"binary", "categorical", "ordinal"})  # kinds of column whose point imputation is the mode
 
@@ -87,6 +88,7 @@ class Imputation:
         return table
 
 
+@in_turn
 def impute(
     pair: ModelGuide,
     data: Any,

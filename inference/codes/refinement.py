@@ -35,6 +35,7 @@ from inference.running.words import check_count
 from inference.sampling.hamiltonian import Metric
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
+from zoo.threads.turns import in_turn
 
 Covariance = Literal["diagonal", "full"]
 BETAS = (0.9, 0.99)  # of Adam: a few hundred steps have no time for a longer memory
@@ -122,6 +123,7 @@ class Refined:
         return log_normal(metric.into(u)) - metric.log_det() - self.space.values(u)[1]
 
 
+@in_turn
 def refine(
     pair: ModelGuide,
     data: Any,

@@ -33,8 +33,10 @@ from inference.running.naming import naming_the_site
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
+from zoo.threads.turns import in_turn
 
 
+@in_turn
 def fit_by_simulation(
     pair: ModelGuide,
     *,

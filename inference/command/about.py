@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from inference.command.words import arguments
+from zoo.threads.handlers import unvalidated
+from zoo.threads.randomness import apart
 
 if TYPE_CHECKING:
     from zoo.base import ModelGuide
@@ -125,11 +127,9 @@ def _readable(hint: Any) -> str:
 
 def _graph(pair: ModelGuide) -> Iterator[str]:
     """The sample sites in order: distribution, event shape, kind, and the sites each depends on."""
-    import pyro
-    import torch
     from pyro.infer.inspect import get_model_relations
 
-    with torch.random.fork_rng(), pyro.validation_enabled(False):
+    with apart(), unvalidated():
         batch = pair.simulate(2)[0]
         sites = pair.sites(batch)
         parents: dict[str, list[str]] = get_model_relations(pair.model, model_args=(batch,))["sample_sample"]

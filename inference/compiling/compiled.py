@@ -10,20 +10,26 @@ from __future__ import annotations
 import copy
 import logging
 import shutil
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from inference.compiling.recording import TraceError, record
+from inference.compiling.recording import TraceError, drawn_apart, record
+from zoo.threads.randomness import plainly
 
 __all__ = ["CompileError", "Mode", "TraceError", "Traced"]
 Mode = Literal["off", "graph", "inductor"]
+
+
+_one_at_a_time = threading.RLock()  # torch's writers of code share tables
 
 
 class CompileError(RuntimeError):
@@ -80,8 +86,12 @@ class Traced:
         if key not in self._graphs:
             began = time.perf_counter()
             try:
-                graph, output_spec = record(lambda *tensors: self.function(*pytree.tree_unflatten(tensors, spec)), flat)
-                self._graphs[key] = _compiled(graph, flat) if self.mode == "inductor" else graph, output_spec
+                with _one_at_a_time:
+                    graph, output_spec = record(
+                        lambda *tensors: self.function(*pytree.tree_unflatten(tensors, spec)), flat
+                    )
+                    made = _compiled(graph, flat) if self.mode == "inductor" else _plain(graph)
+                self._graphs[key] = made, output_spec
             finally:
                 self.seconds += time.perf_counter() - began
         return self._graphs[key]
@@ -93,6 +103,10 @@ def compiler() -> str | None:
 
     names = config.cpp.cxx if isinstance(config.cpp.cxx, (tuple, list)) else (config.cpp.cxx,)
     return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def _plain(graph: fx.GraphModule) -> Callable[..., Any]:
+    return partial(plainly, drawn_apart(graph))
 
 
 def _compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:

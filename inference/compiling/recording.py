@@ -27,11 +27,18 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from zoo import threads
+from zoo.threads.handlers import unvalidated
+from zoo.threads.randomness import apart, draw, draws
+
 _SAME = ("detach", "alias", "expand", "view", "_unsafe_view", "_reshape_alias", "lift_fresh")  # may return the argument
 _INDEXED = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
 _BATCH_NORMS = ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm")
 _LARGEST_CONSTANT = 1 << 20  # elements
-_NOT_THEIRS = (str(Path(__file__).parents[1]), *(str(Path(m.__file__).parent) for m in (torch, pyro) if m.__file__))
+_NOT_THEIRS = (
+    str(Path(__file__).parents[1]),
+    *(str(Path(m.__file__).parent) for m in (torch, pyro, threads) if m.__file__),
+)
 
 
 class TraceError(RuntimeError):
@@ -52,7 +59,7 @@ def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.G
         raise TraceError(f"nothing can be traced here: {unready()}")
     copies = [tensor.detach().clone() for tensor in inputs]
     recorder = _Recorder(copies)
-    with _quiet(copies), recorder:
+    with _quiet(), recorder:
         outputs, spec = pytree.tree_flatten(function(*copies))
     return recorder.finish(outputs), spec
 
@@ -65,6 +72,15 @@ def unready() -> str:
     except Exception as error:
         return f"torch._dynamo cannot be loaded ({type(error).__name__}: {error}); see TORCHINDUCTOR_CACHE_DIR"
     return ""
+
+
+def drawn_apart(graph: fx.GraphModule) -> fx.GraphModule:
+    """The graph, changed in place: its random draws are those of the thread that runs it, see `zoo.threads`."""
+    for node in graph.graph.nodes:
+        if node.op == "call_function" and _random(node):
+            node.args, node.target = (node.target, *node.args), draw
+    graph.recompile()
+    return graph
 
 
 class _Recorder(TorchDispatchMode):
@@ -214,7 +230,7 @@ def _written(func: Any, args: Any) -> list[Tensor]:
 
 
 def _random(node: fx.Node) -> bool:
-    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    return draws(node.target)
 
 
 def _impure(node: fx.Node) -> bool:
@@ -248,8 +264,7 @@ def _where() -> str:
 
 
 @contextmanager
-def _quiet(tensors: Sequence[Tensor]) -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Validation off (it reads values) and the random state put back, for the time of recording."""
-    devices = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), torch.enable_grad(), pyro.validation_enabled(False):
+    with apart(), torch.enable_grad(), unvalidated():
         yield

@@ -17,7 +17,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 from torch import Tensor
 from torch.distributions import constraints
@@ -30,6 +29,8 @@ from inference.running.words import check_count
 from zoo.abilities import InWords, TakesMissing
 from zoo.arrays import place
 from zoo.base import Batch, ModelGuide, Site
+from zoo.threads.handlers import unvalidated
+from zoo.threads.randomness import apart
 
 _CHUNK = 64  # rows that the support check traces without asking how much they hold
 
@@ -95,7 +96,7 @@ def new_rows(pair: ModelGuide, data: Any) -> Checked:
     check_pair(pair)
     if isinstance(data, Integral) and not isinstance(data, bool):
         check_count("number of rows", data)
-        with torch.random.fork_rng():
+        with apart():
             batch = pair.inputs(int(data)).to(pair.device, pair.dtype)
         return example(pair).but(batch)
     given = check(pair, data, complete=False)
@@ -109,7 +110,7 @@ def _at_home(pair: ModelGuide, batch: Batch) -> bool:
 
 
 def _example(pair: ModelGuide) -> Batch:
-    with torch.random.fork_rng(), pyro.validation_enabled(False):
+    with apart(), unvalidated():
         return pair.simulate(2)[0]
 
 
@@ -211,7 +212,7 @@ def _check_values(
             raise ValueError(f"{place(name, index, columns)}: expected a number, got NaN")
     first: dict[str, Site] = {}
     rows, measured = _rows(pair, batch, example)
-    with torch.random.fork_rng(), pyro.validation_enabled(False):
+    with apart(), unvalidated():
         for piece, part in chunks(batch, rows):
             sites = pair.sites(part)
             for name, site in sites.items():

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -22,6 +21,7 @@ from inference.running.pieces import chunks
 from zoo import guides
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
+from zoo.threads.handlers import unvalidated
 
 
 def set_widths(pair: ModelGuide, batch: Batch, objective: Objective, values: Mapping[str, Tensor]) -> bool:
@@ -59,7 +59,7 @@ def curve(pair: ModelGuide, batch: Batch, objective: Objective) -> None:
         value.backward()
         return value
 
-    with torch.enable_grad(), pyro.validation_enabled(False):
+    with torch.enable_grad(), unvalidated():
         search.step(closure)
     mode = loc.detach() if torch.isfinite(loc).all() else auto.loc.detach()
     with torch.no_grad():
@@ -81,7 +81,7 @@ def negative_log_joint(pair: ModelGuide, batch: Batch, objective: Objective) -> 
 
 
 def _hessian(function: Callable[[Tensor], Tensor], loc: Tensor) -> Tensor:
-    with torch.enable_grad(), pyro.validation_enabled(False):
+    with torch.enable_grad(), unvalidated():
         found: Tensor = torch.autograd.functional.hessian(function, loc.detach().clone())
     return (found + found.mT) / 2
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyro
 import torch
 from torch import Tensor
 
@@ -27,13 +25,12 @@ from inference.running.quiet import seeded
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating
 from zoo.settings import settings
+from zoo.threads.handlers import unvalidated
+from zoo.threads.turns import in_turn
 from zoo.version import versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-_one_fit_at_a_time = threading.RLock()  # Pyro's handler stack is one per process: other threads queue
 
 
 @dataclass
@@ -76,6 +73,7 @@ class Fit:
         return f"Fit({self.steps} steps, loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason}{kept})"
 
 
+@in_turn
 def fit(
     pair: ModelGuide,
     data: Any,
@@ -151,7 +149,7 @@ def fit(
     check_options(locals())
     home = device_of(device)
     began = time.perf_counter()
-    with _one_fit_at_a_time, seeded(seed), pair.learning("trained"):
+    with seeded(seed), pair.learning("trained"):
         pair.to(home)
         train, held_out, whole = _split(pair, data if y is None else (data, y), validation, seed)
         with evaluating(pair):
@@ -238,7 +236,7 @@ def _start(pair: ModelGuide, batch: Batch, objective: Objective, initialise: boo
     if isinstance(pair.automatic, guides.AutoLaplace):
         pair.automatic.curve(None)
     if initialise:
-        with torch.no_grad(), pyro.validation_enabled(False):
+        with torch.no_grad(), unvalidated():
             return _place(pair, batch, objective, pair.initial(batch))
     return True
 
@@ -258,7 +256,7 @@ def _maximise(
     auto = pair.automatic
     if auto is None:
         raise ValueError(f"{pair.name}: method='em' needs an automatic guide over global latents to place")
-    with torch.no_grad(), pyro.validation_enabled(False):
+    with torch.no_grad(), unvalidated():
         values, course = pair.maximise(train)
         if isinstance(auto, guides.AutoLaplace):
             auto.curve(None)

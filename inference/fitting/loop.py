@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
-import pyro
 import torch
 from pyro import poutine
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from inference.running.quiet import seeded
 from inference.running.width import width
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
+from zoo.threads.handlers import unvalidated
 
 Callback = Callable[[int, float, ModelGuide], bool | None]
 _PARTICLES = 8  # of a held-out bound
@@ -190,7 +190,7 @@ class Loop:
 def _held_out_loss(pair: ModelGuide, batch: Batch, rows: int) -> float:
     """Minus the mean held-out bound per observation, at fixed noise so that evaluations compare."""
     total = 0.0
-    with seeded(0), pyro.validation_enabled(False), evaluating(pair):
+    with seeded(0), unvalidated(), evaluating(pair):
         for _, piece in pieces.chunks(batch, rows):
             total += float(run(pair, piece, _PARTICLES).log_weight.mean(0).sum())
     return -total / batch.size
@@ -200,7 +200,7 @@ def _held_out_loss(pair: ModelGuide, batch: Batch, rows: int) -> float:
 def _offender(stepper: Stepper, batch: Batch) -> str:
     """The first site whose value or log density is not finite, in words."""
     pair = stepper.pair
-    with pyro.validation_enabled(False):
+    with unvalidated():
         guide_trace = poutine.trace(pair.guide).get_trace(batch)
         model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(batch)
         for where, trace in (("guide", guide_trace), ("model", model_trace)):

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from inference.running.densities import is_delta, left_out, run
 from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
+from zoo.threads.randomness import apart
 
 Bound = Literal["elbo", "iwae"]
 Estimator = Literal["mean_field", "trace", "enumerate"]
@@ -105,7 +106,7 @@ def choose(
         raise ValueError(f"objective: expected 'elbo' or 'iwae', got {bound!r}")
     if particles < 1 or (bound == "iwae" and particles < 2):
         raise ValueError(f"particles: {bound} needs at least {2 if bound == 'iwae' else 1}, got {particles}")
-    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), evaluating(pair):
+    with torch.no_grad(), apart(), poutine.block(), evaluating(pair):
         trace = poutine.trace(pair.guide).get_trace(batch)
         guide = sample_sites(trace)
         model = sample_sites(poutine.trace(poutine.replay(pair.model, trace=trace)).get_trace(batch))

@@ -23,10 +23,12 @@ from inference.running.quiet import quietly
 from inference.running.vectorised import Redraw, vectorised
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
+from zoo.threads.turns import in_turn
 
 __all__ = ["Posterior", "draw", "generate", "predict", "prior"]
 
 
+@in_turn
 def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, seed: int = 0) -> Posterior:
     """Draws from the guide: chain 1 of `draws`, global latents once, local latents for every row of the data.
 
@@ -96,6 +98,7 @@ def _draw_locals(given: Checked, draws: int, fixed: Mapping[str, Tensor], names:
     return kept
 
 
+@in_turn
 def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) -> Posterior:
     """Draws of the latents from the prior, for `data` (their number and covariates) or for a number of rows."""
     check_count("draws", draws)
@@ -116,6 +119,7 @@ def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) 
     return Posterior({name: torch.cat(parts)[None] for name, parts in kept.items()}, local, {}, "prior", 1, draws)
 
 
+@in_turn
 def predict(
     pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, seed: int = 0
 ) -> dict[str, Tensor]:
@@ -153,6 +157,7 @@ def predict(
     return {name: value.unflatten(0, (posterior.chains, posterior.size)) for name, value in kept.items()}
 
 
+@in_turn
 def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = None, seed: int = 0) -> dict[str, Tensor]:
     """New observations from the fitted model: each under a draw of the globals of its own, locals from their prior.
 

@@ -32,12 +32,14 @@ from inference.running.words import check_count, told
 from zoo.base import ModelGuide, Site
 from zoo.config import nearest
 from zoo.settings import settings
+from zoo.threads.turns import in_turn
 from zoo.version import __version__, versions
 
 OBS = "obs"
 RIPPLE = 1e-6  # nats
 
 
+@in_turn
 def to_arviz(
     pair: ModelGuide,
     posterior: Posterior,

@@ -19,6 +19,8 @@ from inference.running.checked import Checked
 from inference.running.densities import is_delta, left_out
 from inference.running.words import check_count
 from zoo.base import ModelGuide, evaluating, is_local, sample_sites
+from zoo.threads.randomness import apart
+from zoo.threads.turns import in_turn
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -53,6 +55,7 @@ def verdict(k: float) -> str:
     return "poor: the guide misses part of the posterior; try a richer guide, or MCMC"
 
 
+@in_turn
 def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *, seed: int = 0) -> KHat:
     """Pareto k̂ of the global guide and of each observation's local guide.
 
@@ -100,7 +103,7 @@ def _check_guide(given: Checked) -> None:
 
 def _of_guide(given: Checked) -> dict[str, Any]:
     """The sample sites of the guide, from one run on the example."""
-    with torch.no_grad(), torch.random.fork_rng(), poutine.block(), evaluating(given.pair):
+    with torch.no_grad(), apart(), poutine.block(), evaluating(given.pair):
         return sample_sites(poutine.trace(given.pair.guide).get_trace(given.example))
 
 

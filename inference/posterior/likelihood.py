@@ -24,8 +24,10 @@ from inference.running.marginal import pointwise
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
+from zoo.threads.turns import in_turn
 
 
+@in_turn
 def log_likelihood(pair: ModelGuide, posterior: Posterior, data: Any, *, particles: int = 100, seed: int = 0) -> Tensor:
     """log p(x_n | global latents) at each draw, (chain, draw, N), in nats.
 
@@ -73,6 +75,7 @@ def has_continuous_locals(pair: ModelGuide, data: Any) -> bool:
     return check(pair, data).continuous_locals
 
 
+@in_turn
 def assignments(pair: ModelGuide, posterior: Posterior, data: Any, *, new: bool = False) -> dict[str, Tensor]:
     """Posterior probabilities of each enumerated local latent, averaged over draws: site -> (N, categories).
 

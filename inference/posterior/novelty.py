@@ -31,10 +31,12 @@ from inference.running.checked import Checked
 from inference.running.pieces import pieces
 from inference.running.words import check_count
 from zoo.base import ModelGuide
+from zoo.threads.turns import in_turn
 
 Score = Literal["variance", "ess"]
 
 
+@in_turn
 def novelty(
     pair: ModelGuide,
     data: Any,

@@ -21,6 +21,7 @@ from inference.running.quiet import check_seed, quietly
 from inference.running.vectorised import vectorised
 from inference.running.words import check_mass, told
 from zoo.base import ModelGuide
+from zoo.threads.turns import in_turn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,6 +85,7 @@ class Importance:
         return figure
 
 
+@in_turn
 def importance(
     pair: ModelGuide,
     posterior: Posterior,

@@ -27,6 +27,7 @@ from inference.running.words import check_mass, told
 from zoo.abilities import Network
 from zoo.base import Batch, ModelGuide, Site
 from zoo.settings import settings
+from zoo.threads.turns import in_turn
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Answer:
             yield f"  {state}: {self.mean[at]:.4f}" + ("" if sure else f"  [{low[at]:.4f}, {high[at]:.4f}{words}]")
 
 
+@in_turn
 def query(
     pair: ModelGuide,
     posterior: Posterior | None,
@@ -173,6 +175,7 @@ def _answer(
     return Answer(names, (), given, belief.mean, belief.variance.sqrt(), belief.log_evidence, mass)
 
 
+@in_turn
 def marginals(
     pair: ModelGuide,
     posterior: Posterior | None = None,

@@ -25,8 +25,10 @@ from inference.running.words import check_count
 from zoo.abilities import Forecast, HiddenStates
 from zoo.arrays import as_tensor
 from zoo.base import FIELDS, Batch, ModelGuide
+from zoo.threads.turns import in_turn
 
 
+@in_turn
 def smooth(pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, mean: bool = True) -> Tensor:
     """Probabilities of the hidden states at each step, given the whole sequence.
 
@@ -49,6 +51,7 @@ def smooth(pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None 
     return _collect(pair, posterior, data, draws, lambda fn, x, _: fn.smooth(x), mean)
 
 
+@in_turn
 def viterbi(pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None) -> Tensor:
     """The most probable sequence of states under each draw, (chain, draw, N, T); -1 past the end of a sequence.
 
@@ -57,6 +60,7 @@ def viterbi(pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None
     return _collect(pair, posterior, data, draws, lambda fn, x, _: fn.viterbi(x)[0])
 
 
+@in_turn
 def sample_paths(
     pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, seed: int = 0
 ) -> Tensor:
@@ -74,6 +78,7 @@ def sample_paths(
     return _collect(pair, posterior, data, draws, lambda fn, x, _: fn.sample_states(x), seed=seed)
 
 
+@in_turn
 def forecast(
     pair: ModelGuide,
     posterior: Posterior,

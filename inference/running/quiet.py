@@ -7,10 +7,11 @@ from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from typing import Any
 
-import pyro
 import torch
 
 from zoo.base import ModelGuide, evaluating
+from zoo.threads.handlers import unvalidated
+from zoo.threads.randomness import apart
 
 
 @contextmanager
@@ -21,8 +22,7 @@ def seeded(seed: int) -> Iterator[None]:
         ValueError: a seed that is none.
     """
     check_seed(seed)
-    with torch.random.fork_rng():
-        _seed(seed)
+    with apart(int(seed)):
         yield
 
 
@@ -35,8 +35,7 @@ def quietly(seed: int, pair: ModelGuide | None = None) -> Iterator[None]:
     """
     check_seed(seed)
     mode = nullcontext() if pair is None else evaluating(pair)
-    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False), mode:
-        _seed(seed)
+    with apart(int(seed)), torch.no_grad(), unvalidated(), mode:
         yield
 
 
@@ -50,11 +49,3 @@ def check_seed(seed: Any) -> None:
         raise ValueError(f"seed: expected a whole number, got {seed!r}")
     if not -(2**63) <= int(seed) < 2**64:
         raise ValueError(f"seed: expected a whole number that 64 bits hold, got {seed}")
-
-
-def _seed(seed: int) -> None:
-    """`torch.manual_seed`, which without an accelerator writes down a stack for each kind that might come."""
-    if torch.accelerator.is_available():
-        torch.manual_seed(int(seed))
-    else:
-        torch.default_generator.manual_seed(int(seed))

@@ -31,6 +31,7 @@ from inference.running.densities import GIVEN, run
 from inference.running.naming import naming_the_site
 from inference.running.pieces import pieces
 from zoo.base import Batch, ModelGuide, sample_sites
+from zoo.threads.handlers import unvalidated
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Potential:
         """The log density at S points, (S, P) -> (S,)."""
         free = Unconstrained(self.unflatten(points))
         alone = SimpleNamespace(model=free(self.pair.model), guide=_nothing)  # every latent has its value already
-        with pyro.validation_enabled(False):
+        with unvalidated():
             terms = run(cast(ModelGuide, alone), self.batch, len(points))
         total: Tensor = terms.likelihood.sum(-1) + terms.global_log_p + free.log_jacobian
         return total
@@ -142,7 +143,7 @@ class Potential:
     def culprits(self, point: Tensor) -> list[str]:
         """Sites whose value or log density is not finite at a point, (P,)."""
         free = Unconstrained(self.unflatten(point[None]))
-        with pyro.plate("particles", 1, dim=-2), pyro.validation_enabled(False):
+        with pyro.plate("particles", 1, dim=-2), unvalidated():
             trace = poutine.trace(free(_enumerated(self.pair.model))).get_trace(self.batch)
             trace.compute_log_prob()
         sites = sample_sites(trace)
@@ -152,7 +153,7 @@ class Potential:
         """Run the model as far as its last latent."""
         found = Unconstrained(values, inverse, last=frozenset(block.name for block in self.blocks))
         draws = len(next(iter(values.values()))) if draws is None else draws
-        with pyro.validation_enabled(False), poutine.block():
+        with unvalidated(), poutine.block():
             try:
                 with pyro.plate("particles", draws, dim=-2), found:
                     self.pair.model(self.batch)

@@ -39,6 +39,7 @@ from inference.sampling.warmup import CHECKED, STEPS, warm
 from inference.sampling.writer import Draws
 from zoo.base import ModelGuide
 from zoo.settings import settings
+from zoo.threads.turns import in_turn
 
 __all__ = ["Sampled", "SamplingError", "sample"]
 Start = Literal["auto", "prior", "jitter", "guide"]
@@ -72,6 +73,7 @@ class Sampled(Posterior):
     cpu: dict[str, float] = field(default_factory=dict)
 
 
+@in_turn
 def sample(
     pair: ModelGuide,
     data: Any,

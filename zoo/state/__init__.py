@@ -30,6 +30,7 @@ from zoo.settings import settings
 from zoo.state import card, files
 from zoo.state.budget import Budget
 from zoo.state.files import DamagedFile
+from zoo.threads.randomness import apart
 from zoo.version import versions
 
 __all__ = ["DamagedFile", "load", "save"]
@@ -125,7 +126,7 @@ def _rebuilt(record: dict[str, Any], weights: Path) -> Pair:
     except ValueError as error:
         raise DamagedFile(f"{error}. It was saved by {record['class']}: import that module first") from error
     try:
-        with torch.random.fork_rng(devices=[]), Budget((1 << 30) + 64 * size):
+        with apart(), Budget((1 << 30) + 64 * size):
             pair = cls(**record["config"])
             if pair.dtype != dtype:
                 pair.to(dtype)
