@@ -304,12 +304,11 @@ class Pair(PyroModule):
             self._announce()
 
     def _pyro_set_supermodule(self, name: str, context: Any) -> None:
-        self._pyro_context.used = False  # a pair runs once when it is made, and may still become part of another
+        self._pyro_context.used = False  # it ran when it was made, and may still become part of another
         super()._pyro_set_supermodule(name, context)
 
     def _announce(self) -> None:
-        # `pyro.infer.SVI` asks each parameter for its unconstrained form; module-local nn.Parameters lack the link.
-        for parameter in self.parameters():
+        for parameter in self.parameters():  # `pyro.infer.SVI` asks each for its unconstrained form
             parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
 
     @in_turn
