@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inference.codes.encoding import encode
 from inference.codes.reading import Codes
+from inference.compiling.fallback import somebodys_level
 from inference.data.check import check
 from inference.posterior.draws import Posterior
 from inference.running.densities import run
@@ -112,7 +113,7 @@ def collapsed(
         all_unused &= len(unused) == used.numel()
         notes += [] if not unused else [_in_words(pair.name, name, unused, used.numel(), kl.get(name), threshold)]
     if all_unused:
-        warnings.warn("; ".join(notes), CollapseWarning, stacklevel=2)
+        warnings.warn("; ".join(notes), CollapseWarning, stacklevel=somebodys_level())
     return notes
 
 

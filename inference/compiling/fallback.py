@@ -65,7 +65,7 @@ class Fallback:
             raise error
         self.mode = "graph" if isinstance(error, CompileError) else "off"
         told = f"{self.name}: {error}; {self.doing} {_HOW[self.mode]} instead"
-        warnings.warn(told, stacklevel=_somebodys_level())
+        warnings.warn(told, stacklevel=somebodys_level())
 
 
 class Fastest:
@@ -114,7 +114,7 @@ class Fastest:
         return self._traced[mode].bind(*arguments)
 
 
-def _somebodys_level() -> int:
+def somebodys_level() -> int:
     """The `stacklevel`, for whoever calls this, at which somebody's own line stands."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and not somebodys(frame.f_code.co_filename):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from inference.compiling.fallback import somebodys_level
 from zoo.base import Batch, ModelGuide
 
 
@@ -38,6 +39,6 @@ def take(pair: ModelGuide, batch: Batch, *, anew: bool = False, whole: Batch | N
             f"{pair.name} keeps the constants {since} ({', '.join(kept)}), which these data would set otherwise; "
             "fit(…, initialise=True) takes them anew",
             KeptConstants,
-            stacklevel=3,
+            stacklevel=somebodys_level(),
         )
     return kept

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from inference.compiling.fallback import choose_mode
+from inference.compiling.fallback import choose_mode, somebodys_level
 from inference.data.check import check
 from inference.posterior.draws import Posterior
 from inference.running.constants import take
@@ -156,7 +156,7 @@ def sample(
                 kept.remove()
             raise
     for note in found.notes:
-        warnings.warn(note, stacklevel=2)
+        warnings.warn(note, stacklevel=somebodys_level())
     return found
 
 
