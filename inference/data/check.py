@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from inference.data.accept import accept
+from inference.data.series import in_time, without_dates
 from inference.running.checked import Checked
 from inference.running.pieces import chunks, rows_at_once
 from inference.running.width import width
@@ -31,6 +32,7 @@ from zoo.arrays import place
 from zoo.base import Batch, ModelGuide, Site
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
+from zoo.names import check_names
 
 _CHUNK = 64  # rows that the support check traces without asking how much they hold
 
@@ -67,7 +69,8 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
     example = _example(pair)
     observed = {name: site for name, site in pair.sites(example).items() if site.observed}
     first = _first(pair, example, observed, complete)
-    batch = accept(pair, data, first)
+    batch = in_time(accept(pair, without_dates(data, example), first), example)
+    check_names(pair, batch.columns)
     columns = pair.schema.names if pair.schema is not None else batch.columns
     named = batch.fields() if isinstance(data, (Batch, tuple)) else {f"one array or frame, taken as {first}": None}
     batch = _keep(pair, batch, example, observed, complete, given=", ".join(named))
@@ -125,7 +128,7 @@ def _first(pair: ModelGuide, example: Batch, observed: dict[str, Site], complete
 def _keep(
     pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Site], complete: bool, given: str
 ) -> Batch:
-    """Drop fields that the pair does not use; require the ones it needs."""
+    """Require the fields that the pair needs; refuse those that it has no use for, drop them where they are spare."""
     used = example.fields().keys()
     missing = [name for name in used if getattr(batch, name) is None and name != "lengths"]
     for name in missing:
@@ -136,8 +139,13 @@ def _keep(
             shape = ", ".join(["N", *map(str, getattr(example, name).shape[1:])])
             both = "; give both, as fit(pair, X, y) or Batch.of(x=…, y=…)" if {"x", "y"} <= used else ""
             raise ValueError(f"{pair.name} needs field '{name}' of shape ({shape}); given: {given}{both}")
-    unused = {name: None for name in batch.fields() if name not in used}
-    return batch.but(**unused)
+    unused = [name for name in batch.fields() if name not in used]
+    for name in unused:
+        if name not in batch.spare:
+            reads = ", ".join(name for name in used if name != "lengths")
+            series = "; a series to model is x itself" if example.lengths is not None and name == "y" else ""
+            raise ValueError(f"field '{name}': {pair.name} reads {reads} alone and would not see it: leave it out{series}")
+    return batch.but(**dict.fromkeys(unused))
 
 
 def may_be_missing(site: Site) -> bool:
@@ -184,7 +192,10 @@ def _check_shapes(batch: Batch, example: Batch) -> None:
         free = example.lengths is not None and name != "lengths"  # the time dim of sequences may differ
         if len(wanted) != len(found) or wanted[free:] != found[free:]:
             shown = ["N", *(["T"] if free else []), *map(str, wanted[free:])]
-            hint = "; a single column needs reshape(-1, 1)" if len(found) == 0 and len(wanted) == 1 else ""
+            vector = len(found) == 0 and len(wanted) == 1
+            hint = "; a single column needs reshape(-1, 1)" if vector and not free else ""
+            if free and not found:
+                hint = "; a series of several features is a table (T, D): time runs down its rows"
             if found == (1,) and not wanted:
                 hint = "; one column is given as a vector: frame['name'], or array[:, 0]"
             raise ValueError(f"field '{name}': expected shape ({', '.join(shown)}), got {tuple(value.shape)}{hint}")
@@ -217,7 +228,7 @@ def _check_values(
             sites = pair.sites(part)
             for name, site in sites.items():
                 if site.observed and name in part.fields():
-                    _check_support(site, getattr(part, name), part.lengths, piece.start, columns)
+                    _check_support(pair, site, getattr(part, name), part.lengths, piece.start, columns)
             first = first or {name: replace(site, observed=name in observed) for name, site in sites.items()}
     checked = Checked(pair, batch, example, first)
     if measured is not None:
@@ -236,7 +247,7 @@ def _rows(pair: ModelGuide, batch: Batch, example: Batch) -> tuple[int, int | No
 
 
 def _check_support(
-    site: Site, value: Tensor, lengths: Tensor | None, begin: int, columns: Sequence[str] | None
+    pair: ModelGuide, site: Site, value: Tensor, lengths: Tensor | None, begin: int, columns: Sequence[str] | None
 ) -> None:
     support = _elementwise(site.fn.support)
     bad = ~support.check(value)
@@ -249,8 +260,16 @@ def _check_support(
     found = value[tuple(index)]
     index[0] += begin
     shown = f"{found.item():g}" if found.numel() == 1 else str(found.tolist())
-    wanted = "a number (this model takes no missing values)" if found.isnan().any() else _in_words(support, value, bad)
-    raise ValueError(f"{place(site.name, index, columns)}: expected {wanted}, got {shown}")
+    where = place(site.name, index, columns)
+    if lengths is not None and len(index) == 2:  # of a series of single numbers
+        where = f"field '{site.name}', row {index[0]}, step {index[1]}"
+    if not found.isnan().any():
+        wanted = _in_words(support, value, bad)
+    elif "missing" in pair.config:
+        wanted = f"a number ({pair.name} takes missing ones where the argument missing=… says how many)"
+    else:
+        wanted = "a number (this model takes no missing values)"
+    raise ValueError(f"{where}: expected {wanted}, got {shown}")
 
 
 def _in_words(support: Any, value: Tensor, bad: Tensor) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from inference.compiling.fallback import choose_mode
 from inference.data.check import check, check_pair
+from inference.data.series import understood
 from inference.fitting import curvature
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose
@@ -43,6 +44,7 @@ class Fit:
     reason: why it stopped. compile: "inductor", "graph" or "off", and compile_reason why.
     skipped: steps not applied since they were not finite.
     kept: names of the pair's constants that are of earlier data, and that these would have set otherwise.
+    data: what series were understood to be, such as "3 series of 100 steps"; empty for other data.
     """
 
     losses: np.ndarray[Any, np.dtype[np.float64]]
@@ -60,6 +62,7 @@ class Fit:
     validation: list[tuple[int, float]] = field(default_factory=list)
     learning_rates: list[float] = field(default_factory=list)
     kept: tuple[str, ...] = ()
+    data: str = ""
 
     def plot(self) -> Figure:
         """The loss curve, as a matplotlib figure."""
@@ -70,7 +73,9 @@ class Fit:
     def __repr__(self) -> str:
         last = np.nanmean(self.losses[-50:]) if len(self.losses) else math.nan
         kept = f"; constants kept: {', '.join(self.kept)}" if self.kept else ""
-        return f"Fit({self.steps} steps, loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason}{kept})"
+        on = f" on {self.data}" if self.data else ""
+        told = f"loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason}{kept}"
+        return f"Fit({self.steps} steps{on}, {told})"
 
 
 @in_turn
@@ -204,6 +209,7 @@ def fit(
         validation=loop.validation,
         learning_rates=loop.rates,
         kept=kept,
+        data=understood(train),
     )
     _write_card(pair, train, result)
     return result
@@ -276,6 +282,7 @@ def _maximise(
         seed=seed,
         batch_size=train.size,
         kept=kept,
+        data=understood(train),
     )
     _write_card(pair, train, result)
     return result
