@@ -52,7 +52,7 @@ class History:
         measured: a checksum of the data that the constants were taken from; None if none were.
         start: the parameters as they were made, or as starting values were put; None while they are being made.
         told: checksums of the data for which it was said that the constants are kept.
-        columns: names of the columns of x, of a pair without a schema that was fitted to a frame (`zoo.names`).
+        columns: names of the columns of x, of a pair without a schema that was fitted to a frame (`zoo.columns`).
     """
 
     trained: bool = False

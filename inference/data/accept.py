@@ -38,7 +38,8 @@ def accept(pair: ModelGuide, data: Any, first: str) -> Batch:
     if holds_numbers(data) or isinstance(data, list):
         return _batch({first: as_tensor(first, data)}, column_names(data))
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        return _batch(_from_dataset(data))
+        # Its rows come with labels as often as not, for whatever model reads them.
+        return _batch(_from_dataset(data)).but(spare=("y",))
     raise ValueError(f"data of type {type(data).__name__} is not accepted; give {ACCEPTED}")
 
 

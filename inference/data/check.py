@@ -33,6 +33,7 @@ from zoo.base import Batch, ModelGuide, Site
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 from zoo.names import check_names
+from zoo.columns import check_names
 
 _CHUNK = 64  # rows that the support check traces without asking how much they hold
 
@@ -143,8 +144,8 @@ def _keep(
     for name in unused:
         if name not in batch.spare:
             reads = ", ".join(name for name in used if name != "lengths")
-            series = "; a series to model is x itself" if example.lengths is not None and name == "y" else ""
-            raise ValueError(f"field '{name}': {pair.name} reads {reads} alone and would not see it: leave it out{series}")
+            more = "; a series to model is x itself" if example.lengths is not None and name == "y" else ""
+            raise ValueError(f"field '{name}': {pair.name} reads {reads} alone and would not see it: leave it out{more}")
     return batch.but(**dict.fromkeys(unused))
 
 

@@ -6,6 +6,7 @@ import warnings
 
 from inference.compiling.fallback import somebodys_level
 from zoo import names
+from zoo import columns
 from zoo.base import Batch, ModelGuide
 
 
@@ -27,7 +28,7 @@ def take(pair: ModelGuide, batch: Batch, *, anew: bool = False, whole: Batch | N
         names of constants that these data would have set otherwise.
     """
     whole = batch if whole is None else whole
-    names.remember(pair, batch.columns)
+    columns.remember(pair, batch.columns)
     if not pair.measures:
         return ()
     if anew or not (pair.measured or pair.trained):
