@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.datasets.readers import read_csv
+from zoo.datasets.texts import read_csv
 from zoo.datasets.registry import Arrays, Description, dataset
 
 _HERE = Path(__file__).parent
