@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inference.command.terminal import escaped
 from inference.drawing import plane, plots
 from inference.fitting.fit import Fit
 from inference.posterior import containers
@@ -244,7 +245,7 @@ def _summary(
             value = metrics[name]
             lines.append(f"{value:10.4f}  {words}" if isinstance(value, float) else f"{value:10d}  {words}")
     lines += ["", f"{metrics['steps']} steps in {metrics['seconds']} s; stopped: {metrics['stopped']}", str(believed)]
-    return "\n".join(lines) + "\n"
+    return escaped("\n".join(lines)) + "\n"  # names of columns may hold anything
 
 
 def _pictures(

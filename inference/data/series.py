@@ -19,6 +19,7 @@ from torch import Tensor
 
 from zoo.arrays import column_names
 from zoo.base import Batch
+from zoo.notes import DataWarning
 
 _DATES = ("date", "time", "period", "interval")  # how the types of columns begin that say when
 
@@ -32,9 +33,8 @@ def without_dates(data: Any, example: Batch) -> Any:
     dates = [name for name in own if own.count(name) == 1 and _says_when(data[name])]
     if not dates or len(dates) == len(own):
         return data
-    warnings.warn(
-        f"left out, since dates are no series: column {', '.join(repr(str(name)) for name in dates)}", stacklevel=4
-    )
+    told = f"left out, since dates are no series: column {', '.join(repr(str(name)) for name in dates)}"
+    warnings.warn(told, DataWarning, stacklevel=4)
     rest = [name for name in own if name not in dates]
     return data.select(rest) if hasattr(data, "column_names") else data[rest]
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from zoo.notes import DataWarning
+
 MISSING = frozenset({"", "na", "nan", "n/a", "#n/a", "<na>", "null", "none", "?"})  # in small letters
 MARKS = frozenset({"-", "--", "---", "–", "—", "."})  # taken for missing among numbers, aloud
 _COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d*),\d+(?:[eE][+-]?\d+)?")  # 3,5 and 1.234,5
@@ -62,7 +64,9 @@ def layout(path: Path, header: bool | None = None) -> Layout:
         headed = True
         shown = ", ".join(filter(None, head))[:60]
         warnings.warn(
-            f"'{path}': the first row, {shown}, was taken for names of columns; header=False says it is data", stacklevel=2
+            f"'{path}': the first row, {shown}, was taken for names of columns; header=False says it is data",
+            DataWarning,
+            stacklevel=2,
         )
     columns = tuple(cell.strip() if headed and cell.strip() else f"column_{j}" for j, cell in enumerate(head, 1))
     distinct(columns)

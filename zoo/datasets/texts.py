@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.datasets.cells import MARKS, Layout, layout, number
+from zoo.notes import DataWarning
 from zoo.schema.dates import is_date
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[,.' ]\d{3})+(?:[.,]\d+)?")
@@ -62,7 +63,7 @@ def _rows(lines: Iterator[list[str]], form: Layout) -> tuple[NDArray[np.float64]
             values.append(found)
     if any(dates):
         left = ", ".join(f"'{name}'" for name, when in zip(form.columns, dates, strict=True) if when)
-        warnings.warn(f"left out, since dates are no numbers: column {left}", stacklevel=2)
+        warnings.warn(f"left out, since dates are no numbers: column {left}", DataWarning, stacklevel=2)
     tell_marks(marks)
     kept = tuple(name for name, when in zip(form.columns, dates, strict=True) if not when)
     return np.array(values).reshape(-1, len(kept)), kept
@@ -78,4 +79,5 @@ def tell_marks(marks: list[tuple[int, str, str]]) -> None:
     if marks:
         row, name, text = marks[0]
         more = f", and {len(marks) - 1} more such cells" if len(marks) > 1 else ""
-        warnings.warn(f"row {row}, column '{name}': {text!r}, among numbers, was taken as missing{more}", stacklevel=3)
+        told = f"row {row}, column '{name}': {text!r}, among numbers, was taken as missing{more}"
+        warnings.warn(told, DataWarning, stacklevel=3)

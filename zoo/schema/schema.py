@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.config import nearest
+from zoo.notes import DataWarning
 from zoo.schema.column import CATEGORIES, Column, Kind, Unknown, listed, plain
 from zoo.schema.dates import all_dates
 
@@ -175,7 +176,8 @@ def as_columns(table: Any) -> tuple[dict[str, list[Any]], dict[str, tuple[Kind |
 def _infer(name: str, values: list[Any], kind: str | None, declared: tuple[Kind | None, list[Any]] | None) -> Column:
     cells = [cell for cell in map(plain, values) if cell is not None]
     if kind is None and declared is None and cells and all_dates(values):
-        warnings.warn(f"column '{name}' holds dates or times, which no model here reads: it is ignored", stacklevel=4)
+        told = f"column '{name}' holds dates or times, which no model here reads: it is ignored"
+        warnings.warn(told, DataWarning, stacklevel=4)
         kind = "ignored"
     if not cells and kind != "ignored":
         raise ValueError(f"column '{name}': all {len(values)} cells are missing; drop it, or call it 'ignored'")

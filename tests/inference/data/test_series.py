@@ -8,6 +8,7 @@ import torch
 
 import inference
 import zoo
+import zoo.notes
 from inference.data.check import as_batch
 from tests.helpers.pairs import NAMES
 from zoo import Batch
@@ -71,7 +72,7 @@ def test_columns_of_dates_are_left_out_aloud():
         pandas.DataFrame({"day": days.date, "flow": WIDE[:, 0]}),
         polars.DataFrame({"day": days.to_list(), "flow": WIDE[:, 0]}),
     ):
-        with pytest.warns(UserWarning, match="dates are no series: column 'day'"):
+        with pytest.warns(zoo.notes.DataWarning, match="dates are no series: column 'day'"):
             batch = as_batch(autoregressive(), frame)
         np.testing.assert_array_equal(batch.x.numpy(), WIDE[None, :, 0])
     with pytest.raises(ValueError, match="column 'day': expected numbers, got dates"):
