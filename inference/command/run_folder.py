@@ -19,6 +19,7 @@ import numpy as np
 from inference.command.terminal import escaped
 from inference.drawing import plane, plots
 from inference.fitting.fit import Fit
+from inference.gallery import predictive as check_of
 from inference.posterior import containers
 from inference.posterior.draws import Posterior, draw
 from inference.posterior.export import to_arviz
@@ -260,15 +261,13 @@ def _pictures(
     """Pictures chosen by what the posterior and the data are."""
     if np.isfinite(fit.losses).any():
         yield "loss", plots.loss_curve(fit)
-    for name, observed in exported["observed_data"].data_vars.items():
-        drawn = exported["posterior_predictive"][name].values
-        drawn = drawn.reshape(-1, *drawn.shape[2:])  # chain and draw joined
-        called = target if name == "y" else columns[0] if len(columns) == 1 else "value"
-        features = columns if name == "x" and len(columns) == observed.shape[-1] else ()
-        some = drawn[:: -(-len(drawn) // 100)]
-        yield "predictive", plots.predictive_check(observed.values, some, name=called, names=features)
-        if name == "y" and data.x is not None and data.x.shape[1:] == (1,) and drawn.ndim == 2:
-            yield "curve", plots.predictive_band(data.x, data.y, drawn, names=(columns[0] if columns else "x", called))
+    drawn = {str(name): values.values for name, values in exported["posterior_predictive"].data_vars.items()}
+    drawn = {name: values.reshape(-1, *values.shape[2:]) for name, values in drawn.items()}  # chain and draw joined
+    few = {name: values[:: -(-len(values) // 100)] for name, values in drawn.items()}
+    yield "predictive", check_of.predictive(pair, data, few, columns=columns, target=target)
+    if "y" in drawn and data.x is not None and data.x.shape[1:] == (1,) and drawn["y"].ndim == 2:
+        names = (columns[0] if columns else "x", target)
+        yield "curve", plots.predictive_band(data.x, data.y, drawn["y"], names=names)
     if posterior.globals:
         drawn = {name: exported["posterior"][name] for name in sorted(posterior.globals)}
         yield "posterior", plots.marginals(drawn, labels={name: _entries(drawn[name]) for name in drawn})
