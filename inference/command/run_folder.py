@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inference.command.latents import in_order, table
 from inference.command.terminal import escaped
 from inference.drawing import plane, plots
 from inference.fitting.fit import Fit
@@ -220,23 +221,10 @@ _WORDS = {
 }
 
 
-def table(exported: Any, names: Sequence[str], most: int) -> list[str]:
-    """Lines of ArviZ's summary of these latents: a header, and at most so many entries."""
-    import arviz
-
-    frame = arviz.summary(exported, var_names=list(names), kind="stats", round_to="none")
-    varying = frame[frame["sd"] > 0]  # not the zeros of a triangular factor
-    if varying.empty:
-        return ["(too few draws for a table)"]
-    lines: list[str] = varying.to_string(float_format=lambda value: f"{value:.4g}").splitlines()
-    left = len(lines) - most - 1
-    return lines[: most + 1] + ([f"… and {left} more rows, in posterior.nc"] if left > 0 else [])
-
-
 def _summary(
     pair: ModelGuide, data: Batch, posterior: Posterior, exported: Any, believed: KHat, metrics: dict[str, Any]
 ) -> str:
-    names = sorted(posterior.globals) or sorted(posterior.draws)
+    names = in_order(pair, sorted(posterior.globals or posterior.draws))
     lines = [f"{pair.name}: posterior of {', '.join(names)}", ""]
     most = settings.summary_lines if posterior.globals else settings.summary_lines // 4
     if names:
@@ -269,17 +257,17 @@ def _pictures(
         names = (columns[0] if columns else "x", target)
         yield "curve", plots.predictive_band(data.x, data.y, drawn["y"], names=names)
     if posterior.globals:
-        drawn = {name: exported["posterior"][name] for name in sorted(posterior.globals)}
-        yield "posterior", plots.marginals(drawn, labels={name: _entries(drawn[name]) for name in drawn})
+        latents = {name: exported["posterior"][name] for name in in_order(pair, sorted(posterior.globals))}
+        yield "posterior", plots.marginals(latents, labels={name: _entries(latents[name]) for name in latents})
     for name in sorted(posterior.local):
         codes = posterior[name].mean((0, 1))
         if codes.ndim == 2:
             classes = data.y if data.y is not None and data.y.ndim == 1 else None
             yield f"latent_{name}", plane.latent_map(codes, classes)
     if _plane(pair, data) and not has_continuous_locals(pair, data):
-        few = posterior.thin(50)
+        thinned = posterior.thin(50)
         names = (columns[0], columns[1]) if len(columns) == 2 else ("x[0]", "x[1]")
-        yield "density", plane.mixture_density(data.x, lambda points: log_density(pair, few, points), names=names)
+        yield "density", plane.mixture_density(data.x, lambda points: log_density(pair, thinned, points), names=names)
 
 
 def _plane(pair: ModelGuide, data: Batch) -> bool:

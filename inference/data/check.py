@@ -145,7 +145,9 @@ def _keep(
         if name not in batch.spare:
             reads = ", ".join(name for name in used if name != "lengths")
             more = "; a series to model is x itself" if example.lengths is not None and name == "y" else ""
-            raise ValueError(f"field '{name}': {pair.name} reads {reads} alone and would not see it: leave it out{more}")
+            raise ValueError(
+                f"field '{name}': {pair.name} reads {reads} alone and would not see it: leave it out{more}"
+            )
     return batch.but(**dict.fromkeys(unused))
 
 

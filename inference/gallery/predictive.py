@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PATHS = 6  # series that are shown one below the other
+_SPACES = {" ": "space", "\n": "new line", "\t": "tab"}  # letters that could not be seen
 _CODES = 60  # categories of a step that are counted one by one
 
 
@@ -60,7 +61,9 @@ def predictive(
         if name in drawn:
             made[name] = style.as_array(drawn[name]).astype(float)
             if made[name].shape[1:] != tuple(value.shape):
-                raise ValueError(f"'{name}': expected draws (S, {', '.join(map(str, value.shape))}), got {made[name].shape}")
+                raise ValueError(
+                    f"'{name}': expected draws (S, {', '.join(map(str, value.shape))}), got {made[name].shape}"
+                )
     if not made:
         raise ValueError(f"expected draws of {' or '.join(seen)}, got {', '.join(drawn) or 'none'}")
     seen = {name: seen[name] for name in made}
@@ -78,7 +81,7 @@ def predictive(
 def _columns(observed: Cells, told: Cells) -> Figure:
     """A panel for each column: shares of values in the data and in the draws."""
     _, draws = told[0]
-    figure, panels = panel_grid(observed, f"{len(draws[0]):,} rows of data, and as many in each of {len(draws)} draws")
+    figure, panels = _panels(observed, f"{len(draws[0]):,} rows of data, and as many in each of {len(draws)} draws")
     for axes, (column, seen), (_, made) in zip(panels, observed, told, strict=False):
         if column.categories:
             _bars(axes, column, seen, made)
@@ -86,6 +89,15 @@ def _columns(observed: Cells, told: Cells) -> Figure:
             _shares(axes, seen, made)
     _key(figure, panels[0])
     return figure
+
+
+def _panels(shown: Cells, about: str) -> tuple[Figure, list[Axes]]:
+    """A panel for each column; one alone is wider."""
+    figure, panels = panel_grid(shown, about)
+    if len(shown) == 1:
+        figure.set_size_inches(6.4, 3.8)
+        figure.suptitle(about, color=MUTED, fontsize=9, x=0.02, ha="left")
+    return figure, panels
 
 
 def _shares(axes: Axes, seen: Array, made: Array) -> None:
@@ -129,8 +141,7 @@ def _sequences(given: Checked, seen: Array, made: Array) -> Figure:
     if letters := _letters(given):
         column, inside = Column("letter" if isinstance(given.pair, Text) else "value", "categorical", letters), ~over
         codes = made[:, inside][..., 0]
-        figure, panels = panel_grid([(column, seen)], "how often each occurs, in the data and in draws of them")
-        figure.set_size_inches(5.0, 3.6)
+        figure, panels = _panels([(column, seen)], "how often each occurs, in the data and in draws of them")
         _bars(panels[0], column, seen[inside][..., 0], codes)
         _key(figure, panels[0])
         return figure
@@ -140,7 +151,7 @@ def _sequences(given: Checked, seen: Array, made: Array) -> Figure:
 def _letters(given: Checked) -> tuple[Any, ...]:
     """What the codes of a step stand for, where steps are categories; else nothing."""
     if isinstance(given.pair, Text) and given.pair.alphabet is not None:
-        return tuple(repr(letter)[1:-1] if letter.isspace() else letter for letter in given.pair.alphabet)
+        return tuple(_SPACES.get(letter, letter) for letter in given.pair.alphabet)
     site = next(iter(given.observed.values()))
     support = site.fn.support
     while hasattr(support, "base_constraint"):
@@ -165,7 +176,9 @@ def _fans(given: Checked, seen: Array, made: Array, steps: Array) -> Figure:
     for axes, (n, d) in zip(panels, places, strict=True):
         style.styled(axes)
         at = np.arange(1, steps[n] + 1)
-        low, lower, median, upper, high = np.nanquantile(made[:, n, : steps[n], d], [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
+        low, lower, median, upper, high = np.nanquantile(
+            made[:, n, : steps[n], d], [0.05, 0.25, 0.5, 0.75, 0.95], axis=0
+        )
         axes.fill_between(at, low, high, color=PALE, linewidth=0, label="model, 90 % of draws")
         axes.fill_between(at, lower, upper, color=LIGHT, linewidth=0, label="50 %")
         axes.plot(at, median, color=COLOURS[0], linewidth=1.2, label="median")
@@ -190,6 +203,4 @@ def _key(figure: Figure, axes: Axes) -> None:
     """One legend for all panels."""
     handles, labels = axes.get_legend_handles_labels()
     across = min(len(labels), max(1, int(figure.get_figwidth() / 1.7)))
-    figure.legend(
-        handles, labels, fontsize=8, labelcolor=INK, edgecolor="none", ncols=across, loc="outside lower left"
-    )
+    figure.legend(handles, labels, fontsize=8, labelcolor=INK, edgecolor="none", ncols=across, loc="outside lower left")

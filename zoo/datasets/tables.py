@@ -93,7 +93,11 @@ def _mended(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     marks: list[tuple[int, str, str]] = []
     for name in frame:
         column = frame[name]
-        if kinds.get(str(name)) in (*CATEGORIES, "ignored") or column.dtype.kind not in "O" and str(column.dtype) != "str":
+        if (
+            kinds.get(str(name)) in (*CATEGORIES, "ignored")
+            or column.dtype.kind not in "O"
+            and str(column.dtype) != "str"
+        ):
             continue
         cells = [(row, cell) for row, cell in enumerate(column, 1) if not pd.isna(cell)]
         numbers = {row: number(cell) if isinstance(cell, str) else cell for row, cell in cells}
@@ -106,9 +110,10 @@ def _mended(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
             continue
         if other:
             row, cell = other[0]
+            known = "" if name in kinds else f"; or say what it is, as --kind '{name}=categorical' (kinds= in Python)"
             raise ValueError(
                 f"row {row}, column '{name}': expected a number, as in {len(cells) - len(odd)} of {len(cells)} cells, got "
-                f"{cell!r}{cure(cell)}; or say what the column is, such as --kind '{name}=categorical' (kinds= in Python)"
+                f"{cell!r}{cure(cell)}{known}"
             )
         marks += [(row, str(name), cell) for row, cell in odd]
         frame[name] = pd.Series([numbers.get(row) for row in range(1, len(column) + 1)], dtype=float)
