@@ -64,7 +64,7 @@ class Batch:
         for name, value in given.items():
             check_rows(name, value)
         size = len(next(iter(given.values())))
-        return cls(size, size, **given, columns=column_names(x))
+        return cls(size, size, columns=column_names(x)).but(**given)
 
     def fields(self) -> dict[str, Tensor]:
         """The fields that are present, by name."""

@@ -180,7 +180,8 @@ def _unable(given: Checked) -> str:
     why = f"{pair.name} fills no missing cells: they are drawn given codes or classes of rows, as by {known}"
     if isinstance(pair, Network):
         return f"{why}; what one cell of a row may be, given the others, `inference.query` says"
-    if given.batch.lengths is not None and any(may_be_missing(site) for site in given.observed.values()):
+    holed = "missing" in pair.config or any(may_be_missing(site) for site in given.observed.values())
+    if given.batch.lengths is not None and holed:
         return f"{why}; its own missing steps are summed over in `fit`, `log_likelihood` and `forecast`"
     return why
 

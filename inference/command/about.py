@@ -133,7 +133,8 @@ def _readable(hint: Any) -> str:
     if origin in (tuple, list):
         return f"list: {_readable(options[0])}, …" if options else "list"
     if isinstance(hint, FromJSON):  # typed columns, and what else has a spelling of its own
-        return _SPELT.get(hint.__name__, hint.__name__)  # type: ignore[attr-defined]
+        called: str = getattr(hint, "__name__", "")
+        return _SPELT.get(called, called)
     words = {int: "whole number, at least 1", float: "number above 0", bool: "true or false", str: "text"}
     return words.get(hint, getattr(hint, "__name__", str(hint)))
 

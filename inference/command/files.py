@@ -16,6 +16,7 @@ import zoo
 from inference.command import tables
 from inference.data.accept import encoded
 from inference.data.check import as_batch
+from inference.drawing import style
 from zoo import Batch, datasets
 from zoo.abilities import Text
 from zoo.datasets.tables import TABLES
@@ -129,5 +130,5 @@ def save(path: Path, columns: dict[str, Sequence[Any]]) -> None:
 
 def draw_picture(options: argparse.Namespace, figure: Figure) -> None:
     """Write a picture where `--picture` says."""
-    figure.savefig(options.picture)
+    style.literal(figure).savefig(options.picture)
     print(f"drawn in {options.picture}")

@@ -18,7 +18,7 @@ import numpy as np
 
 from inference.command.latents import in_order, table
 from inference.command.terminal import escaped
-from inference.drawing import plane, plots
+from inference.drawing import plane, plots, style
 from inference.fitting.fit import Fit
 from inference.gallery import predictive as check_of
 from inference.posterior import containers
@@ -159,7 +159,7 @@ def write_run(
     write(folder / "summary.txt", summary.encode())
     containers.save(exported, folder / "posterior.nc")
     for name, figure in _pictures(pair, posterior, some, fit, exported, columns, target):
-        figure.savefig(folder / f"{name}.png")
+        style.literal(figure).savefig(folder / f"{name}.png")
     return summary
 
 

@@ -24,7 +24,6 @@ from inference.running.checked import Checked
 from zoo.abilities import Text
 from zoo.base import ModelGuide
 from zoo.schema.column import Column
-from zoo.settings import settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,10 +100,12 @@ def _panels(shown: Cells, about: str) -> tuple[Figure, list[Axes]]:
 
 
 def _shares(axes: Axes, seen: Array, made: Array) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     plots.compare(axes, seen.ravel(), made.reshape(len(made), -1))
     axes.set_ylabel("share of values (%)", color=INK, fontsize=8)
     if style.whole_numbers(seen) and style.whole_numbers(made):
-        axes.xaxis.get_major_locator().set_params(integer=True)  # no half a category, no half a count
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins="auto"))  # no half a category, no half a count
     else:
         calmed(axes, "x")
 
@@ -166,6 +167,7 @@ def _letters(given: Checked) -> tuple[Any, ...]:
 def _fans(given: Checked, seen: Array, made: Array, steps: Array) -> Figure:
     """A panel for each series and feature: the bands of the draws over time, and the observed steps."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     N, _, D = seen.shape
     names = given.batch.columns if given.batch.columns and len(given.batch.columns) == D else None
@@ -188,7 +190,7 @@ def _fans(given: Checked, seen: Array, made: Array, steps: Array) -> Figure:
         title = ", ".join(filter(None, [f"series {n + 1}" if N > 1 else "", feature]))
         axes.set_title(title, loc="left", color=INK, fontsize=9)
         axes.set_xlim(at[0] - 0.5, at[-1] + 0.5)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins="auto"))
     panels[-1].set_xlabel("step", color=INK, fontsize=9)
     left = N * D - len(places)
     if left:

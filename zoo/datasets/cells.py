@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 import warnings
 from collections import Counter
@@ -87,7 +88,7 @@ def _years(head: Sequence[str]) -> bool:
     if len(cells) < 2 or not all(cell.isdecimal() and len(cell) == 4 for cell in cells):
         return False
     years = list(map(int, cells))
-    steps = {later - earlier for earlier, later in zip(years, years[1:], strict=False)}
+    steps = {later - earlier for earlier, later in itertools.pairwise(years)}
     return len(steps) == 1 and steps <= set(range(1, 11)) and all(year in _YEARS for year in years)
 
 

@@ -60,7 +60,8 @@ def _csv(path: Path, text: bool, header: bool | None) -> pd.DataFrame:
     import pandas as pd
 
     form = layout(path, header)
-    kept: dict[str, Any] = {"dtype": str, "keep_default_na": False} if text else {"na_values": list(MISSING)}
+    kept: dict[str, Any] = {"dtype": str} if text or form.decimal == "," else {}
+    kept |= {"keep_default_na": False} if text else {"na_values": list(MISSING)}
     frame: pd.DataFrame = pd.read_csv(
         path,
         sep=form.delimiter,
@@ -71,15 +72,12 @@ def _csv(path: Path, text: bool, header: bool | None) -> pd.DataFrame:
         index_col=False,
         **kept,
     )
-    if form.decimal == "," and not text:
+    frame.attrs["decimal"] = form.decimal
+    if form.decimal == "," and not text:  # pandas would read 1.234 as it stands
         for name in frame:
             cells = [number(cell, ",") if isinstance(cell, str) else cell for cell in frame[name]]
             if None not in cells:
                 frame[name] = pd.Series(cells, dtype=float)
-            else:  # the other cells of the column keep their numbers
-                frame[name] = pd.Series(
-                    [raw if cell is None else cell for raw, cell in zip(frame[name], cells, strict=True)], dtype=object
-                )
     return frame
 
 
@@ -93,14 +91,12 @@ def _mended(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     marks: list[tuple[int, str, str]] = []
     for name in frame:
         column = frame[name]
-        if (
-            kinds.get(str(name)) in (*CATEGORIES, "ignored")
-            or column.dtype.kind not in "O"
-            and str(column.dtype) != "str"
-        ):
+        texts = column.dtype.kind == "O" or str(column.dtype) == "str"
+        if not texts or kinds.get(str(name)) in (*CATEGORIES, "ignored"):
             continue
         cells = [(row, cell) for row, cell in enumerate(column, 1) if not pd.isna(cell)]
-        numbers = {row: number(cell) if isinstance(cell, str) else cell for row, cell in cells}
+        mark = frame.attrs.get("decimal", ".")
+        numbers = {row: number(cell, mark) if isinstance(cell, str) else cell for row, cell in cells}
         odd = [(row, str(cell).strip()) for row, cell in cells if numbers[row] is None]
         if not odd or 2 * len(odd) > len(cells) or any(isinstance(value, bool) for value in numbers.values()):
             continue
@@ -112,8 +108,8 @@ def _mended(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
             row, cell = other[0]
             known = "" if name in kinds else f"; or say what it is, as --kind '{name}=categorical' (kinds= in Python)"
             raise ValueError(
-                f"row {row}, column '{name}': expected a number, as in {len(cells) - len(odd)} of {len(cells)} cells, got "
-                f"{cell!r}{cure(cell)}{known}"
+                f"row {row}, column '{name}': expected a number, as in {len(cells) - len(odd)} of {len(cells)} cells, "
+                f"got {cell!r}{cure(cell)}{known}"
             )
         marks += [(row, str(name), cell) for row, cell in odd]
         frame[name] = pd.Series([numbers.get(row) for row in range(1, len(column) + 1)], dtype=float)

@@ -13,7 +13,8 @@ from zoo.schema.column import plain
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[ap]m)?"
-_DAY = rf"\d{{4}}[-/]\d{{1,2}}(?:[-/]\d{{1,2}})?|\d{{1,2}}[-./]\d{{1,2}}[-./]\d{{2,4}}|(?:\d{{1,2}}[ -])?{_MONTH}[ -]\d{{4}}"
+_ISO = r"\d{4}[-/](?:0?[1-9]|1[0-2])(?:[-/](?:0?[1-9]|[12]\d|3[01]))?"
+_DAY = rf"{_ISO}|\d{{1,2}}[-./]\d{{1,2}}[-./]\d{{2,4}}|(?:\d{{1,2}}[ -])?{_MONTH}[ -]\d{{4}}"
 _DATE = re.compile(rf"(?:(?:{_DAY})(?:[ t]+{_CLOCK}\s*(?:z|[+-]\d{{2}}:?\d{{2}})?)?|{_CLOCK})", re.IGNORECASE)
 _TYPES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)  # pandas' own are of these
 

@@ -72,10 +72,10 @@ def test_columns_of_dates_are_left_out_aloud():
         pandas.DataFrame({"day": days.date, "flow": WIDE[:, 0]}),
         polars.DataFrame({"day": days.to_list(), "flow": WIDE[:, 0]}),
     ):
-        with pytest.warns(zoo.notes.DataWarning, match="dates are no series: column 'day'"):
+        with pytest.warns(zoo.notes.DataWarning, match=r"dates are no series: column 'day'"):
             batch = as_batch(autoregressive(), frame)
         np.testing.assert_array_equal(batch.x.numpy(), WIDE[None, :, 0])
-    with pytest.raises(ValueError, match="column 'day': expected numbers, got dates"):
+    with pytest.raises(ValueError, match=r"column 'day': expected numbers, got dates"):
         as_batch(zoo.create("gmm"), frame)
 
 
@@ -95,7 +95,7 @@ def test_hints_of_series_lead_right():
     assert as_batch(autoregressive(missing=1), holed).x.isnan().sum() == 1
     with pytest.raises(ValueError, match=r"is a table \(T, D\): time runs down its rows"):
         as_batch(zoo.create("hmm", features=3), holed)
-    with pytest.raises(ValueError, match="expected a whole number, got .12.; give 12, without the list$"):
+    with pytest.raises(ValueError, match=r"expected a whole number, got .12.; give 12, without the list$"):
         zoo.create("autoregressive", seasonal=[12])
 
 
@@ -110,7 +110,7 @@ def test_a_field_that_no_site_reads_is_refused(name):
             spare = as_batch(pair, example.but(**{field: value}, spare=(field,)))
             assert getattr(spare, field) is None
     if example.y is None:
-        with pytest.raises(ValueError, match="field 'y'"):
+        with pytest.raises(ValueError, match=r"field 'y'"):
             as_batch(pair, (example.x, torch.arange(4.0)))
 
 
@@ -143,7 +143,7 @@ def test_names_are_kept_and_checked(named, tmp_path):
     named.save(tmp_path / "pair")
     for pair in (named, zoo.load(tmp_path / "pair")):
         for names, wrong in ((("b", "a"), SWAPPED), (("a", "c"), "missing: b; not among them: c")):
-            with pytest.raises(ValueError, match="feature names"):
+            with pytest.raises(ValueError, match=r"feature names"):
                 mixture.score(plane(names))
             for data in (plane(names), Batch.of(plane(names))):
                 with pytest.raises(ValueError, match=wrong):
@@ -154,16 +154,16 @@ def test_names_are_kept_and_checked(named, tmp_path):
 
 def test_two_columns_of_one_name_are_refused():
     for data in (plane(("a", "a")), Batch.of(plane(("a", "a")))):
-        with pytest.raises(ValueError, match="two columns called 'a'"):
+        with pytest.raises(ValueError, match=r"two columns called 'a'"):
             as_batch(zoo.create("gmm"), data)
 
 
 def test_covariates_keep_their_names_and_a_failed_fit_keeps_none():
     pair = zoo.create("polynomial_regression", features=1).double()
     pandas = pytest.importorskip("pandas")
-    with pytest.raises(ValueError, match="steps"):
+    with pytest.raises(ValueError, match=r"steps"):
         inference.fit(pair, pandas.DataFrame({"a": WIDE[:, 0]}), WIDE[:, 1], steps=0, **QUIET)
     frame = pandas.DataFrame({"height": WIDE[:, 0]})
     inference.fit(pair, frame, WIDE[:, 1], steps=1, **QUIET)
-    with pytest.raises(ValueError, match="missing: height; not among them: depth"):
+    with pytest.raises(ValueError, match=r"missing: height; not among them: depth"):
         inference.prior(pair, frame.rename(columns={"height": "depth"}), 3)
