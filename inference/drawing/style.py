@@ -69,8 +69,8 @@ def literal(figure: Figure) -> Figure:
             for tick in axis.get_major_ticks():
                 tick.label1.set_parse_math(False)
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # type: ignore[attr-defined]
-        text.set_text(_printable(text.get_text()))  # type: ignore[attr-defined]
+        text.set_parse_math(False)
+        text.set_text(_printable(text.get_text()))
     return figure
 
 

@@ -2,8 +2,8 @@
 
 Nothing is unpickled. Whole numbers become float64 in `x` and int64 in `y` and `lengths`; floats keep their type. A
 cell that is empty, `NA`, `nan`, `n/a`, `null`, `none` or `?` is NaN, a missing value; so is a dash among numbers,
-with a warning. Columns of dates are left out, with a warning. Anything else that is not a number is refused with its row and
-column, rows counted from 1 below the header. What a file would hold in memory is looked at before it is read
+with a warning. Columns of dates are left out, with a warning. Anything else that is not a number is refused with its
+row and column, rows counted from 1 below the header. What a file would hold in memory is looked at before it is read
 (`zoo.settings.file_bytes`).
 """
 

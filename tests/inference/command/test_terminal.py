@@ -73,7 +73,7 @@ def test_streams_are_as_before_afterwards(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
     monkeypatch.setattr(sys, "stdout", stream)
     with plainly():
-        print("k̂ \x1b")
+        sys.stdout.write("k̂ \x1b\n")
     assert sys.stdout is stream
     assert stream.errors == "strict"
     assert stream.buffer.getvalue().split() == [b"k?", b"\\x1b"]
