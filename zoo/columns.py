@@ -24,8 +24,13 @@ def kept(pair: Pair) -> tuple[str, ...] | None:
     return pair._history.columns
 
 
-def check_names(pair: Pair, columns: Sequence[str] | None) -> None:
+def check_names(pair: Pair, columns: Sequence[str] | None, fitted: Sequence[str] | None = None) -> None:
     """Refuse columns of other names, or in another order, than those that the pair was fitted to.
+
+    Args:
+        pair: whose names were kept.
+        columns: of the data at hand; None where they have no names.
+        fitted: names to compare with, of data that the pair is being fitted to.
 
     Raises:
         ValueError: two columns of one name; names that are missing, that are new, or in another order.
@@ -35,7 +40,7 @@ def check_names(pair: Pair, columns: Sequence[str] | None) -> None:
     repeated = [name for name, count in Counter(columns).items() if count > 1]
     if repeated:
         raise ValueError(f"two columns called '{repeated[0]}': give each a name of its own")
-    expected = kept(pair)
+    expected = kept(pair) if fitted is None or _counted(fitted) else tuple(fitted)
     if expected is None or tuple(columns) == expected or _counted(columns):
         return
     missing = [name for name in expected if name not in columns]
@@ -44,7 +49,8 @@ def check_names(pair: Pair, columns: Sequence[str] | None) -> None:
     if not wrong:
         place = next(i for i, name in enumerate(expected) if columns[i] != name)
         wrong = [f"in another order (column {place} is '{columns[place]}', expected '{expected[place]}')"]
-    raise ValueError(f"{pair.name} was fitted to the columns {_listed(expected)}; these are {'; '.join(wrong)}")
+    since = "was" if fitted is None else "is"
+    raise ValueError(f"{pair.name} {since} fitted to the columns {_listed(expected)}; these are {'; '.join(wrong)}")
 
 
 def _counted(columns: Sequence[str]) -> bool:

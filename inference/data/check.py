@@ -1,8 +1,9 @@
 """Whatever the user brings -> `Checked`, once, before step one.
 
 Accepted: a NumPy array, a torch tensor, a pandas or polars frame or series, an Arrow table, a pair (X, y), a `Batch`, a
-map-style torch `Dataset` of rows or (x, y) pairs. Checks read the pair's own trace: which fields it observes, their
-shapes, and the support of each observed site; an error names field, row, column, what was expected and what was found.
+map-style torch `Dataset` of rows or (x, y) pairs. Series are laid out as `inference.data.series` says. Checks read the
+pair's own trace: which fields it observes, their shapes, and the support of each observed site; an error names field,
+row, column, what was expected and what was found. A field that no site reads is an error too, if it is not spare.
 A pair with a `schema` also takes a table in the user's units and category names, its `target` column becoming y, and
 one with an `alphabet` a text, cut into sequences of as many characters as the pair has `steps`.
 
@@ -59,8 +60,8 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
         complete: require every field that the pair observes; otherwise a missing one will be generated.
 
     Raises:
-        ValueError: no pair; wrong kind, rank, width or length; NaN, infinite or too large values, or values outside
-            the support.
+        ValueError: no pair; wrong kind, rank, width or length; fields that no site reads; columns of other names than
+            those of the fit; NaN, infinite or too large values, or values outside the support.
     """
     check_pair(pair)
     if isinstance(data, Checked):

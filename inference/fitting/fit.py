@@ -25,6 +25,7 @@ from inference.running.constants import take
 from inference.running.quiet import seeded
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating
+from zoo.columns import check_names
 from zoo.settings import settings
 from zoo.threads.handlers import unvalidated
 from zoo.threads.turns import in_turn
@@ -220,7 +221,9 @@ def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> t
     batch = check(pair, data).batch
     whole = replace(batch, total=batch.size)
     if not isinstance(validation, (int, float)):
-        return whole, check(pair, validation).batch, whole
+        held_out = check(pair, validation).batch
+        check_names(pair, held_out.columns, whole.columns)
+        return whole, held_out, whole
     if not 0 <= validation < 1:
         raise ValueError(f"validation: expected a fraction from 0 to below 1, or a data set, got {validation}")
     if validation == 0:

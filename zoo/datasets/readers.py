@@ -13,7 +13,7 @@ import importlib
 import inspect
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -24,7 +24,9 @@ from zoo.config import nearest
 from zoo.datasets.arff import read_arff
 from zoo.datasets.bounds import check_archive, check_bytes
 from zoo.datasets.cells import distinct, number, told
-from zoo.datasets.texts import read_csv
+from zoo.datasets.texts import read_csv, tell_dates
+from zoo.schema.column import plain
+from zoo.schema.dates import all_dates
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,12 +140,26 @@ def _csv(path: Path, header: bool | None = None) -> _Read:
 
 def _arff(path: Path) -> _Read:
     frame = read_arff(path)
-    columns = tuple(str(name) for name in frame)
     if not len(frame):
         raise ValueError("the file holds a header and no rows")
     # Categories may be numbers in braces, as classes often are.
-    values = [_column(name, np.array([_digits(cell) for cell in frame[name]], object)) for name in columns]
-    return {"x": np.stack(values, axis=1)}, columns
+    return _matrix([(str(name), np.array([_digits(cell) for cell in frame[name]], object)) for name in frame])
+
+
+def _matrix(columns: Sequence[tuple[str, NDArray[Any]]]) -> _Read:
+    """The numbers of named columns; those of dates are left out, with a warning."""
+    distinct(tuple(name for name, _ in columns))
+    dates = [name for name, values in columns if values.dtype.kind in "Mm" or _is_dates(values)]
+    if dates and len(dates) == len(columns):
+        raise ValueError(f"column '{dates[0]}': expected numbers, got dates")
+    if dates:
+        tell_dates(dates)
+    rest = [(name, values) for name, values in columns if name not in dates]
+    return {"x": np.stack([_column(*column) for column in rest], axis=1)}, tuple(name for name, _ in rest)
+
+
+def _is_dates(values: NDArray[Any]) -> bool:
+    return values.dtype.kind == "O" and any(plain(value) is not None for value in values) and all_dates(values)
 
 
 def _digits(cell: Any) -> Any:
@@ -216,11 +232,9 @@ def _parquet(path: Path) -> _Read:
             frame = opener(library, path)
         except Exception as error:  # each library has errors of its own
             raise ValueError(f"damaged or not a parquet file ({error})") from error
-        columns = tuple(str(column) for column, _ in frame)
-        distinct(columns)
-        if not columns:
+        if not frame:
             raise ValueError("the table has no columns")
-        return {"x": np.stack([_column(str(name), np.asarray(values)) for name, values in frame], axis=1)}, columns
+        return _matrix([(str(name), np.asarray(values)) for name, values in frame])
     raise ValueError("parquet needs one of pyarrow, polars or pandas: pip install 'pyro-zoo[parquet]'")
 
 

@@ -47,7 +47,7 @@ def table(
     reader = chosen(path, TABLES, " as a table")
     try:
         frame = reader(path, text, header)
-        if not text:
+        if path.suffix.lower() == ".csv" and not text:  # other files say themselves what their columns hold
             frame = _mended(frame, dict(kinds or {}))
     except (ValueError, OSError, EOFError, MemoryError, NotImplementedError) as error:
         raise ValueError(f"cannot read '{path}': {told(error)}") from error

@@ -11,7 +11,7 @@ import itertools
 import re
 import warnings
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +62,7 @@ def _rows(lines: Iterator[list[str]], form: Layout) -> tuple[NDArray[np.float64]
                 raise ValueError(f"row {row}, column '{name}': expected a number, got {cell!r}{cure(cell)}")
             values.append(found)
     if any(dates):
-        left = ", ".join(f"'{name}'" for name, when in zip(form.columns, dates, strict=True) if when)
-        warnings.warn(f"left out, since dates are no numbers: column {left}", DataWarning, stacklevel=2)
+        tell_dates([name for name, when in zip(form.columns, dates, strict=True) if when])
     tell_marks(marks)
     kept = tuple(name for name, when in zip(form.columns, dates, strict=True) if not when)
     return np.array(values).reshape(-1, len(kept)), kept
@@ -72,6 +71,12 @@ def _rows(lines: Iterator[list[str]], form: Layout) -> tuple[NDArray[np.float64]
 def cure(cell: str) -> str:
     """What to do about a cell that is no number and could be meant for one."""
     return ": write it without marks of thousands" if _THOUSANDS.fullmatch(cell.strip()) else ""
+
+
+def tell_dates(names: Sequence[str]) -> None:
+    """Say which columns were left out."""
+    left = ", ".join(f"'{name}'" for name in names)
+    warnings.warn(f"left out, since dates are no numbers: column {left}", DataWarning, stacklevel=3)
 
 
 def tell_marks(marks: list[tuple[int, str, str]]) -> None:

@@ -97,7 +97,7 @@ def test_names_of_columns_are_checked_when_a_run_is_used(tmp_path, capsys):
 def test_a_category_that_was_not_seen_may_be_missing(tmp_path, capsys):
     lines = [f"{'Rome' if i % 2 else 'Oslo'},{i % 7}.5" for i in range(30)]
     (tmp_path / "t.csv").write_text("\n".join(["town,rain", *lines]))
-    (tmp_path / "new.csv").write_text("\n".join(["town,rain", "Bern,2.5", "Rome,"]))
+    (tmp_path / "new.csv").write_text("town,rain\nBern,2.5\nRome,")
     assert main(["fit", "naive_bayes_vae", "--data", "t.csv", "--set", "latent=1", *FEW, "--out", "run"]) == 0
     line = fails(capsys, "impute", "run", "new.csv", "--out", "f.csv")
     assert "'Bern' is none of its categories" in line

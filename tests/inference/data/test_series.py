@@ -167,3 +167,9 @@ def test_covariates_keep_their_names_and_a_failed_fit_keeps_none():
     inference.fit(pair, frame, WIDE[:, 1], steps=1, **QUIET)
     with pytest.raises(ValueError, match=r"missing: height; not among them: depth"):
         inference.prior(pair, frame.rename(columns={"height": "depth"}), 3)
+
+
+def test_rows_held_out_have_the_same_names():
+    pair = zoo.create("gmm")
+    with pytest.raises(ValueError, match=r"gmm is fitted to the columns a, b; these are in another order"):
+        inference.fit(pair, plane(), validation=plane(("b", "a")), steps=1, **QUIET)

@@ -178,6 +178,25 @@ def test_a_parquet_file_of_too_many_rows_is_refused(tmp_path):
                 read(tmp_path / "a.parquet")
 
 
+def test_dates_of_typed_files_are_left_out_aloud_too(written, tmp_path):
+    pytest.importorskip("pyarrow")
+    pandas.DataFrame({"day": pandas.date_range("2020-01-01", periods=3), "v": [1.0, 2.0, 3.0]}).to_parquet(
+        tmp_path / "d.parquet"
+    )
+    path = written(
+        "@relation r\n@attribute day date\n@attribute v numeric\n@data\n2020-01-01,1\n?,2\n2020-01-03,3\n", "d.arff"
+    )
+    for file in (tmp_path / "d.parquet", path):
+        with pytest.warns(DataWarning, match=r"dates are no numbers: column 'day'"):
+            assert datasets.read(file).batch.x.tolist() == [[1.0], [2.0], [3.0]]
+
+
+def test_columns_that_say_what_they_hold_are_left_as_they_are(written):
+    body = "1\n2\n2\n1\n-\nx"
+    path = written(f"@relation r\n@attribute k {{1,2,-,x}}\n@data\n{body}\n", "k.arff")
+    assert Schema.infer(datasets.table(path))[0].categories == ("1", "2", "-", "x")
+
+
 @pytest.mark.parametrize("line", ["'age numeric", '"age numeric', "a'ge numeric", 'age" numeric', "'a' b numeric",
                                   "b {x,'y}", "b {x,y"])  # fmt: skip
 def test_broken_quotes_of_an_arff_header_are_refused(line, written):
