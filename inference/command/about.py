@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from inference.command.words import arguments
+from zoo.abilities import FromJSON
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
-from zoo.abilities import FromJSON
 
 if TYPE_CHECKING:
     from zoo.base import ModelGuide

@@ -31,10 +31,9 @@ from inference.running.words import check_count
 from zoo.abilities import InWords, TakesMissing
 from zoo.arrays import place
 from zoo.base import Batch, ModelGuide, Site
+from zoo.columns import check_names
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
-from zoo.names import check_names
-from zoo.columns import check_names
 
 _CHUNK = 64  # rows that the support check traces without asking how much they hold
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 
 from inference.compiling.fallback import somebodys_level
-from zoo import names
 from zoo import columns
 from zoo.base import Batch, ModelGuide
 
