@@ -177,7 +177,8 @@ def _holed(given: Checked) -> str | None:
 def _unable(given: Checked) -> str:
     """Why nothing can be filled, what the pair does instead, and which pairs fill cells."""
     pair, known = given.pair, ", ".join(_able())
-    why = f"{pair.name} fills no missing cells: they are drawn given codes or classes of rows, as by {known}"
+    lack = "has no local latents" if not given.locals else "observes no table that may have missing values"
+    why = f"{pair.name} {lack}, so it fills no missing cells: they are drawn given codes or classes, as by {known}"
     if isinstance(pair, Network):
         return f"{why}; what one cell of a row may be, given the others, `inference.query` says"
     holed = "missing" in pair.config or any(may_be_missing(site) for site in given.observed.values())

@@ -185,6 +185,7 @@ def fitting_pair(
     import zoo
     from inference.data.series import in_time
     from zoo.base import registered
+    from zoo.threads.randomness import apart
 
     zoo.names()
     takes = inspect.signature(registered(name)).parameters
@@ -207,7 +208,7 @@ def fitting_pair(
             config = {**config, "features": x.shape[-1]}
     torch.manual_seed(seed)
     pair = zoo.create(name, **config)
-    with torch.random.fork_rng():
+    with apart():
         return pair, in_time(data, pair.simulate(2)[0])
 
 

@@ -104,7 +104,7 @@ def test_a_pair_fills_cells_or_says_which_do(name):
     if name in able:
         assert inference.impute(pair, data, draws=2).values.shape == (1, 2, 0)
         return
-    with pytest.raises(ValueError, match=f"{name} fills no missing cells") as error:
+    with pytest.raises(ValueError, match=f"{name} .*so it fills no missing cells") as error:
         inference.impute(pair, data)
     assert all(other in str(error.value) for other in able)
     assert ("inference.query" in str(error.value)) == (name == "bayesian_network")
