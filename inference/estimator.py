@@ -28,6 +28,7 @@ from inference.running.checked import Checked, at
 from inference.running.expectation import expected
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
+from zoo.arrays import as_tensor
 from zoo.base import Batch, ModelGuide, registered
 from zoo.config import hints, nearest
 from zoo.schema.schema import Column, Schema, as_columns
@@ -151,6 +152,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         The kinds of columns are inferred for a frame that holds more than numbers; a frame of numbers is a matrix, and
         its columns are real, unless `columns` says otherwise.
         """
+        if isinstance(y, np.ma.MaskedArray) and np.ma.getmaskarray(y).any():
+            raise ValueError(f"y, row {int(np.ma.getmaskarray(y).nonzero()[0][0])}: masked; every row needs its y")
         table = X if "columns" in vars(self) and _is_mixed(X) else None
         self._mixed_ = table is not None
         if table is None:
@@ -186,6 +189,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return int(np.random.default_rng(self.random_state.randint(2**31)).integers(2**31))
 
     def _matrix(self, X: Any, reset: bool = False) -> NDArray[Any]:
+        if isinstance(X, np.ma.MaskedArray):  # scikit-learn would look behind the mask
+            X = as_tensor("X", X).numpy()
         finite = "allow-nan" if _takes_missing(self.model) else True
         matrix: NDArray[Any] = validate_data(
             self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=finite

@@ -24,6 +24,8 @@ from zoo.settings import settings
 from zoo.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    import torch
+
     from zoo.base import Batch, ModelGuide, register
 
 __all__ = ["Batch", "ModelGuide", "create", "datasets", "load", "names", "register", "settings"]
@@ -47,16 +49,24 @@ def names(pattern: str = "*") -> list[str]:
     return [name for name in registry() if fnmatch.fnmatch(name, pattern)]
 
 
-def create(name: str, **config: Any) -> ModelGuide:
+def create(name: str, *, dtype: torch.dtype | None = None, **config: Any) -> ModelGuide:
     """Build the pair called `name`. `config` are the typed keyword arguments of its class.
 
+    Args:
+        name: under which its class is registered.
+        dtype: the type it computes in, torch.float32 or torch.float64, from its first run on; by default torch's own.
+        config: see `zoo info NAME`.
+
     Raises:
-        ValueError: unknown name or argument (with the nearest that exists), or a value out of range.
+        ValueError: unknown name or argument (with the nearest that exists), or a value out of range; a model that
+            cannot run.
     """
     from zoo.base import registered
+    from zoo.making import check_type, making_in
 
     _discover()
-    return registered(name)(**config)
+    with making_in(check_type(dtype)):
+        return registered(name)(**config)
 
 
 def load(folder: str | Path) -> ModelGuide:

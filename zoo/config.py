@@ -8,9 +8,15 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from zoo.abilities import FromJSON
+
+
+class AtLeast(NamedTuple):
+    """The least that a number may be, among the annotations of an argument: `Annotated[float, AtLeast(0)]`."""
+
+    least: float
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -28,7 +34,9 @@ def hints(init: Callable[..., None]) -> dict[str, Any]:
 def check_config(name: str, init: Callable[..., None], args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
     """Bind arguments to the signature, fill defaults, and check each against its type hint.
 
-    Numbers: an `int` is at least 1; a `float` is finite and above zero; a `Literal` is one of its values.
+    Numbers: an `int` is at least 1; a `float` is finite and above zero; a `Literal` is one of its values. A bound of
+    its own is declared as `Annotated[float, AtLeast(0)]`, and none at all as `Annotated[float, AtLeast(-math.inf)]`;
+    where the default is no such number, or a float has no default, there is no bound either.
 
     Raises:
         ValueError: an argument that does not exist (with the nearest that does), is missing or is out of range.
@@ -45,8 +53,44 @@ def check_config(name: str, init: Callable[..., None], args: tuple[Any, ...], gi
         raise ValueError(f"{name}: {error}") from None
     bound.apply_defaults()
     config = dict(list(bound.arguments.items())[1:])
-    expected = hints(init)
-    return {key: _check(f"{name}: argument '{key}'", value, expected[key]) for key, value in config.items()}
+    expected, least = hints(init), _bounds(init)
+    checked = {}
+    for key, value in config.items():
+        where = f"{name}: argument '{key}'"
+        plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+        checked[key] = (
+            _bounded(where, value, *least[key]) if key in least and plain else _check(where, value, expected[key])
+        )
+    return checked
+
+
+def _bounds(init: Callable[..., None]) -> dict[str, tuple[type, float]]:
+    """The numbers with a bound of their own, or none: int or float, and the least that they may be."""
+    found = {}
+    declared = typing.get_type_hints(inspect.unwrap(init), include_extras=True)
+    for key, parameter in inspect.signature(init).parameters.items():
+        hint = declared.get(key)
+        if typing.get_origin(hint) is typing.Annotated:
+            kind, *more = typing.get_args(hint)
+            least = next((bound.least for bound in more if isinstance(bound, AtLeast)), None)
+        else:
+            kind, default = hint, parameter.default
+            given = default is not inspect.Parameter.empty and not isinstance(default, (int, float))  # None, say
+            usual = 1 if kind is int else math.ulp(0.0)
+            free = kind is float if default is inspect.Parameter.empty else not given and default < usual
+            least = -math.inf if free else None
+        if kind in (int, float) and least is not None:
+            found[key] = (kind, least)
+    return found
+
+
+def _bounded(where: str, value: float, kind: type, least: float) -> float:
+    words = "whole" if kind is int else "finite"
+    if not math.isfinite(value) or value < least or (kind is int and not isinstance(value, int)):
+        above = "" if least == -math.inf else f" of at least {least:g}"
+        raise ValueError(f"{where}: expected a {words} number{above}, got {value}")
+    found: float = kind(value)
+    return found
 
 
 def _check(where: str, value: Any, hint: Any) -> Any:

@@ -21,9 +21,9 @@ from pyro.infer.autoguide import (
     AutoLowRankMultivariateNormal,
     AutoMultivariateNormal,
     init_to_median,
-    init_to_value,
 )
 from torch import Tensor, nn
+from torch.distributions import biject_to
 
 from zoo.batch import Batch, is_local
 from zoo.threads.handlers import PairContext, unvalidated
@@ -191,10 +191,29 @@ def build(
     values: Mapping[str, Tensor] | None = None,
 ) -> AutoGuide:
     """The guide; its first call makes its parameters. Latents start at `values`, else near their prior median."""
-    init = init_to_value(values=dict(values or {}), fallback=init_to_median(num_samples=15))
+    given, median = dict(values or {}), init_to_median(num_samples=15)
+
+    def init(site: Any) -> Any:
+        value = given.get(site["name"])
+        return median(site) if value is None else _inside(site["fn"].support, value)
+
     guide = _FAMILIES[family](poutine.block(model, hide_fn=_hidden), init_loc_fn=init)
     guide._pyro_context = PairContext()  # until a pair takes it over
     return guide
+
+
+def _inside(support: Any, value: Tensor) -> Tensor:
+    """The value, a little off the edge of its support if rounding has put it there: it would be infinite off it.
+
+    So much nearer to the middle that the unconstrained value is finite: a correlation of 1 in single precision, say.
+    """
+    transform, step = biject_to(support), torch.finfo(value.dtype).eps
+    for _ in range(10):
+        free = transform.inv(value)
+        if free.isfinite().all():
+            break
+        value, step = value + step * (transform(torch.zeros_like(free)) - value), 4 * step
+    return value
 
 
 def start(

@@ -28,6 +28,7 @@ from zoo.batch import FIELDS, Batch, is_local, sample_sites
 from zoo.config import check_config
 from zoo.guides import Family, build, refresh
 from zoo.history import History, Mark, fingerprint, near
+from zoo.making import first_run, making_in
 from zoo.modes import evaluating
 from zoo.precision import check_precision, short
 from zoo.schema.schema import Column, Schema
@@ -294,9 +295,8 @@ class Pair(PyroModule):
         shown = {name: (_SHORT.repr(value), _SHORT.repr(defaults.get(name))) for name, value in config.items()}
         given = [f"{name}={value}" for name, (value, default) in shown.items() if value != default]
         state = "fitted" if self.trained else "sampled" if self.fitted else "not fitted"
-        numbers = sum(value.numel() for value in self.parameters())
-        where = f"{str(self.dtype)[6:]} on {self.device}"
-        return f"{self.name}({', '.join(given)}): {state}, {numbers:,} parameters, {where}"
+        numbers = f"{sum(value.numel() for value in self.parameters()):,} parameters"
+        return f"{self.name}({', '.join(given)}): {state}, {numbers}, {str(self.dtype)[6:]} on {self.device}"
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -340,11 +340,11 @@ def rebuild(
     history: History | None = None,
 ) -> Pair:
     """A copy of a pair, from what `__reduce__` kept of it. Pickles name this function: it stays where it is."""
-    with apart():
-        pair = cls(**config)
     tensor = next(iter(state.values()), torch.empty(0))
-    floating = next((t.dtype for t in state.values() if t.is_floating_point()), tensor.dtype)
-    pair.to(device=tensor.device, dtype=floating if floating.is_floating_point else None)
+    floating = next((t.dtype for t in state.values() if t.is_floating_point()), None)
+    with apart(), making_in(floating):
+        pair = cls(**config)
+    pair.to(device=tensor.device, dtype=floating)
     pair.load_state_dict(state)
     pair.card = copy.deepcopy(card)
     pair._history = History.before(card, Mark()) if history is None else history
@@ -363,7 +363,7 @@ def _configured(cls: type[Pair], init: Callable[..., None]) -> Callable[..., Non
         init(self, **config)
         self.config = config
         # Automatic guides make their parameters lazily: run once, so that optimisers and load_state_dict find them.
-        with torch.no_grad(), poutine.block(), evaluating(self), poutine.trace(param_only=True) as recorder:
+        with torch.no_grad(), poutine.block(), evaluating(self), first_run(self, self.name) as recorder:
             self.guide(self.simulate(2)[0])
         check_parameters(self.name, self, recorder.trace)
         self._announce()

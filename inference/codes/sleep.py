@@ -89,7 +89,7 @@ def fit_by_simulation(
         simulations = _Simulations(codes, batch, posterior)
         adam, averaging = Adam.of(list(own.values()), pair.device), Averaging(list(own.values()))
         rate = torch.zeros((), dtype=torch.float64, device=pair.device)
-        unlimited = torch.full((), math.inf, device=pair.device)
+        unlimited = torch.full((), math.inf, dtype=torch.float32, device=pair.device)
         step_of = Fastest.of(_step(codes, batch_size), pair.name, "fitting", steps).bind(own, adam.tensors())
         for step in tqdm(range(steps), disable=None if progress else True, unit="step"):
             rate.fill_(lr * learning_rate("cosine", step, steps))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,7 +70,8 @@ def _paired(pair: ModelGuide, data: tuple[Any, ...]) -> Batch:
     batch = accept(pair, given, "x")
     if batch.y is not None:
         raise ValueError(f"y was given twice: X holds the target '{pair.target.name if pair.target else 'y'}' too")
-    coded = pair.target is not None and not isinstance(response, Tensor)  # a tensor holds codes, as in a Batch
+    # A tensor holds codes, as in a Batch; what has no length holds no words.
+    coded = pair.target is not None and not isinstance(response, Tensor) and hasattr(response, "__len__")
     y = torch.from_numpy(pair.target.encode(response)) if coded and pair.target else as_tensor("y", response)
     if y.ndim == 0 or len(y) != batch.size:
         raise ValueError(f"field 'y': expected {batch.size} rows as in X, got shape {tuple(y.shape)}")
@@ -111,6 +112,7 @@ def _from_dataset(data: Dataset[Any]) -> dict[str, Tensor]:
     if count == 0:
         raise ValueError("the Dataset is empty; at least one row is needed")
     items = [data[i] for i in range(count)]
+    _check_alike(items)
     if isinstance(items[0], Mapping):
         known = [name for name in ("x", "y", "lengths") if name in items[0]]
         if "x" not in known:
@@ -121,6 +123,19 @@ def _from_dataset(data: Dataset[Any]) -> dict[str, Tensor]:
         columns = list(zip(*items, strict=True))[:2] if paired else [tuple(items)]
         parts = dict(zip(("x", "y"), map(list, columns), strict=False))
     return {name: _stacked(name, [as_tensor(name, value) for value in part]) for name, part in parts.items()}
+
+
+def _check_alike(items: Sequence[Any]) -> None:
+    """Refuse rows of a Dataset that are not all of the kind of the first: a mapping of names, so many parts, or one."""
+
+    def kind(item: Any) -> str:
+        if isinstance(item, Mapping):
+            return f"a mapping of {', '.join(sorted(map(str, item)))}"
+        return f"{len(item)} parts" if isinstance(item, (tuple, list)) else "one value"
+
+    for i, item in enumerate(items):
+        if kind(item) != kind(items[0]):
+            raise ValueError(f"row {i} of the Dataset: expected {kind(items[0])} as in row 0, got {kind(item)}")
 
 
 def _stacked(field: str, rows: list[Tensor]) -> Tensor:

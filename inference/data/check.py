@@ -17,13 +17,14 @@ from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from inference.data.accept import accept
+from inference.data.magnitude import check_size
 from inference.data.series import in_time, without_dates
+from inference.data.sites import check_observes, check_seen, check_sites
 from inference.running.checked import Checked
 from inference.running.pieces import chunks, rows_at_once
 from inference.running.width import width
@@ -68,12 +69,16 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
             return data if data.complete or not complete else check(pair, data.batch)
         data = data.batch
     example = _example(pair)
-    observed = {name: site for name, site in pair.sites(example).items() if site.observed}
+    sites = pair.sites(example)
+    check_sites(pair, sites)
+    observed = {name: site for name, site in sites.items() if site.observed}
     first = _first(pair, example, observed, complete)
     batch = in_time(accept(pair, without_dates(data, example), first), example)
     check_names(pair, batch.columns)
     columns = pair.schema.names if pair.schema is not None else batch.columns
     named = batch.fields() if isinstance(data, (Batch, tuple)) else {f"one array or frame, taken as {first}": None}
+    check_seen(pair, batch, example)
+    check_observes(pair, sites)
     batch = _keep(pair, batch, example, observed, complete, given=", ".join(named))
     converted = {name: _convert(name, value, pair, columns) for name, value in batch.fields().items()}
     batch = batch.but(**converted)
@@ -92,7 +97,10 @@ def example(pair: ModelGuide) -> Checked:
     """Two simulated observations, for reading the pair's trace. The caller's random state is left alone."""
     check_pair(pair)
     batch = _example(pair)
-    return Checked(pair, batch, batch, pair.sites(batch))
+    sites = pair.sites(batch)
+    check_sites(pair, sites)
+    check_observes(pair, sites)
+    return Checked(pair, batch, batch, sites)
 
 
 def new_rows(pair: ModelGuide, data: Any) -> Checked:
@@ -171,22 +179,8 @@ def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str]
             raise ValueError(f"field 'lengths', row {row}: expected a whole number of steps, got {value[row].item():g}")
         return value.detach().to(device=pair.device, dtype=torch.long)
     value = value.detach()
-    _check_magnitude(field, value, pair.dtype, columns)
+    check_size(field, value, pair.dtype, columns)
     return value.to(device=pair.device, dtype=pair.dtype).contiguous()
-
-
-def _check_magnitude(field: str, value: Tensor, dtype: torch.dtype, columns: Sequence[str] | None) -> None:
-    """No infinities, and nothing whose square would overflow in `dtype`."""
-    if not value.is_floating_point():
-        return
-    limit = torch.finfo(dtype).max ** 0.5
-    wide = value.double()
-    bad = wide.isinf() | (wide.abs() > limit)
-    if bad.any():
-        index = bad.nonzero()[0].tolist()
-        found = wide[tuple(index)].item()
-        wanted = "a finite number" if np.isinf(found) else f"at most {limit:.3g} in size for {dtype} (rescale the data)"
-        raise ValueError(f"{place(field, index, columns)}: expected {wanted}, got {found:g}")
 
 
 def _check_shapes(batch: Batch, example: Batch) -> None:
@@ -229,6 +223,7 @@ def _check_values(
     with apart(), unvalidated():
         for piece, part in chunks(batch, rows):
             sites = pair.sites(part)
+            check_sites(pair, sites, part)
             for name, site in sites.items():
                 if site.observed and name in part.fields():
                     _check_support(pair, site, getattr(part, name), part.lengths, piece.start, columns)

@@ -33,7 +33,8 @@ class Adam:
     @classmethod
     def of(cls, parameters: Sequence[Tensor], device: torch.device | str = "cpu") -> Adam:
         """That of a start at these parameters."""
-        zero = torch.zeros((), device=device)
+        # Of single precision, whatever torch's default type and that of the parameters: the fused kernel wants it.
+        zero = torch.zeros((), dtype=torch.float32, device=device)
         means, squares = ([torch.zeros_like(p.detach()) for p in parameters] for _ in range(2))
         return cls(means, squares, zero, zero.clone())
 
@@ -75,7 +76,7 @@ def update(
     length = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]).norm().float()
     bad = (loss.isfinite() & length.isfinite()).logical_not()
     limit = clip * state.usual.clamp(min=1.0)
-    good = torch.where(bad, 0.0, 1.0)
+    good = bad.logical_not().float()
     state.usual.add_(torch.where(bad, 0.0, MEMORY * (torch.minimum(length, limit) - state.usual)))
     advance(parameters, gradients, state, rate, good, (length / limit).clamp(min=1.0), fused)
     return torch.where(bad, torch.nan, loss)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from inference.compiling.fallback import choose_mode
 from inference.data.check import check, check_pair
+from inference.data.learnable import check_learnable
 from inference.data.series import understood
 from inference.fitting import curvature
 from inference.fitting.loop import Callback, Loop
@@ -21,10 +23,11 @@ from inference.fitting.objective import Bound, Objective, choose
 from inference.fitting.options import check_options, device_of
 from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
+from inference.running.checked import Checked
 from inference.running.constants import take
 from inference.running.quiet import seeded
 from zoo import guides
-from zoo.base import Batch, ModelGuide, evaluating
+from zoo.base import Batch, ModelGuide
 from zoo.columns import check_names
 from zoo.settings import settings
 from zoo.threads.handlers import unvalidated
@@ -157,9 +160,9 @@ def fit(
     began = time.perf_counter()
     with seeded(seed), pair.learning("trained"):
         pair.to(home)
-        train, held_out, whole = _split(pair, data if y is None else (data, y), validation, seed)
-        with evaluating(pair):
-            pair.check(train)
+        given = check(pair, data if y is None else (data, y))
+        train, held_out, whole = _split(given, validation, seed)
+        check_learnable(given.but(train))
         size = min(batch_size or (train.size if train.size <= settings.full_batch else settings.minibatch), train.size)
         chosen = choose(pair, train.select(slice(0, min(2, train.size))), objective, particles, free_bits)
         if objective == "iwae" and chosen.has_globals and size < train.size:
@@ -216,20 +219,20 @@ def fit(
     return result
 
 
-def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> tuple[Batch, Batch | None, Batch]:
+def _split(given: Checked, validation: float | Any, seed: int) -> tuple[Batch, Batch | None, Batch]:
     """What to fit, what is held out, and what both were."""
-    batch = check(pair, data).batch
+    pair, batch = given.pair, given.batch
     whole = replace(batch, total=batch.size)
-    if not isinstance(validation, (int, float)):
+    if isinstance(validation, (bool, type(None))) or (isinstance(validation, Real) and not 0 <= validation < 1):
+        raise ValueError(f"validation: expected a fraction from 0 to below 1, or a data set, got {validation!r}")
+    if not isinstance(validation, Real):
         held_out = check(pair, validation).batch
         check_names(pair, held_out.columns, whole.columns)
         return whole, held_out, whole
-    if not 0 <= validation < 1:
-        raise ValueError(f"validation: expected a fraction from 0 to below 1, or a data set, got {validation}")
     if validation == 0:
         # A user's minibatch of a larger data set keeps its total, and with it the scale.
         return batch, None, batch
-    count = max(1, round(validation * batch.size))
+    count = max(1, round(float(validation) * batch.size))
     if count >= batch.size:
         raise ValueError(f"validation={validation} leaves no row of {batch.size} to fit")
     order = torch.randperm(batch.size, generator=torch.Generator().manual_seed(int(seed))).to(pair.device)

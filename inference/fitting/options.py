@@ -78,6 +78,12 @@ def device_of(device: torch.device | str) -> torch.device:
         raise ValueError(f"device: expected 'auto', 'cpu' or 'cuda', got {device!r}") from None
     if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device: '{found}' was asked for, and PyTorch sees no GPU here")
+    if found.type == "meta":
+        raise ValueError("device: expected 'auto', 'cpu' or 'cuda', got 'meta', which holds no numbers")
+    try:
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # as torch's backends say it
+        raise ValueError(f"device: '{found}' was asked for, and PyTorch cannot use it here") from error
     return found
 
 

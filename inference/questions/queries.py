@@ -26,6 +26,7 @@ from inference.running.checked import Checked
 from inference.running.words import check_mass, told
 from zoo.abilities import Network
 from zoo.base import Batch, ModelGuide, Site
+from zoo.schema.column import plain
 from zoo.settings import settings
 from zoo.threads.turns import in_turn
 
@@ -135,11 +136,21 @@ def query(
         ValueError: the pair is no network, a node or state does not exist, a node is asked for and given, the evidence
             has probability zero, or the question is too large; what is wrong is named.
     """
+    evidence, do = _named(evidence), _named(do)
     _check_question(pair, evidence, do, mass)
     names = (variables,) if isinstance(variables, str) else variables
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"variables: expected the name of a node or several, got {told(variables)}")
     return _answer(pair, _values(pair, posterior, seed), tuple(names), evidence, do, mass)
+
+
+def _named(values: Any) -> Any:
+    """Values by the name of their node, of a row of a frame as of a mapping; anything else as it is."""
+    if isinstance(values, Mapping) or not hasattr(values, "index") or not hasattr(values, "to_dict"):
+        return values
+    if getattr(values, "ndim", None) != 1:  # a frame: several rows are several questions
+        return values
+    return {name: value for name, value in values.to_dict().items() if plain(value) is not None}
 
 
 def _check_question(pair: ModelGuide, evidence: Any, do: Any, mass: Any) -> None:

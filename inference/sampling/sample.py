@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from inference.compiling.fallback import choose_mode, somebodys_level
 from inference.data.check import check
+from inference.data.learnable import check_learnable
 from inference.posterior.draws import Posterior
 from inference.running.constants import take
 from inference.running.naming import proper
@@ -130,7 +131,7 @@ def sample(
     with proper():
         given = check(pair, data)
         batch = given.batch
-        pair.check(batch)
+        check_learnable(given)
     if folder is not None:
         check_folder(folder)
     with pair.learning("sampled"), _or_as_it_was(pair), quietly(seed, pair):

@@ -44,6 +44,7 @@ from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts.conjugate.factors import Learned
+from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.conjugate.linear import Coefficients, LearnedCoefficients
 from zoo.parts.constants import constants
 from zoo.parts.networks import learning, query
@@ -138,9 +139,7 @@ class BayesianNetwork(ModelGuide):
             values[f"probs_{C}"] = pyro.sample(f"probs_{C}", probs)  # (R, C)
         for P in self.network.terms:
             centre, unit, terms = self.network.scales(P)  # (R), (R), (R, P + 1)
-            v = pyro.sample(
-                f"variance_{P}", dist.InverseGamma(self.a.expand(len(unit)), self.b * unit.square()).to_event(1)
-            )
+            v = pyro.sample(f"variance_{P}", InverseGamma(self.a.expand(len(unit)), self.b * unit.square()).to_event(1))
             loc = functional.pad(centre.unsqueeze(-1), (0, P))
             w = dist.Normal(loc, (v / self.kappa).sqrt().unsqueeze(-1) / terms).to_event(2)
             values |= {f"variance_{P}": v, f"coefficients_{P}": pyro.sample(f"coefficients_{P}", w)}  # (R), (R, P + 1)

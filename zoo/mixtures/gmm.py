@@ -47,6 +47,7 @@ from torch.nn import functional
 
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
+from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.em import gaussian
 from zoo.settings import settings
@@ -106,7 +107,7 @@ class GMM(ModelGuide):
         priors = {
             "weights": stick_breaking(self.alpha, K) if sticks else dist.Dirichlet(self.alpha.expand(K)),
             "locs": dist.Cauchy(0 * self.loc_scale, self.loc_scale).expand((K, D)).to_event(2),
-            "scales": dist.InverseGamma(torch.ones_like(self.scale), self.scale).expand(shape).to_event(len(shape)),
+            "scales": InverseGamma(torch.ones_like(self.scale), self.scale).expand(shape).to_event(len(shape)),
         }
         if self.correlated:
             priors["correlations"] = dist.LKJCholesky(D, self.eta).expand(own).to_event(len(own))

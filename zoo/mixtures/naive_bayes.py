@@ -48,6 +48,7 @@ from torch.nn import functional
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts.conjugate import factors
 from zoo.parts.conjugate.factors import Factor, Learned
+from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.em import gaussian
 from zoo.parts.tables import labels
@@ -130,7 +131,7 @@ class NaiveBayes(ModelGuide):
         if self.gaussian:
             number = columns.number[: self.gaussian]
             centre, unit = columns.centre[number].expand(K, -1), columns.unit[number].expand(K, -1)  # (K, Dg)
-            variance = pyro.sample("variance", dist.InverseGamma(self.a, self.b * unit.square()).to_event(2))
+            variance = pyro.sample("variance", InverseGamma(self.a, self.b * unit.square()).to_event(2))
             loc = pyro.sample("loc", dist.Normal(centre, (variance / self.kappa).sqrt()).to_event(2))
             values |= {"variance": variance, "loc": loc}
         if len(columns.count):

@@ -42,6 +42,7 @@ from torch import Tensor
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.guides import Family
+from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.conjugate.linear import of_rows
 from zoo.parts.constants import constants
 from zoo.parts.covariates import covariates, response
@@ -99,7 +100,7 @@ class PolynomialRegression(ModelGuide):
     def model(self, batch: Batch) -> Tensor:
         """Sample variance, coefficients and y; returns y, (B,)."""
         basis = self.basis(batch)  # (B, F)
-        variance = pyro.sample("variance", dist.InverseGamma(self.concentration, self.rate))  # ()
+        variance = pyro.sample("variance", InverseGamma(self.concentration, self.rate))  # ()
         scale = variance.sqrt()
         prior_scale = scale[..., None] * self.coefficient_scale  # (F)
         prior = dist.Normal(torch.zeros_like(prior_scale), prior_scale)

@@ -144,17 +144,24 @@ def check_unknown(unknown: str) -> None:
 def plain(value: Any) -> Any:
     """A cell as None, bool, int (whole numbers), float or str; of no other type."""
     value = value.item() if isinstance(value, np.generic) else value
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas' own missing values
+    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):  # pandas' own
         return None
     if isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, float)):
-        if value != value:  # noqa: PLR0124 - NaN
-            return None
-        return int(value) if float(value).is_integer() else float(value)
+        return _number(value)
     try:
         return plain(float(value)) if hasattr(value, "__float__") else str(value)  # Decimal, enumerations
     except (TypeError, ValueError):
+        return str(value)
+
+
+def _number(value: float) -> int | float | str | None:
+    if value != value:  # noqa: PLR0124 - NaN
+        return None
+    try:
+        return int(value) if float(value).is_integer() else float(value)
+    except OverflowError:  # a whole number that no float holds
         return str(value)
 
 

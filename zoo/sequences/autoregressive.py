@@ -47,6 +47,7 @@ from zoo.base import Batch, ModelGuide, register
 from zoo.guides import WIDTH
 from zoo.parts.conjugate import linear
 from zoo.parts.conjugate.factors import Factor, Learned
+from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.sequence import steps_of, whole
 from zoo.parts.series import AutoregressiveSeries, lagged, past_end
@@ -128,7 +129,7 @@ class Autoregressive(ModelGuide):
     def model(self, batch: Batch) -> Tensor:
         """Sample the joint density; returns the series, (B, T)."""
         if self.conjugate:
-            noise = dist.InverseGamma(self.a, self.b * self.spread.square())
+            noise = InverseGamma(self.a, self.b * self.spread.square())
         else:
             noise = dist.TransformedDistribution(dist.HalfCauchy(self.r), [PowerTransform(2 * torch.ones_like(self.r))])
         values = {"variance": pyro.sample("variance", noise)}  # ()

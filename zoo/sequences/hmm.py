@@ -34,7 +34,7 @@ models for time series"; Scott (2002), "Bayesian methods for hidden Markov model
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pyro
 import pyro.distributions as dist
@@ -43,8 +43,10 @@ from torch import Tensor
 
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
+from zoo.config import AtLeast
 from zoo.parts.chains import baum_welch, transitions
 from zoo.parts.chains.chain import HiddenMarkovChain
+from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.sequence import steps_of, whole
 
@@ -95,7 +97,7 @@ class HMM(ModelGuide):
         transitions: transitions.Transitions = "free",
         steps: int = 20,
         concentration: float = 1.0,
-        persistence: float = 1.0,
+        persistence: Annotated[float, AtLeast(0)] = 1.0,
         loc_scale: float = 10.0,
         scale: float = 0.1,
         correlation: float = 1.0,
@@ -141,7 +143,7 @@ class HMM(ModelGuide):
             priors["probs"] = dist.Dirichlet(self.alpha.expand(K, self.categories)).to_event(1)
         else:
             priors["locs"] = dist.Cauchy(0 * self.loc_scale, self.loc_scale).expand((K, D)).to_event(2)
-            priors["scales"] = dist.InverseGamma(torch.ones_like(self.scale), self.scale).expand((K, D)).to_event(2)
+            priors["scales"] = InverseGamma(torch.ones_like(self.scale), self.scale).expand((K, D)).to_event(2)
         if self.correlated:
             priors["correlations"] = dist.LKJCholesky(D, self.eta).expand((K,)).to_event(1)
         return priors

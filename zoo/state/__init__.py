@@ -24,6 +24,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from zoo.history import History, Mark
+from zoo.making import making_in
 from zoo.pair import Pair
 from zoo.registry import registered, registry
 from zoo.settings import settings
@@ -126,7 +127,7 @@ def _rebuilt(record: dict[str, Any], weights: Path) -> Pair:
     except ValueError as error:
         raise DamagedFile(f"{error}. It was saved by {record['class']}: import that module first") from error
     try:
-        with apart(), Budget((1 << 30) + 64 * size):
+        with apart(), Budget((1 << 30) + 64 * size), making_in(dtype):
             pair = cls(**record["config"])
             if pair.dtype != dtype:
                 pair.to(dtype)

@@ -276,6 +276,49 @@ def test_an_iterable_dataset_and_ragged_rows_are_refused_by_name(plain):
         Batch.of(x=[[1.0, 2.0], [3.0]])
 
 
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"x": X[0]}, {"z": X[1]}], "row 1 of the Dataset: expected a mapping of x as in row 0, got a mapping of z"),
+        ([{"x": X[0]}, X[1]], "row 1 of the Dataset: expected a mapping of x as in row 0, got one value"),
+        ([(X[0], 1), (X[1], 2, 3)], "row 1 of the Dataset: expected 2 parts as in row 0, got 3 parts"),
+        ([X[0], None], r"row 1 of the Dataset: expected shape \(3,\) as in row 0, got \(\)"),
+    ],
+)
+def test_rows_of_a_dataset_that_are_of_unlike_kinds_are_refused_by_row(rows, words, plain):
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(rows)
+
+        def __getitem__(self, i):
+            return rows[i]
+
+    with pytest.raises(ValueError, match=words):
+        check(plain, Rows())
+
+
+def test_a_table_of_masked_columns_is_one_with_holes_and_a_number_beyond_any_float_is_named(taking_holes):
+    columns = {f"x{i + 1}": np.ma.masked_invalid(HOLES[:, i]) for i in range(3)}
+    np.testing.assert_array_equal(check(taking_holes, columns).batch.x.numpy(), HOLES)
+    with pytest.raises(ValueError, match="column 'x2', row 0: expected a finite number"):
+        check(taking_holes, {**columns, "x2": [10**400, *X[1:, 1]]})
+
+
+def test_masked_cells_are_filled_and_estimated_as_missing_ones():
+    masked = np.ma.masked_array(np.nan_to_num(HOLES, nan=-999.0), np.isnan(HOLES))
+    pair = zoo.create("naive_bayes_vae", columns=["real"] * 3, latent=2)
+    inference.fit(pair, masked, steps=2, **QUICK)
+    filled = inference.impute(pair, masked, draws=3, proposals=5)
+    np.testing.assert_array_equal(filled.observed.numpy(), HOLES.astype(np.float32))
+    assert filled.values.shape[-1] == np.isnan(HOLES).sum()
+    assert float(filled.values.min()) > -900
+    options = {"columns": ["real"] * 3, "latent": 2, "steps": 2, "random_state": 0}
+    estimator = inference.Estimator("naive_bayes_vae", **options).fit(masked)
+    np.testing.assert_array_equal(estimator.transform(masked), estimator.transform(HOLES))
+    with pytest.raises(ValueError, match="y, row 2: masked"):
+        inference.Estimator("polynomial_regression", steps=2).fit(X, np.ma.masked_equal(np.arange(8), 2))
+
+
 def test_a_dataset_of_mappings_is_read_by_the_names_of_the_fields(taking_holes):
     class Rows(torch.utils.data.Dataset):
         def __len__(self):

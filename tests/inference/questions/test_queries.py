@@ -221,3 +221,13 @@ def test_other_questions_that_have_no_answer(asia):
         query(asia, None, "tub", mass=2)
     with pytest.raises(KeyError, match="'tub' has no state 'maybe'"):
         query(asia, None, "tub")["maybe"]
+
+
+def test_a_row_of_a_frame_is_evidence(asia):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"smoke": ["no", "yes"], "xray": ["no", None]})
+    for row, evidence in ((0, {"smoke": "no", "xray": "no"}), (1, {"smoke": "yes"})):
+        wanted = query(asia, None, "lung", evidence)
+        assert torch.equal(query(asia, None, "lung", frame.iloc[row]).mean, wanted.mean)
+    with pytest.raises(ValueError, match="evidence: expected a dict of values by the name of a node, got DataFrame"):
+        query(asia, None, "lung", frame)

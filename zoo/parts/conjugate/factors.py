@@ -18,6 +18,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from zoo.guides import WIDTH
+from zoo.parts.conjugate.inverse_gamma import InverseGamma
 
 Family = Literal["dirichlet", "inverse_gamma", "normal", "log_normal"]
 
@@ -42,7 +43,7 @@ class Factor(NamedTuple):
         if self.family == "dirichlet":
             fn = dist.Dirichlet(t * c.softmax(-1))
         elif self.family == "inverse_gamma":
-            fn = dist.InverseGamma(t, t * c.exp())
+            fn = InverseGamma(t, t * c.exp())
         elif self.family == "normal" and variance is not None:
             fn = dist.Normal(c, (variance / t).sqrt())
         else:
