@@ -223,7 +223,7 @@ def _split(given: Checked, validation: float | Any, seed: int) -> tuple[Batch, B
     """What to fit, what is held out, and what both were."""
     pair, batch = given.pair, given.batch
     whole = replace(batch, total=batch.size)
-    if isinstance(validation, (bool, type(None))) or (isinstance(validation, Real) and not 0 <= validation < 1):
+    if isinstance(validation, (bool, type(None))) or (isinstance(validation, Real) and not 0 <= float(validation) < 1):
         raise ValueError(f"validation: expected a fraction from 0 to below 1, or a data set, got {validation!r}")
     if not isinstance(validation, Real):
         held_out = check(pair, validation).batch

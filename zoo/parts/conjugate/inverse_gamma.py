@@ -8,19 +8,24 @@ variance of 1e13, or of 1e-13, they overflow in single precision. Here the densi
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+_Pyros: Any = dist.InverseGamma  # whose signatures have no types
 
-class InverseGamma(dist.InverseGamma):  # type: ignore[misc]
+
+class InverseGamma(_Pyros):  # type: ignore[misc]
     """InverseGamma(concentration, rate): the same draws and densities as Pyro's, up to rounding."""
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """A draw, differentiable in concentration and rate, (*sample_shape, *batch)."""
         shape = self._extended_shape(sample_shape)
         g = torch._standard_gamma(self.concentration.expand(shape))
-        return self.rate / g.clamp(min=torch.finfo(g.dtype).tiny)
+        draw: Tensor = self.rate / g.clamp(min=torch.finfo(g.dtype).tiny)
+        return draw
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """A draw without gradients, (*sample_shape, *batch)."""
@@ -32,4 +37,5 @@ class InverseGamma(dist.InverseGamma):  # type: ignore[misc]
         if self._validate_args:
             self._validate_sample(value)
         a, b = self.concentration, self.rate
-        return a * b.log() - a.lgamma() - (a + 1) * value.log() - b / value
+        density: Tensor = a * b.log() - a.lgamma() - (a + 1) * value.log() - b / value
+        return density
