@@ -8,9 +8,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from inference.command.parser import parser
 from inference.command.words import named
@@ -20,6 +25,7 @@ _HOMES = {
     "list": ("about", "overview"),
     "info": ("about", "about_pair"),
     "fit": ("fit", "fit_pair"),
+    "score": ("score", "score_run"),
     "demo": ("demo", "show"),
 }
 _WORDS = {  # options that are NAME=VALUE, and how to say so
@@ -33,8 +39,10 @@ _WORDS = {  # options that are NAME=VALUE, and how to say so
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parser().parse_args(arguments)
+    options.began = time.perf_counter()
+    ended: list[int] = []
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _ending_alike(ended):
             # What libraries will change one day is of no use to whoever typed `zoo`.
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -42,8 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # `zoo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        return _complain(options, f"interrupted{'; nothing was written' if options.command == 'fit' else ''}", 130)
+    except KeyboardInterrupt as error:
+        number = ended[0] if ended else signal.SIGINT
+        words = f"interrupted{'' if number == signal.SIGINT else f' by {signal.Signals(number).name}'}"
+        stands = str(error) or ("nothing was written" if options.command == "fit" else "")
+        return _complain(options, f"{words}{stands and '; '}{stands}", 128 + number)
     except (ValueError, OSError) as error:
         if options.debug:
             raise
@@ -54,6 +65,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = f"{type(error).__name__}: {error}"
         return _complain(options, f"internal error, {told} (run with --debug for the traceback, and report it)", 2)
     return 0
+
+
+@contextmanager
+def _ending_alike(ended: list[int]) -> Iterator[None]:
+    """A request to end, or a terminal that closes, interrupts as Ctrl-C does, and `ended` takes its number."""
+
+    def interrupt(number: int, _: Any) -> None:
+        ended.append(number)
+        raise KeyboardInterrupt
+
+    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    in_main = threading.current_thread() is threading.main_thread()
+    ours = [number for number in wanted if in_main and signal.getsignal(number) == signal.SIG_DFL]  # not under nohup
+    for number in ours:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _complain(options: argparse.Namespace, message: str, status: int) -> int:

@@ -151,7 +151,7 @@ def fit(
     began = time.perf_counter()
     with seeded(seed), pair.learning("trained"):
         pair.to(home)
-        train, held_out, whole = _split(pair, data if y is None else (data, y), validation, seed)
+        train, held_out, whole = split(pair, data if y is None else (data, y), validation, seed)
         with evaluating(pair):
             pair.check(train)
         size = min(batch_size or (train.size if train.size <= settings.full_batch else settings.minibatch), train.size)
@@ -209,7 +209,7 @@ def fit(
     return result
 
 
-def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> tuple[Batch, Batch | None, Batch]:
+def split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> tuple[Batch, Batch | None, Batch]:
     """What to fit, what is held out, and what both were."""
     batch = check(pair, data).batch
     whole = replace(batch, total=batch.size)

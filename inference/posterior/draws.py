@@ -44,8 +44,18 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
         ValueError: data that do not fit the pair, or no draws asked for.
     """
     check_count("draws", draws)
-    given = check(pair, data)
-    batch = given.batch
+    return drawn(check(pair, data), draws, stats=stats, seed=seed)
+
+
+def drawn(given: Checked, draws: int, *, stats: bool = True, seed: int = 0, rows: Tensor | None = None) -> Posterior:
+    """`draw` for data that have been checked.
+
+    Args:
+        given: all the data of the posterior: the log densities in `stats` are of all of them.
+        draws, stats, seed: see `draw`. The same seed gives the same globals, whatever the rows.
+        rows: which observations' local latents are drawn, (M,); by default all.
+    """
+    pair, batch = given.pair, given.batch
     found: dict[str, list[Tensor]] = {}
     log_q: list[Tensor] = []
     with quietly(seed, pair):
@@ -60,8 +70,8 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
                 found.setdefault(name, []).append(trace.nodes[name]["value"].squeeze(1))
         values = {name: torch.cat(parts) for name, parts in found.items()}
         names = frozenset(name for name, is_local in local.items() if is_local)
-        if names:
-            values |= _draw_locals(given, draws, values, names)
+        if names and (rows is None or len(rows)):
+            values |= _draw_locals(given if rows is None else given.select(rows), draws, values, names)
         densities = {}
         if found and stats:
             log_p = log_joint(given, {name: values[name] for name in found})
@@ -69,7 +79,8 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
         elif not names and stats:  # without any latent: the same for every draw
             log_p = torch.stack([part.sum() for _, part in pointwise(given, {}, 1)]).sum().expand(1, draws)
             densities = {"log_p": log_p, "log_q": torch.zeros_like(log_p)}
-    return Posterior({name: value[None] for name, value in values.items()}, names, densities, "svi", 1, draws)
+    values = {name: value[None] for name, value in values.items()}
+    return Posterior(values, names & values.keys(), densities, "svi", 1, draws)
 
 
 def _guide_sites(pair: ModelGuide, batch: Batch) -> dict[str, bool]:
