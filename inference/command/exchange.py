@@ -19,6 +19,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: there nobody is kept out
+    fcntl = None  # type: ignore[assignment]
+
 from zoo.base import ModelGuide
 from zoo.state import CONFIG, README, WEIGHTS, files
 
@@ -47,11 +52,19 @@ def check(folder: Path, *, replace: bool = False) -> None:
         if folder.exists() or folder.is_symlink():
             raise ValueError(f"--out {folder}: a file is in the way")
         return
-    found = sorted(path.name for path in folder.iterdir() if not _ours(path.name))
+    found = sorted(name for name in _names(folder) if not _ours(name))
     if found and not holds_a_run(folder):
         raise ValueError(f"--out {folder}: the folder is not empty ({found[0]}) and holds no earlier run")
     if found and not replace:
         raise ValueError(f"--out {folder}: an earlier run is there; --replace writes over it")
+
+
+def _names(folder: Path) -> list[str]:
+    """Of the files in a folder; none where another process has just taken it away."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 def holds_a_run(folder: Path) -> bool:
@@ -129,7 +142,6 @@ def claimed(folder: Path, *, replace: bool = False, new: bool = True) -> Iterato
     fresh = not folder.exists()
     place = folder / UNFINISHED
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         handle = _locked(place)
     except OSError as error:
         raise ValueError(f"--out {folder}: cannot be written ({error.strerror})") from error
@@ -227,14 +239,16 @@ def _locked(place: Path) -> int | None:
     A lock ends with its process. Whoever had it may have taken the folder away between two steps of ours: once more.
     """
     while True:
-        place.mkdir(exist_ok=True)
         try:
-            import fcntl  # not on Windows
-        except ImportError:
-            return -1
-        try:
+            place.mkdir(parents=True, exist_ok=True)
+            if fcntl is None:
+                return -1
             handle = os.open(place, os.O_RDONLY)
         except FileNotFoundError:
+            continue
+        except FileExistsError:  # a folder, taken away before it was looked at; or a file
+            if place.is_file() or place.parent.is_file():
+                raise
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -250,9 +264,7 @@ def _locked(place: Path) -> int | None:
 
 
 def _unlock(handle: int) -> None:
-    if handle >= 0:
-        import fcntl
-
+    if fcntl is not None and handle >= 0:
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough when a forked child holds a copy
         os.close(handle)
