@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -67,10 +68,16 @@ class Fit:
 
         return plots.loss_curve(self)
 
+    @property
+    def left_out(self) -> str:
+        """What to say of steps that were not applied; nothing where all were."""
+        return f"{self.skipped} of {self.steps} steps skipped, not finite" if self.skipped else ""
+
     def __repr__(self) -> str:
         last = np.nanmean(self.losses[-50:]) if len(self.losses) else math.nan
-        kept = f"; constants kept: {', '.join(self.kept)}" if self.kept else ""
-        return f"Fit({self.steps} steps, loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason}{kept})"
+        kept = f"constants kept: {', '.join(self.kept)}" if self.kept else ""
+        said = "; ".join(filter(None, (self.reason, self.left_out, kept)))
+        return f"Fit({self.steps} steps, loss {last:.4f} per observation, {self.seconds:.1f} s, {said})"
 
 
 @in_turn
@@ -142,7 +149,8 @@ def fit(
 
     Raises:
         ValueError: data that do not fit the pair, or options out of range.
-        NonFiniteError: the loss stayed NaN or infinite; the pair keeps its last good parameters.
+        NonFiniteError: the loss was NaN or infinite ten steps on end, or in more than half of all; the pair keeps its
+            last good parameters. Fewer such steps are skipped, with a warning.
     """
     particles = particles if particles is not None else (10 if objective == "iwae" else 1)
     check_pair(pair)
@@ -206,6 +214,10 @@ def fit(
         kept=kept,
     )
     _write_card(pair, train, result)
+    for said in (result.left_out, result.reason if result.reason.startswith("diverged") else ""):
+        if said:
+            offence = f" ({loop.offence})" if said == result.left_out else ""
+            warnings.warn(f"{pair.name}: {said}{offence}", stacklevel=2)
     return result
 
 
@@ -291,6 +303,7 @@ def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:
         "metrics": metrics,
         "fit": {
             "steps": result.steps,
+            "skipped_steps": result.skipped,
             "epochs": round(result.epochs, 2),
             "batch_size": result.batch_size,
             "objective": result.objective.bound,
