@@ -31,6 +31,7 @@ from zoo.history import History, Mark, fingerprint, near
 from zoo.modes import evaluating
 from zoo.precision import check_precision, short
 from zoo.schema.schema import Column, Schema
+from zoo.structure import note
 from zoo.threads.handlers import PairContext, check_parameters, install, unvalidated
 from zoo.threads.randomness import apart
 from zoo.threads.turns import Turn, in_turn
@@ -290,13 +291,11 @@ class Pair(PyroModule):
         if getattr(self.__dict__.get("_history"), "start", None) is None:  # in a traceback out of `__init__`
             return f"{self.name}(): in the making"
         defaults = {name: value.default for name, value in inspect.signature(type(self).__init__).parameters.items()}
-        config = self.__dict__.get("config", {})
-        shown = {name: (_SHORT.repr(value), _SHORT.repr(defaults.get(name))) for name, value in config.items()}
+        shown = {name: (_SHORT.repr(value), _SHORT.repr(defaults.get(name))) for name, value in self.config.items()}
         given = [f"{name}={value}" for name, (value, default) in shown.items() if value != default]
         state = "fitted" if self.trained else "sampled" if self.fitted else "not fitted"
-        numbers = sum(value.numel() for value in self.parameters())
-        where = f"{str(self.dtype)[6:]} on {self.device}"
-        return f"{self.name}({', '.join(given)}): {state}, {numbers:,} parameters, {where}"
+        parameters = f"{sum(value.numel() for value in self.parameters()):,} parameters"
+        return f"{self.name}({', '.join(given)}): {state}, {parameters}, {str(self.dtype)[6:]} on {self.device}"
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -368,6 +367,7 @@ def _configured(cls: type[Pair], init: Callable[..., None]) -> Callable[..., Non
         check_parameters(self.name, self, recorder.trace)
         self._announce()
         self._settle()
+        note(self)
 
     return wrapped
 

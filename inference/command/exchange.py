@@ -165,11 +165,11 @@ def claimed(folder: Path, *, replace: bool = False, new: bool = True) -> Iterato
                 folder.rmdir()
 
 
-def recover(folder: Path) -> None:
-    """Put in order what a killed run left, unless somebody is at work there or it may not be written."""
+def recover(folder: Path) -> str:
+    """Put in order what a killed run left, unless somebody is at work there or it may not be written; what was done."""
     place = folder / UNFINISHED
     if not place.is_dir():
-        return
+        return ""
     with suppress(OSError):
         handle = _locked(place)
         if handle is not None:
@@ -178,6 +178,9 @@ def recover(folder: Path) -> None:
                 shutil.rmtree(place, ignore_errors=True)
             finally:
                 _unlock(handle)
+            scored = "with its scores" if (folder / METRICS).is_file() else f"not scored (zoo score {folder} scores it)"
+            return f"a run in {folder} was killed; the model that is there is whole, {scored}"
+    return ""
 
 
 def tidy(folder: Path) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-import zoo
-from inference.command import exchange, run_folder, tables
+from inference.command import exchange, files, run_folder, tables
 from inference.command.fit import fitting_pair, load, text_of
 from inference.command.scoring import score
 from inference.data.check import as_batch, check
@@ -29,8 +28,7 @@ SHARE, LEAST_SECONDS = 0.4, 3.0  # of the time before it: less than 30 % of the 
 def score_run(options: argparse.Namespace) -> None:
     """`zoo score`: metrics, posterior and pictures of the model in a run folder."""
     folder = Path(options.folder)
-    exchange.recover(folder)
-    pair = zoo.load(folder)
+    pair = files.load(options.folder)
     known = pair.card.get("data") or {}
     source = options.data or known.get("name")
     if source is None or "fit" not in pair.card or not exchange.holds_a_run(folder):

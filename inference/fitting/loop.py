@@ -153,7 +153,7 @@ class Loop:
         if self.bad == _BAD_STEPS:
             raise NonFiniteError(
                 f"loss or gradient not finite in {self.bad} steps in a row (step {step}): "
-                f"{self.offence}; the parameters are those of the last good step"
+                f"{_offender(self.stepper, batch)}; the parameters are those of the last good step"
             )
         if step >= self.average_from and not self.bad and self.average:
             self.averaging.add()

@@ -114,7 +114,7 @@ def skipped(mode: str, steps: int, at: Callable[[int], bool]) -> str:
     words = f"{count} of {steps} steps skipped"
     places = {"repr": repr(found), "warning": " ".join(said)}
     missing = [name for name, text in places.items() if words not in text]
-    missing += ["card"] if pair.card["fit"]["skipped_steps"] != count else []
+    missing += ["card"] if pair.card["fit"].get("skipped_steps") != count else []
     if missing:
         return f"{words}: not in {', '.join(missing)}"
     return "" if len(said) == 1 else f"{len(said)} warnings"
