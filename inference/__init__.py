@@ -7,6 +7,7 @@
 
     sample: Draw from the posterior of all continuous latents, global and local; discrete ones are summed out
     Sampled: Draws by MCMC, and how they came about
+    reopen: The draws that `sample(store=folder)` wrote, mapped into memory; of a killed run those that were whole
     SamplingError: No chain can move, or none can start; the message says where and what to do
 
     draw: Draws from the guide: chain 1 of `draws`, global latents once, local latents for every row of the data
@@ -75,12 +76,14 @@ if TYPE_CHECKING:
     from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
     from inference.running.constants import KeptConstants
     from inference.sampling.sample import Sampled, SamplingError, sample
+    from inference.sampling.store import reopen
 
 _HOMES = {
     "fitting.fit": ("fit", "Fit"),
     "fitting.loop": ("NonFiniteError",),
     "running.constants": ("KeptConstants",),
     "sampling.sample": ("sample", "Sampled", "SamplingError"),
+    "sampling.store": ("reopen",),
     "posterior.draws": ("draw", "predict", "prior", "generate", "Posterior"),
     "posterior.likelihood": ("log_likelihood", "assignments"),
     "posterior.novelty": ("novelty",),
@@ -132,6 +135,7 @@ __all__ = [
     "query",
     "reconstruct",
     "refine",
+    "reopen",
     "sample",
     "sample_paths",
     "settings",

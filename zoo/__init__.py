@@ -51,12 +51,20 @@ def create(name: str, **config: Any) -> ModelGuide:
     """Build the pair called `name`. `config` are the typed keyword arguments of its class.
 
     Raises:
-        ValueError: unknown name or argument (with the nearest that exists), or a value out of range.
+        ValueError: unknown name or argument (with the nearest that exists), a value out of range, or one so large that
+            the pair does not fit into memory.
     """
     from zoo.base import registered
 
     _discover()
-    return registered(name)(**config)
+    cls = registered(name)
+    large = {key: value for key, value in config.items() if isinstance(value, int) and value >= 100_000}
+    if not large:
+        return cls(**config)
+    from zoo.state.memory import within
+
+    with within(f"{name}: {', '.join(f'{key}={value:,}' for key, value in large.items())}"):
+        return cls(**config)
 
 
 def load(folder: str | Path) -> ModelGuide:

@@ -43,4 +43,4 @@ def _of(pair: nn.Module) -> Structure:
 def _told(part: Any) -> str:
     if part is None:
         return "nothing"
-    return f"a {part.__name__}" if isinstance(part, type) else f"of shape {part}"
+    return f"a {part.__name__}" if isinstance(part, type) else f"one of shape {part}"

@@ -25,7 +25,7 @@ _HOMES = {
     "list": ("about", "overview"),
     "info": ("about", "about_pair"),
     "fit": ("fit", "fit_pair"),
-    "score": ("score", "score_run"),
+    "score": ("rescore", "score_run"),
     "demo": ("demo", "show"),
 }
 _WORDS = {  # options that are NAME=VALUE, and how to say so

@@ -1,4 +1,4 @@
-"""`zoo score`, and the scoring that `zoo fit` ends with: a model that is kept already gets its scores."""
+"""Scoring, with which `zoo fit` ends and which `zoo score` repeats: a model that is kept already gets its scores."""
 
 from __future__ import annotations
 
@@ -12,37 +12,15 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from inference.command import exchange, files, run_folder, tables
-from inference.command.fit import fitting_pair, load, text_of
+from inference.command import exchange, run_folder
 from inference.command.scoring import score
 from inference.data.check import as_batch, check
 from inference.fitting.fit import split
 from inference.fitting.loop import NonFiniteError
-from zoo.abilities import Text
 from zoo.base import Batch, ModelGuide
 from zoo.history import fingerprint
 
 SHARE, LEAST_SECONDS = 0.4, 3.0  # of the time before it: less than 30 % of the whole
-
-
-def score_run(options: argparse.Namespace) -> None:
-    """`zoo score`: metrics, posterior and pictures of the model in a run folder."""
-    folder = Path(options.folder)
-    pair = files.load(options.folder)
-    known = pair.card.get("data") or {}
-    source = options.data or known.get("name")
-    if source is None or "fit" not in pair.card or not exchange.holds_a_run(folder):
-        raise ValueError(f"'{folder}' was not left by `zoo fit`: its card names no fit and no data")
-    data, columns = _data(pair, str(source), known.get("target"))
-    if known.get("checksum", fingerprint(data)) != fingerprint(data):
-        raise ValueError(
-            f"'{source}' does not hold the data that '{folder}' was fitted to: scores would be of another posterior; "
-            "name them with --data"
-        )
-    known["name"] = source
-    with saying_what_stands(folder), exchange.claimed(folder, new=False) as run:
-        write(run, pair, data, columns, options, options.score_seconds)
-    print(f"Everything is in {folder}.")
 
 
 def remember(pair: ModelGuide, data: Batch, options: argparse.Namespace) -> None:
@@ -116,13 +94,3 @@ def saying_what_stands(folder: Path) -> Iterator[None]:
         raise NonFiniteError(f"{error}; {stands()}") from error
     except (OSError, MemoryError) as error:
         raise ValueError(f"{getattr(error, 'strerror', None) or error or type(error).__name__}: {stands()}") from error
-
-
-def _data(pair: ModelGuide, source: str, target: str | None) -> tuple[Batch, Sequence[str]]:
-    """The data as a saved pair takes them, and the names of their columns."""
-    if Path(source).suffix.lower() == ".txt" and isinstance(pair, Text):
-        return as_batch(pair, text_of(source)), ("character",)
-    if pair.schema is not None:
-        return as_batch(pair, tables.load(source)), pair.schema.names
-    data, columns = load(source, target)
-    return as_batch(pair, fitting_pair(pair.name, pair.config, data, columns)[1]), columns

@@ -23,9 +23,11 @@ from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
 from inference.running.constants import take
 from inference.running.quiet import seeded
+from inference.running.width import width
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating
 from zoo.settings import settings
+from zoo.state.memory import LARGE, check_room
 from zoo.threads.handlers import unvalidated
 from zoo.threads.turns import in_turn
 from zoo.version import versions
@@ -166,6 +168,7 @@ def fit(
         chosen = choose(pair, train.select(slice(0, min(2, train.size))), objective, particles, free_bits)
         if objective == "iwae" and chosen.has_globals and size < train.size:
             raise ValueError("iwae with global latents weighs whole data sets: pass batch_size=len(data)")
+        _check_room(pair, train, size, particles)
         pair.eval()  # but while steps are taken
         started = initialise if initialise is not None else not pair.trained
         kept = take(pair, train, anew=bool(initialise), whole=whole)
@@ -219,6 +222,13 @@ def fit(
             offence = f" ({loop.offence})" if said == result.left_out else ""
             warnings.warn(f"{pair.name}: {said}{offence}", stacklevel=2)
     return result
+
+
+def _check_room(pair: ModelGuide, batch: Batch, size: int, particles: int) -> None:
+    """Refuse steps that memory does not hold: values of a run, and as many gradients, at the least."""
+    if max(size * particles, sum(value.numel() for value in pair.parameters())) >= LARGE:
+        option, value = ("particles", particles) if particles > size else ("batch_size", size)
+        check_room(option, value, 2 * size * particles * width(pair, batch) * pair.dtype.itemsize)
 
 
 def split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> tuple[Batch, Batch | None, Batch]:

@@ -22,8 +22,11 @@ from zoo.structure import replaced
         (lambda pair: setattr(pair, "net", nn.Linear(2, 3)), "'net' is a Linear, and Toy makes a Sequential"),
         (lambda pair: pair.net.__setitem__(1, nn.Tanh()), r"'net\.1' is a Tanh, and Toy makes a Linear"),
         (lambda pair: setattr(pair, "more", nn.ReLU()), "'more' is a ReLU, and Toy makes nothing"),
-        (lambda pair: delattr(pair, "log_scale"), "'log_scale' is nothing, and Toy makes of shape"),
-        (lambda pair: pair.register_buffer("order", torch.arange(4)), r"'order' is of shape \(4,\), and Toy makes of"),
+        (lambda pair: delattr(pair, "log_scale"), "'log_scale' is nothing, and Toy makes one of shape"),
+        (
+            lambda pair: pair.register_buffer("order", torch.arange(4)),
+            r"'order' is one of shape \(4,\), and Toy makes one of",
+        ),
     ],
 )
 def test_a_part_that_the_class_does_not_make_is_refused_with_the_way_to_do_it(replace, words, tmp_path):
