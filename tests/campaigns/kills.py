@@ -194,12 +194,15 @@ def kills(case: str, home: Path, every: int = 1) -> Iterator[Cell]:
 
 def campaign(every: int = 1, cases: tuple[str, ...] = tuple(CASES)) -> list[Cell]:
     """All cells of these cases."""
-    run_folder._pictures = lambda *_: iter(())  # type: ignore[assignment]  # half of the time, and no files of their own
-    torch.set_num_threads(1)
     found: list[Cell] = []
-    for case in cases:
-        with tempfile.TemporaryDirectory() as home:
-            found += kills(case, Path(home), every)
+    pictures = run_folder._pictures
+    run_folder._pictures = lambda *_: iter(())  # type: ignore[assignment]  # half of the time, and no files of their own
+    try:
+        for case in cases:
+            with tempfile.TemporaryDirectory() as home:
+                found += kills(case, Path(home), every)
+    finally:
+        run_folder._pictures = pictures
     return found
 
 
@@ -218,6 +221,7 @@ if __name__ == "__main__":
     parser.add_argument("--every", type=int, default=1, help="kill at each so many-th step only")
     parser.add_argument("--case", action="append", choices=list(CASES), help="only this one; may be given again")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     cells = campaign(options.every, tuple(options.case or CASES))
     print(told(cells))  # noqa: T201 - a script
     sys.exit(any(cell.wrong for cell in cells))

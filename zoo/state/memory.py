@@ -9,6 +9,7 @@ from pathlib import Path
 
 _CONTROL = Path("/sys/fs/cgroup")  # what a container may take, on Linux
 LARGE = 100_000  # numbers below this need no look
+BUILD = 1 << 31  # bytes
 
 
 def available() -> int:
@@ -50,21 +51,21 @@ def check_room(option: str, value: int, size: int) -> None:
 
 @contextmanager
 def within(what: str) -> Iterator[None]:
-    """Within this, tensor operations may make together as much as memory holds; more is refused before it is made.
+    """Within this, tensor operations may make `BUILD` bytes together, where there are as many; more is refused first.
 
     Raises:
         ValueError: saying what takes more.
     """
     from zoo.state.budget import Budget
 
-    free = available()
+    limit = min(BUILD, available())
     try:
-        with Budget(free):
+        with Budget(limit):
             yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate" not in str(error):
             raise
-        raise ValueError(f"{what}: takes more to build than the {_told(free)} of memory that are free") from error
+        raise ValueError(f"{what}: takes more than {_told(limit)} of memory to build") from error
 
 
 def _told(size: int) -> str:
