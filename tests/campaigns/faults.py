@@ -214,5 +214,5 @@ if __name__ == "__main__":
     argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     torch.set_num_threads(1)
     found = campaign()
-    print(told(found))  # noqa: T201 - a script
+    print(told(found))
     sys.exit(any(cell.wrong for cell in found))
