@@ -12,12 +12,12 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from inference.command.parser import parser
+from inference.command.terminal import escaped, notes, plainly
 from inference.command.words import named
 
 # What a command does, in which file of this folder; all others are functions of `use`, by their own names.
@@ -38,14 +38,16 @@ _WORDS = {  # options that are NAME=VALUE, and how to say so
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = parser().parse_args(arguments)
+    with plainly():
+        return _told(parser().parse_args(arguments))
+
+
+def _told(options: argparse.Namespace) -> int:
+    """Do what was typed, and say what went wrong; the exit status."""
     options.began = time.perf_counter()
     ended: list[int] = []
     try:
-        with warnings.catch_warnings(), _ending_alike(ended):
-            # What libraries will change one day is of no use to whoever typed `zoo`.
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with notes(), _ending_alike(ended):
             _run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # `zoo list | head`
@@ -88,7 +90,7 @@ def _ending_alike(ended: list[int]) -> Iterator[None]:
 
 
 def _complain(options: argparse.Namespace, message: str, status: int) -> int:
-    print(f"zoo {options.command}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"zoo {options.command}: {escaped(' '.join(message.split()))}", file=sys.stderr)
     return status
 
 

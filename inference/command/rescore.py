@@ -22,7 +22,7 @@ def score_run(options: argparse.Namespace) -> None:
     source = options.data or known.get("name")
     if source is None or "fit" not in pair.card or not exchange.holds_a_run(folder):
         raise ValueError(f"'{folder}' was not left by `zoo fit`: its card names no fit and no data")
-    data, columns = _data(pair, str(source), known.get("target"))
+    data, columns = _data(pair, str(source), known.get("target"), known.get("header"))
     if known.get("checksum", fingerprint(data)) != fingerprint(data):
         raise ValueError(
             f"'{source}' does not hold the data that '{folder}' was fitted to: scores would be of another posterior; "
@@ -34,11 +34,13 @@ def score_run(options: argparse.Namespace) -> None:
     print(f"Everything is in {folder}.")
 
 
-def _data(pair: ModelGuide, source: str, target: str | None) -> tuple[Batch, Sequence[str]]:
+def _data(pair: ModelGuide, source: str, target: str | None, header: bool | None) -> tuple[Batch, Sequence[str]]:
     """The data as a saved pair takes them, and the names of their columns."""
     if Path(source).suffix.lower() == ".txt" and isinstance(pair, Text):
         return as_batch(pair, text_of(source)), ("character",)
     if pair.schema is not None:
-        return as_batch(pair, tables.load(source)), pair.schema.names
-    data, columns = load(source, target)
-    return as_batch(pair, fitting_pair(pair.name, pair.config, data, columns)[1]), columns
+        typed = [*pair.schema, *([pair.target] if pair.target is not None else [])]
+        kinds = {column.name: column.kind for column in typed}
+        return as_batch(pair, tables.load(source, kinds, header)), pair.schema.names
+    data, columns = load(source, target, header)
+    return as_batch(pair, fitting_pair(pair.name, pair.config, data, columns, target=target)[1]), columns

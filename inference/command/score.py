@@ -27,6 +27,7 @@ def remember(pair: ModelGuide, data: Batch, options: argparse.Namespace) -> None
     """Note in the card what `zoo score` asks for: which data, and how much of them was held out."""
     kept: dict[str, Any] = {"name": options.data, "checksum": fingerprint(as_batch(pair, data))}
     kept |= {"target": options.target} if options.target else {}
+    kept |= {"header": options.header} if options.header is not None else {}
     kept |= {"held_out": options.validation} if options.validation else {}
     pair.card["data"] = kept | pair.card["data"]
 

@@ -79,6 +79,10 @@ class Own(TorchDispatchMode):
         else:
             self.seed(seed)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # otherwise torch imports its compiler, which takes seconds
+
     def _before(self) -> torch.Generator:
         return torch.default_generator if self._outer is None else self._outer.of(torch.device("cpu"))
 
