@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import json
 import math
 import typing
 
@@ -586,6 +587,22 @@ def test_arviz_takes_the_export(name):
     for site in posterior.draws:
         assert exported.posterior[site].dims[:2] == ("chain", "draw")
         assert exported.posterior[site].dims[2 + (site in posterior.local) :] == tuple(pair.dims.get(site, ()))
+
+
+def test_prior_groups_hold_every_latent_and_observed_site(name):
+    pair, batch = fitted(name)
+    posterior = inference.draw(pair, batch, 2, stats=False)
+    made = inference.to_arviz(pair, posterior, batch, log_likelihood=False, predictive=False, prior=9, rows=4)
+    before, sites = inference.prior(pair, batch, 9), pair.sites(batch)
+    renamed = json.loads(made.attrs.get("renamed", "{}"))
+    for latent in before.draws:
+        found = made["prior"][renamed.get(latent, latent)]
+        rows = ("obs",) if sites[latent].local else ()
+        assert found.dims == ("chain", "draw", *rows, *pair.dims.get(latent, ()))
+        np.testing.assert_array_equal(found, before[latent][:, :, :4] if rows else before[latent])
+    for observed, site in sites.items():
+        if site.observed:
+            assert made["prior_predictive"][observed].shape == (1, 9, ROWS, *site.event_shape)
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
