@@ -198,7 +198,7 @@ class Named(ModelGuide):
 
     def model(self, batch: Batch) -> torch.Tensor:
         draw = pyro.sample("draw", dist.Normal(0 * self.one, self.one))
-        obs = pyro.sample("obs", dist.Normal(draw, self.one))
+        pyro.sample("obs", dist.Normal(draw, self.one))
         with batch.plate():
             return pyro.sample("x", dist.Geometric(1e-30 * self.one), obs=batch.x)
 
