@@ -184,7 +184,9 @@ def _metrics(
     """Numbers of the run, in nats per observation; what is not finite is left out."""
     best = scores.max(0)
     metrics: dict[str, Any] = {
-        "elbo_per_observation": -float(np.nanmean(fit.losses[-max(1, len(fit.losses) // 20) :])) if fit.steps else None,
+        "elbo_per_observation": -float(np.nanmean(fit.losses[-max(1, len(fit.losses) // 20) :]))
+        if len(fit.losses)
+        else None,
         "log_score_per_observation": float((best + np.log(np.exp(scores - best).mean(0))).mean()),
     }
     # Of a single observation nothing is left to predict it from; and Pareto smoothing wants a tail.
@@ -272,7 +274,7 @@ def _pictures(
     target: str,
 ) -> Iterator[tuple[str, Figure]]:
     """Pictures chosen by what the posterior and the data are."""
-    if np.isfinite(fit.losses).any():
+    if fit.steps and np.isfinite(fit.losses).any():
         yield "loss", plots.loss_curve(fit)
     for name, observed in exported["observed_data"].data_vars.items():
         drawn = exported["posterior_predictive"][name].values

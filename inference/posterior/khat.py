@@ -83,15 +83,17 @@ class KHat:
 def verdict(k: float, draws: int = 1000, share: float | None = None) -> str:
     """What a value of k̂ means, of so many draws whose weights have this effective share."""
     if k == -math.inf or (share is not None and share >= EXACT):
-        return "exact: the weights of its draws are equal" + ("" if share in (None, 1.0) else f" (share {share:.1%})")
-    limit, beside = threshold(draws), "" if share is None else f", effective share of the draws {share:.0%}"
+        return "exact: the weights of its draws are equal" + (
+            "" if share is None or share > 0.9995 else f" (share {share:.1%})"
+        )
+    limit, beside = threshold(draws), "" if share is None else f"; effective share {share:.0%}"
     if k < min(0.5, limit):
         words = "good: the guide is close to the posterior"
     elif k < limit:
         words = f"usable (below {limit:.2f}): importance weights can correct the guide"
     else:
         words = f"poor (above {limit:.2f}): the guide misses part of the posterior; try a richer guide, or MCMC"
-    return f"k̂ = {k:.2f}{beside}, {words}"
+    return f"k̂ = {k:.2f}, {words}{beside}"
 
 
 @in_turn
