@@ -22,7 +22,8 @@ from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
 
 REASON = "the guide is the exact posterior"
 _FEW, _MORE = 2, 8  # draws: two tell nearly all others apart
-_ALIKE = 1e-3  # nats that the log weights may differ by: what rounded parameters leave, and no step could mend
+_ALIKE = {torch.float64: 1e-6}  # nats that the log weights may differ by, for rounded parameters; else
+_ROUNDED = 1e-3
 
 
 def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | None:
@@ -37,9 +38,10 @@ def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | Non
         given = check(double, batch.to(dtype=torch.float64))
         if not given.globals or given.continuous_locals:
             return None
+        alike = _ALIKE.get(pair.dtype, _ROUNDED)
         for draws in (_FEW, _MORE):
             weights = _log_weights(double, given, draws, seed)
-            if weights is None or not bool(weights.isfinite().all()) or float(weights.max() - weights.min()) > _ALIKE:
+            if weights is None or not bool(weights.isfinite().all()) or float(weights.max() - weights.min()) > alike:
                 return None
     return float(weights.mean())
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from inference.compiling.fallback import choose_mode
 from inference.data.check import check, check_pair
 from inference.fitting import curvature, exact
+from inference.fitting.keeping import Keeping
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose
 from inference.fitting.options import check_options, device_of
@@ -24,6 +25,7 @@ from inference.running.constants import take
 from inference.running.quiet import seeded
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating
+from zoo.history import Mark
 from zoo.settings import settings
 from zoo.threads.handlers import unvalidated
 from zoo.threads.turns import in_turn
@@ -165,7 +167,10 @@ def fit(
         kept = take(pair, train, anew=bool(initialise), whole=whole)
         if method == "em":
             return _maximise(pair, train, chosen, seed, began, kept)
+        before = list(pair.own_parameters().values())
+        mark = Mark.of(before)
         placed = _start(pair, train, chosen, started)
+        keeping = Keeping(pair, train) if not chosen.has_globals and mark.left(before) else None
         if steps is None and epochs is None and (evidence := exact.exact_evidence(pair, train, seed)) is not None:
             return _exact(pair, train, chosen, seed, began, kept, evidence)
         if steps is None and epochs is not None:
@@ -190,6 +195,8 @@ def fit(
             placed=placed,
         )
         reason = loop.run(torch.Generator().manual_seed(int(seed)))
+        if keeping and keeping.back():
+            reason = f"{reason}: no better than the start, which is kept"
         if isinstance(pair.automatic, guides.AutoLaplace):
             curvature.curve(pair, train, chosen)
     result = Fit(

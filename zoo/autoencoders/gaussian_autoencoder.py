@@ -39,7 +39,7 @@ from pyro.nn import PyroParam
 from torch import Tensor, nn
 
 from zoo.base import Batch, ModelGuide, register
-from zoo.parts import nets
+from zoo.parts import factors, nets
 
 
 @register("gaussian_autoencoder")
@@ -82,15 +82,28 @@ class GaussianAutoencoder(ModelGuide):
 
     @torch.no_grad()
     def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Start mu at the mean of the data and psi at their deviations, whatever their units; there are no globals."""
-        if batch.x is not None and batch.size > 1:
-            sd = batch.x.std(0, correction=0)
-            own = len(self.scale) > 1
-            scale = sd.clamp(min=1e-3 * float(sd.max())) if own else sd.square().mean(0, keepdim=True).sqrt()
-            if bool((scale > 0).all()):
-                self.scale = scale
-                self.offset.copy_(batch.x.mean(0) / scale)
+        """Start at the maximum of the likelihood, the guide at the posterior there; there are no globals.
+
+        In closed form with noise `isotropic`, by turns of W and psi with noise `per_feature`; see `zoo.parts.factors`.
+        """
+        if batch.x is None or batch.size < 2:
+            return {}
+        x, latent = batch.x.double(), self.loading.shape[1]
+        x = x - x.mean(0)
+        if float(x.abs().max()) > 0:
+            weight, scale = factors.isotropic(x, latent) if len(self.scale) == 1 else factors.per_feature(x, latent)
+            self._place(batch.x.double().mean(0), weight, scale)
         return {}
+
+    def _place(self, loc: Tensor, weight: Tensor, scale: Tensor) -> None:
+        """Move to mu (D), W (D, L) and psi (D or 1), and the guide to the posterior of the codes there."""
+        loading = weight / scale.unsqueeze(-1)  # R = W / psi
+        covariance = (torch.eye(loading.shape[1]).to(loading) + loading.mT @ loading).inverse()
+        self.scale = scale.to(self.loading)
+        self.offset.copy_(loc / scale)
+        self.loading.copy_(loading)
+        self.encoder.copy_(covariance @ loading.mT)
+        self.scale_tril = torch.linalg.cholesky((covariance + covariance.mT) / 2).to(self.loading)
 
     @property
     def weight(self) -> Tensor:
