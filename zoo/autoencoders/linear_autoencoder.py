@@ -21,7 +21,7 @@ model simulates data of the right mean and covariance.
 Limits: features should be of like scale, as for PCA. Pointwise log-likelihoods are given a row's own code: no marginal.
 
 Held against, in `test_linear_autoencoder.py`: PCA's squared error, 0.334700 on standardised wine (L = 3; here the same,
-largest angle to the principal subspace 1e-11) and 4.914296 on digits (L = 10; here 4.914301 by default, 2e-3, slow).
+largest angle to the principal subspace 1e-11) and 4.914296 on digits (L = 10). A fit starts there.
 
 Baldi & Hornik 1989, "Neural networks and principal component analysis: learning from examples without local minima".
 """

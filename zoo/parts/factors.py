@@ -1,7 +1,7 @@
 """Maximum likelihood of linear-Gaussian factor models, x ~ N(mu, W W' + diag(psi)^2), from centred rows (N, D).
 
 `isotropic`, one psi: probabilistic PCA, in closed form (Tipping & Bishop 1999, equations 7 to 9). `per_feature`, factor
-analysis: the best W at a given psi is known in closed form too, and psi then follows, in turns, each of which raises the
+analysis: the best W at a given psi is known in closed form too, and psi then follows, in turns that raise the
 likelihood (Lawley & Maxwell 1971, chapter 4).
 """
 
@@ -41,7 +41,8 @@ def spectrum(x: Tensor) -> tuple[Tensor, Tensor]:
 def per_feature(x: Tensor, latent: int) -> tuple[Tensor, Tensor]:
     """W (D, L) and psi (D)."""
     sd = x.square().mean(0).sqrt()
-    sd = sd.clamp(min=1e-3 * float(sd.max()))
+    flat = sd <= 1e-9 * sd.max()  # what rounding leaves of a constant
+    sd = torch.where(flat, FLOOR * sd[~flat].min(), sd)
     z = x / sd
     covariance = z.mT @ z / len(z)  # (D, D)
     total = covariance.diagonal()
