@@ -43,7 +43,8 @@ def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | Non
             weights = _log_weights(double, given, draws, seed)
             if weights is None or not bool(weights.isfinite().all()) or float(weights.max() - weights.min()) > alike:
                 return None
-    return float(weights.mean())
+            evidence = float(weights.mean())
+    return evidence
 
 
 def _may_be(pair: ModelGuide, few: Batch) -> bool:

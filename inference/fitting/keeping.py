@@ -5,7 +5,6 @@ Steps from the maximum can only lose: their gradients are noisy, and what averag
 
 from __future__ import annotations
 
-import pyro
 import torch
 from torch import Tensor
 
@@ -37,7 +36,7 @@ class Keeping:
     def _bounds(self) -> Tensor:
         """Estimates of the bound on log p(x_n), (N,)."""
         at_once = pieces.rows_at_once(self.batch, width(self.pair, self.batch), _PARTICLES)
-        with quietly(0, self.pair), pyro.validation_enabled(False):
+        with quietly(0, self.pair):
             parts = [
                 run(self.pair, part, _PARTICLES).log_weight.mean(0) for _, part in pieces.chunks(self.batch, at_once)
             ]
