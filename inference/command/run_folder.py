@@ -220,8 +220,8 @@ def _believed(khat: KHat) -> dict[str, Any]:
         found |= {
             "khat_local_median": float(np.median(khat.locals)),
             "khat_local_threshold": threshold(khat.particles),
-            "khat_local_share_reliable": float(np.mean(khat.reliable)),
-            "effective_share_local_median": float(np.median(khat.local_share)),
+            "khat_local_share_reliable": float(np.asarray(khat.reliable).mean()),
+            "effective_share_local_median": float(np.median(np.asarray(khat.local_share))),
         }
     return found
 

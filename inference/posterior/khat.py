@@ -52,7 +52,7 @@ class KHat:
         """Which observations' guides weights can correct: k̂ below its threshold, or weights nearly equal, (N,)."""
         if self.locals is None:
             return None
-        return np.asarray((self.locals < threshold(self.particles)) | self.exact)
+        return np.asarray((self.locals < threshold(self.particles)) | np.asarray(self.exact))
 
     @property
     def exact(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
