@@ -19,6 +19,7 @@ from inference.running.marginal import pointwise
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
+from zoo.threads.randomness import apart
 
 REASON = "the guide is the exact posterior"
 _FEW, _MORE = 2, 8  # draws: two tell nearly all others apart
@@ -31,7 +32,7 @@ def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | Non
 
     Continuous local latents, parameters of the model and guides without a density are what steps are for: None.
     """
-    with torch.random.fork_rng():
+    with apart():
         if not _may_be(pair, batch.select(slice(0, min(2, batch.size)))):
             return None
         double = copy.deepcopy(pair).double()  # in single precision sums over rows are not equal to a nat
