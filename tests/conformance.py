@@ -404,11 +404,12 @@ def test_same_seed_same_bits_and_other_seed_other_bits(name, device):
     for seed in (0, 0, 1):
         pair, batch = make(name, device=device)
         caller = torch.get_rng_state()
-        inference.fit(pair, batch, steps=5, batch_size=8, seed=seed, device=device, **QUICK)
+        fit = inference.fit(pair, batch, steps=5, batch_size=8, seed=seed, device=device, **QUICK)
         assert torch.equal(caller, torch.get_rng_state()), "the caller's random state was changed"
         states.append(state_of(pair))
     assert same(states[0], states[1])
-    assert not same(states[0], states[2])
+    # a start in closed form that no step improved on owes nothing to a seed
+    assert same(states[0], states[2]) == fit.reason.endswith("the start, which is kept")
     assert same(inference.draw(pair, batch, 4, seed=1).draws | {}, inference.draw(pair, batch, 4, seed=1).draws)
 
 

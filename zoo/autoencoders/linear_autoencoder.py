@@ -95,7 +95,7 @@ class LinearAutoencoder(ModelGuide):
             values, axes = factors.spectrum(x - x.mean(0))
             latent = len(self.encoder)
             left = (values.sum() - values[:latent].sum()).clamp(min=0) / x.shape[1]
-            if bool(left.isfinite()):
+            if bool(left.isfinite()) and float(values[0]) > 0:
                 self.encoder.copy_(axes[:, :latent].mT)
                 self.decoder.copy_(axes[:, :latent])
                 self.offset.copy_(x.mean(0))
