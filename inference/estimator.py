@@ -46,8 +46,9 @@ if TYPE_CHECKING:
 
 OPTIONS = {  # of the fit; the rest of an estimator's arguments are the pair's
     "epochs": None, "steps": None, "batch_size": None, "lr": None, "objective": "elbo", "particles": None,
-    "validation": 0.0, "draws": 100, "double": False, "device": "auto", "random_state": 0,
+    "validation": 0.0, "draws": 100, "double": False, "device": "auto", "random_state": 0, "unknown": "error",
 }  # fmt: skip
+_OWN = ("draws", "double", "random_state", "unknown")  # of these options, not of `inference.fit`
 _FROM_DATA = ("features", "columns", "target", "classes", "edges")  # arguments read off the data unless they are given
 
 
@@ -59,7 +60,8 @@ def Estimator(model: str, **params: Any) -> Any:  # noqa: N802 - users meet it a
         params: arguments of the pair (`features`, `columns`, `target` and `classes` are read off the data when left
             out; `task="classification"` makes a classifier where a pair has the choice), and of the fit: `epochs`,
             `steps`, `batch_size`, `lr`, `objective`, `particles`, `validation`, `device` as in `inference.fit`; `draws`
-            of the global latents to average over; `double` to compute in float64; `random_state`, a whole number.
+            of the global latents to average over; `double` to compute in float64; `random_state`, a whole number;
+            `unknown`: what a category of a table is that was not seen in the fit, an `error` or `missing`.
 
     Raises:
         ValueError: unknown name or argument (with the nearest that exists), or a pair of sequences.
@@ -169,7 +171,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             pair = zoo.create(self.model, **config)
         pair = pair.double() if self.double else pair
         data = Batch.of(X if pair.schema is None or table is None else pair.schema.encode(table), codes)
-        options = {name: getattr(self, name) for name in OPTIONS if name not in ("draws", "double", "random_state")}
+        options = {name: getattr(self, name) for name in OPTIONS if name not in _OWN}
         self.fit_ = fit(pair, data, seed=self._seed(), progress=False, **options)
         self.pair_ = pair
         self.posterior_ = self._globals(pair, data)
@@ -230,7 +232,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         """New rows, of a fitted estimator."""
         check_is_fitted(self, "pair_")
         if self._mixed_ and is_table(X) and self.pair_.schema is not None:
-            return Batch.of(self.pair_.schema.encode(X))
+            return Batch.of(self.pair_.schema.encode(X, self.unknown))
         return Batch.of(self._matrix(X))
 
     def sample(self, n_samples: int = 1) -> NDArray[Any]:

@@ -25,6 +25,8 @@ class Batch:
         y: responses or labels, (B,) or (B, *event).
         lengths: number of valid steps of each sequence, (B,), integers from 1 to T.
         columns: names of the columns of x, where it was a frame.
+        spare: fields that a pair may have no use for, such as the labels that come with a known data set; of others
+            it is an error.
     """
 
     size: int
@@ -33,6 +35,7 @@ class Batch:
     y: Tensor | None = None
     lengths: Tensor | None = None
     columns: tuple[str, ...] | None = field(default=None, kw_only=True)
+    spare: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         for name, value in self.fields().items():
@@ -61,7 +64,7 @@ class Batch:
         for name, value in given.items():
             check_rows(name, value)
         size = len(next(iter(given.values())))
-        return cls(size, size, **given, columns=column_names(x))
+        return cls(size, size, columns=column_names(x)).but(**given)
 
     def fields(self) -> dict[str, Tensor]:
         """The fields that are present, by name."""

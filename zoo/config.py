@@ -66,7 +66,8 @@ def _check(where: str, value: Any, hint: Any) -> Any:
                 return _check(where, value, option)
             except ValueError as error:
                 errors.append(str(error))
-        raise ValueError("; or ".join(errors))
+        # That None would do as well is no cure for whoever gave something.
+        raise ValueError("; or ".join(errors[: len(errors) - (options[-1] is types.NoneType and len(errors) > 1)]))
     if hint is types.NoneType:
         if value is not None:
             raise ValueError(f"{where}: expected None, got {value!r}")
@@ -87,16 +88,21 @@ def _check_scalar(where: str, value: Any, hint: Any) -> Any:
             raise ValueError(f"{where}: {error}") from None
     if hint is int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{where}: expected a whole number, got {value!r}")
+            raise ValueError(f"{where}: expected a whole number, got {value!r}{_alone(value)}")
         if value < 1:
             raise ValueError(f"{where}: expected at least 1, got {value}")
         return value
     if hint is float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"{where}: expected a number, got {value!r}")
+            raise ValueError(f"{where}: expected a number, got {value!r}{_alone(value)}")
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{where}: expected a finite number above 0, got {value}")
         return float(value)
     if isinstance(hint, type) and not isinstance(value, hint):
         raise ValueError(f"{where}: expected {hint.__name__}, got {value!r}")
     return value
+
+
+def _alone(value: Any) -> str:
+    """How to give the one entry of a list where no list is taken."""
+    return f"; give {value[0]!r}, without the list" if isinstance(value, (list, tuple)) and len(value) == 1 else ""

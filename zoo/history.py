@@ -44,7 +44,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class History:
-    """What is kept of it; the last two of them not in files.
+    """What is kept of it; `start` and `told` not in files.
 
     Args:
         trained: a fit came to its end, or a file says so; else the mark tells.
@@ -52,6 +52,7 @@ class History:
         measured: a checksum of the data that the constants were taken from; None if none were.
         start: the parameters as they were made, or as starting values were put; None while they are being made.
         told: checksums of the data for which it was said that the constants are kept.
+        columns: names of the columns of x, of a pair without a schema that was fitted to a frame (`zoo.columns`).
     """
 
     trained: bool = False
@@ -59,6 +60,7 @@ class History:
     measured: str | None = None
     start: Mark | None = None
     told: frozenset[str] = frozenset()
+    columns: tuple[str, ...] | None = None
 
     def moved(self, tensors: Iterable[Tensor]) -> bool:
         """Whether any of these parameters left its start; none has before all are made."""
@@ -70,7 +72,8 @@ class History:
 
     def record(self) -> dict[str, Any]:
         """What goes into config.json."""
-        return {"trained": self.trained, "sampled": self.sampled, "measured": self.measured}
+        found = {"trained": self.trained, "sampled": self.sampled, "measured": self.measured}
+        return found if self.columns is None else {**found, "columns": list(self.columns)}
 
     @classmethod
     def of(cls, record: Any, start: Mark) -> History:
@@ -80,12 +83,16 @@ class History:
             ValueError: it is something else.
         """
         kinds = {"trained": bool, "sampled": bool, "measured": (str, type(None))}
-        if not isinstance(record, dict) or record.keys() != kinds.keys():
+        if not isinstance(record, dict) or record.keys() - {"columns"} != kinds.keys():
             raise ValueError(f"'history': expected {', '.join(kinds)}, got {record!r:.50}")
         for name, kind in kinds.items():
             if not isinstance(record[name], kind):  # type: ignore[arg-type]
                 raise ValueError(f"'history': '{name}': got {record[name]!r:.50}")
-        return cls(**record, start=start)
+        columns = record.get("columns")
+        if columns is not None and not (isinstance(columns, list) and all(isinstance(name, str) for name in columns)):
+            raise ValueError(f"'history': 'columns': got {columns!r:.50}")
+        names = None if columns is None else tuple(columns)
+        return cls(**{name: record[name] for name in kinds}, start=start, columns=names)
 
     @classmethod
     def before(cls, card: Any, start: Mark) -> History:

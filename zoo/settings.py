@@ -99,6 +99,7 @@ class Settings:
     network_row = _Size(1 << 20, "numbers", "what one row of a Bayesian network may need")
     network_question = _Size(1 << 26, "numbers", "the largest factor of a question to a Bayesian network")
 
+    file_bytes = _Size(1 << 30, "bytes", "what a compressed data file may hold beyond 64 times its own size")
     bif_bytes = _Size(1 << 25, "bytes", "the largest BIF file that is read")
     bif_cells = _Size(1 << 23, "numbers", "all tables of a BIF file together")
     config_bytes = _Size(1 << 20, "bytes", "the description of a saved pair, its card included")

@@ -6,6 +6,8 @@ is chosen with probability proportional to p(x_obs, z_k) / q(z_k | x_obs), then 
 
 from __future__ import annotations
 
+import functools
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +15,16 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+import zoo
 from inference.codes.encoding import draw_class
 from inference.codes.reading import Codes, Values
-from inference.data.check import check
+from inference.data.check import check, example, may_be_missing
 from inference.posterior.draws import Posterior
+from inference.running.checked import Checked
 from inference.running.pieces import share
 from inference.running.quiet import quietly
 from inference.running.words import check_count, check_mass
+from zoo.abilities import Network
 from zoo.base import Batch, ModelGuide
 from zoo.threads.turns import in_turn
 
@@ -111,13 +116,14 @@ def impute(
         seed: seeds everything drawn.
 
     Raises:
-        ValueError: the pair has no local latents, or takes no missing values, or observes more than rows of a table.
+        ValueError: the pair has no local latents, or takes no missing values, or observes more than rows of a table;
+            the message says which pairs do fill cells.
     """
     check_count("draws", draws)
     check_count("proposals", proposals)
     given = check(pair, data)
+    site = _site_with_holes(given)
     batch, codes = given.batch, Codes.of(given)
-    site = _site_with_holes(codes)
     table: Tensor = getattr(batch, site)
     missing = table.isnan()
     rows, columns = missing.nonzero(as_tuple=True)
@@ -148,17 +154,49 @@ def impute(
     return Imputation(table, rows, columns, values[None], ess, kinds)
 
 
-def _site_with_holes(codes: Codes) -> str:
+def _site_with_holes(given: Checked) -> str:
+    """The observed table whose missing cells can be drawn given codes or classes."""
+    found = _holed(given) if given.locals else None
+    if found is None:
+        raise ValueError(_unable(given))
+    return found
+
+
+def _holed(given: Checked) -> str | None:
     """The observed table that takes NaN for missing."""
-    name = codes.pair.name
-    for field_, site in codes.observed.items():
+    for field_, site in given.observed.items():
         support = site.fn.support
         while isinstance(support, constraints.independent):
             support = support.base_constraint
         takes_holes = bool(support.check(torch.full_like(site.value, torch.nan)).any())
-        if takes_holes and len(site.event_shape) == 1:
+        if takes_holes and len(site.event_shape) == 1 and given.batch.lengths is None:
             return field_
-    raise ValueError(f"{name} observes no table that may have missing values: there is nothing to impute")
+    return None
+
+
+def _unable(given: Checked) -> str:
+    """Why nothing can be filled, what the pair does instead, and which pairs fill cells."""
+    pair, known = given.pair, ", ".join(_able())
+    lack = "has no local latents" if not given.locals else "observes no table that may have missing values"
+    why = f"{pair.name} {lack}, so it fills no missing cells: they are drawn given codes or classes, as by {known}"
+    if isinstance(pair, Network):
+        return f"{why}; what one cell of a row may be, given the others, `inference.query` says"
+    holed = "missing" in pair.config or any(may_be_missing(site) for site in given.observed.values())
+    if given.batch.lengths is not None and holed:
+        return f"{why}; its own missing steps are summed over in `fit`, `log_likelihood` and `forecast`"
+    return why
+
+
+@functools.cache
+def _able() -> tuple[str, ...]:
+    """Names of the registered pairs that fill missing cells."""
+    found = []
+    for name in zoo.names():
+        with suppress(ValueError):  # of a pair that cannot be made without arguments
+            given = example(zoo.create(name))
+            if given.locals and _holed(given):
+                found.append(name)
+    return tuple(found)
 
 
 def _resample(codes: Codes, part: Batch, count: int, proposals: int, fixed: Values) -> tuple[dict[str, Tensor], Tensor]:

@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from inference.command.words import arguments
+from zoo.abilities import FromJSON
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 
 if TYPE_CHECKING:
     from zoo.base import ModelGuide
+
+_LINE = 100  # characters of a line of help
+_SPELT = {"Schema": "list of columns [NAME, KIND, CATEGORIES]", "Column": "a column [NAME, KIND, CATEGORIES], or K"}
+_WORD = 36  # of `key=default`, beside its meaning
 
 
 def overview(options: argparse.Namespace) -> None:
@@ -83,6 +88,7 @@ def _card(cls: type[ModelGuide]) -> str:
     """The docstrings of the file and of the class, without the arguments."""
     module = inspect.getdoc(sys.modules[cls.__module__]) or ""
     about, _, _ = (inspect.getdoc(cls) or "").partition("\nArgs:\n")
+    about = about.replace("stands at the top of this file", "stands above")  # the file is not in sight here
     return "\n\n".join([f"{cls.registry_name} ({cls.__name__})", *filter(None, (module.strip(), about.strip()))])
 
 
@@ -97,12 +103,17 @@ def _arguments(cls: type[ModelGuide]) -> Iterator[str]:
     }
     parameters = inspect.signature(cls).parameters
     shown = {key: f"{key}={_as_word(parameter.default)}" for key, parameter in parameters.items()}
-    width = max(map(len, shown.values()), default=0)
+    width = max((len(word) for word in shown.values() if len(word) <= _WORD), default=0)
+    margin = " " * (width + 2)
     for key, hint in hints(cls.__init__).items():
-        yield f"{shown[key]:<{width}}  {_readable(hint)}"
+        if len(shown[key]) <= width:
+            yield f"{shown[key]:<{width}}  {_readable(hint)}"
+        else:  # a default too long to stand beside its meaning: that of a schema
+            cut = shown[key].replace("],[", "], [")  # where a line may end
+            yield from textwrap.wrap(cut, _LINE, subsequent_indent=" " * (len(key) + 2))
+            yield f"{margin}{_readable(hint)}"
         if key in told:
-            margin = " " * (width + 2)
-            yield from textwrap.wrap(told[key], 100, initial_indent=margin, subsequent_indent=margin)
+            yield from textwrap.wrap(told[key], _LINE, initial_indent=margin, subsequent_indent=margin)
 
 
 def _as_word(value: Any) -> str:
@@ -121,6 +132,9 @@ def _readable(hint: Any) -> str:
         return " or ".join("nothing (null)" if option is type(None) else _readable(option) for option in options)
     if origin in (tuple, list):
         return f"list: {_readable(options[0])}, …" if options else "list"
+    if isinstance(hint, FromJSON):  # typed columns, and what else has a spelling of its own
+        called: str = getattr(hint, "__name__", "")
+        return _SPELT.get(called, called)
     words = {int: "whole number, at least 1", float: "number above 0", bool: "true or false", str: "text"}
     return words.get(hint, getattr(hint, "__name__", str(hint)))
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import zoo
-from inference.command import run_folder
+from inference.command import latents, run_folder
 from inference.drawing import plane, plots
 from inference.fitting.fit import Fit, fit
 from inference.posterior.draws import Posterior, draw, predict, prior
@@ -94,7 +94,7 @@ The model learns how common each kind is, where it lies and how far it spreads, 
     posterior = draw(pair, train, 1000)
     exported = to_arviz(pair, posterior, train, predictive=False, coords=run_folder.labels(pair, train, names))
     _say("\nWhat the data say about each number (ArviZ: mean, standard deviation, and the most probable interval):\n")
-    for line in run_folder.table(exported, ["weights", "locs", "scales"], 20):
+    for line in latents.table(exported, ["weights", "locs", "scales"], 20):
         _say(f"  {line}")
     score = float(run_folder.log_density(pair, posterior, held_out).mean())
     alone = _one_gaussian(train, held_out)

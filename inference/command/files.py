@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,13 @@ import numpy as np
 
 import zoo
 from inference.command import tables
+from inference.data.accept import encoded
 from inference.data.check import as_batch
+from inference.drawing import style
 from zoo import Batch, datasets
 from zoo.abilities import Text
 from zoo.datasets.tables import TABLES
+from zoo.notes import DataWarning
 from zoo.schema.column import plain
 from zoo.state.files import write
 
@@ -53,24 +57,42 @@ def start(options: argparse.Namespace, *more: Path, texts: bool = False) -> Mode
     return pair
 
 
-def observed(pair: ModelGuide, source: str) -> Any:
+def observed(pair: ModelGuide, options: argparse.Namespace) -> Any:
     """The data as the pair takes them: a table by its schema, else a batch."""
+    source = options.data
     if pair.schema is not None and (source in datasets.names() or Path(source).suffix.lower() in TABLES):
-        return as_batch(pair, tables.load(source))
-    return as_batch(pair, datasets.load(source))
+        return as_batch(pair, encoded(pair, table_of(pair, options), options.unknown))
+    return as_batch(pair, _batch(options))
 
 
-def sequences(pair: ModelGuide, source: str) -> Any:
-    """Sequences as the pair takes them: a table of one column is one series, of several one vector a step."""
-    batch = datasets.load(source)
-    example = pair.simulate(2)[0]
-    field = "x" if example.y is None else "y"
-    value, wanted = getattr(batch, field), getattr(example, field)
-    if value is not None and value.ndim == wanted.ndim == 2 and value.shape[1] == 1:
-        value = value[:, 0]
-    if value is not None and value.ndim == wanted.ndim - 1:
-        batch = Batch.of(**{field: value[None]})
+def table_of(pair: ModelGuide, options: argparse.Namespace) -> Any:
+    """The table of a file or data set, its columns of the kinds that the pair knows."""
+    known = [*(pair.schema or ()), *([pair.target] if pair.target is not None else [])]
+    return tables.load(options.data, {column.name: column.kind for column in known}, options.header)
+
+
+def sequences(pair: ModelGuide, options: argparse.Namespace) -> Any:
+    """Sequences as the pair takes them (`inference.data.series`); of a table the column that it was fitted to."""
+    wanted = options.target or pair.card.get("data", {}).get("target")
+    if options.target is None and wanted is not None and Path(options.data).is_file():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # it is read again
+            names = datasets.read(options.data, header=options.header).columns
+        wanted = wanted if wanted in names else None
+    batch = _batch(options, wanted)
+    if batch.y is not None and pair.simulate(1)[0].y is None:
+        batch = Batch.of(batch.y)
     return as_batch(pair, batch)
+
+
+def _batch(options: argparse.Namespace, target: str | None = None) -> Batch:
+    """A known data set, or a file; labels that come along are spare."""
+    source = options.data
+    if source not in datasets.names() and Path(source).is_file():
+        batch = datasets.read(source, target=target, header=options.header).batch
+    else:
+        batch = datasets.load(source, target=target)
+    return batch.but(spare=("y",))
 
 
 def as_table(pair: ModelGuide, values: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
@@ -108,5 +130,5 @@ def save(path: Path, columns: dict[str, Sequence[Any]]) -> None:
 
 def draw_picture(options: argparse.Namespace, figure: Figure) -> None:
     """Write a picture where `--picture` says."""
-    figure.savefig(options.picture)
+    style.literal(figure).savefig(options.picture)
     print(f"drawn in {options.picture}")

@@ -27,7 +27,7 @@ def fit_pair(options: argparse.Namespace) -> None:
     run_folder.check(Path(options.out), replace=options.replace)
     pair, data, columns = _pair_and_data(options, config)
     pair = pair.double() if options.double else pair
-    print(f"{options.name} on {options.data}: {_size(data)}; {options.threads} processor thread(s)", flush=True)
+    print(f"{options.name} on {options.data}: {_size(pair, data)}; {options.threads} processor thread(s)", flush=True)
     if note := _unscaled(pair, data, columns):
         print(f"note: {note}", flush=True)
     with run_folder.staged(Path(options.out), replace=options.replace) as folder:
@@ -48,6 +48,8 @@ def fit_pair(options: argparse.Namespace) -> None:
         if fit.reason == "interrupted":
             raise KeyboardInterrupt
         print(f"{fit}\n", flush=True)
+        if options.target:  # `zoo forecast` looks for it in tables of several columns
+            pair.card["data"]["target"] = options.target
         summary = run_folder.write_run(
             folder,
             pair,
@@ -77,9 +79,10 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
     if not tables.models_tables(registered(options.name)):
         if options.kind:
             raise ValueError(f"--kind: {options.name} does not model the columns of a mixed table")
-        data, columns = _load(options.data, options.target)
-        return *fitting_pair(options.name, config, data, columns, seed=options.seed), columns
-    table = tables.load(options.data)
+        data, columns = _load(options.data, options.target, options.header)
+        pair, data = fitting_pair(options.name, config, data, columns, target=options.target, seed=options.seed)
+        return pair, data, data.columns if data.x is not None and data.x.ndim > 2 and data.columns else columns
+    table = tables.load(options.data, options.kind, options.header)
     config = {**tables.arguments(registered(options.name), table, options.target, options.kind), **config}
     torch.manual_seed(options.seed)
     pair = zoo.create(options.name, **config)
@@ -110,7 +113,13 @@ def _text_pair(options: argparse.Namespace, config: dict[str, Any]) -> tuple[Mod
     return pair, as_batch(pair, words), ("character",)
 
 
-def _size(data: Batch) -> str:
+def _size(pair: ModelGuide, data: Batch) -> str:
+    """What the data were understood to be."""
+    from inference.data.check import as_batch
+    from inference.data.series import understood
+
+    if series := understood(as_batch(pair, data)) if pair.simulate(1)[0].lengths is not None else "":
+        return series
     shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in data.fields().items())
     return f"{data.size} observation{'s' if data.size > 1 else ''}, {shapes}"
 
@@ -142,30 +151,41 @@ def _device(name: str) -> str:
     return name
 
 
-def _load(source: str, target: str | None) -> tuple[Batch, tuple[str, ...]]:
+def _load(source: str, target: str | None, header: bool | None = None) -> tuple[Batch, tuple[str, ...]]:
     """A data set or a file as a batch, and the names of the columns of its x."""
     from zoo import datasets
 
     if source not in datasets.names() and Path(source).is_file():
-        return datasets.read(source, target=target)
+        batch, columns = datasets.read(source, target=target, header=header)
+        # Of an .npz; a target that was asked for is to be modelled.
+        return batch.but(spare=("y",) if target is None else ()), columns
     batch = datasets.load(source, target=target)
     return batch, tuple(column for column in datasets.describe(source).columns if column != target)
 
 
 def fitting_pair(
-    name: str, config: dict[str, Any], data: Batch, columns: Sequence[str] = (), *, seed: int = 0
+    name: str,
+    config: dict[str, Any],
+    data: Batch,
+    columns: Sequence[str] = (),
+    *,
+    target: str | None = None,
+    seed: int = 0,
 ) -> tuple[ModelGuide, Batch]:
     """The pair that fits the data, and the data as it takes them.
 
-    `features` is read off the data unless given; where the model takes sequences, a table is a single one.
+    `features` is read off the data unless given. Series are read as `inference.data.series` says; where a target was
+    asked for, of a model that has no inputs, it is the series, and the other columns are left out, with a note.
 
     Raises:
-        ValueError: a bad argument, or a model that explains y given data without.
+        ValueError: a bad argument, a model that explains y given data without, or a target that it has no use for.
     """
     import torch
 
     import zoo
+    from inference.data.series import in_time
     from zoo.base import registered
+    from zoo.threads.randomness import apart
 
     zoo.names()
     takes = inspect.signature(registered(name)).parameters
@@ -173,15 +193,27 @@ def fitting_pair(
     if example.y is not None and data.y is None:
         choice = f"--target COLUMN picks one of {', '.join(columns)}" if len(columns) > 1 else "give data with a y"
         raise ValueError(f"{name} explains a response y, and the data have none: {choice}")
+    if target is not None and example.y is None:
+        if example.lengths is None:
+            raise ValueError(f"--target: {name} has no y; it models all columns together")
+        _left_out(columns, f"{name} models {target} alone", "inputs" in takes)
+        data = zoo.Batch.of(data.y)
+    elif "y" in data.spare and data.y is not None and example.y is None and not columns:
+        print(f"note: {name} reads no y: that of the file is left aside", flush=True)
     x, wanted = data.x, example.x
-    if x is not None and wanted is not None:
-        if example.lengths is not None and data.lengths is None:
-            if x.ndim == wanted.ndim == 2 and x.shape[1] == 1:
-                x = x[:, 0]  # a table of one column is one series
-            if x.ndim == wanted.ndim - 1:
-                x, data = x[None], zoo.Batch.of(x[None])
+    if x is not None and wanted is not None and "features" in takes and "features" not in config:
         steps = example.lengths is not None
-        if "features" in takes and "features" not in config and x.ndim == wanted.ndim > 1 + steps:
+        one = steps and data.lengths is None and x.ndim == wanted.ndim - 1 > 1  # a table: one series
+        if one or x.ndim == wanted.ndim > 1 + steps:
             config = {**config, "features": x.shape[-1]}
     torch.manual_seed(seed)
-    return zoo.create(name, **config), data
+    pair = zoo.create(name, **config)
+    with apart():
+        return pair, in_time(data, pair.simulate(2)[0])
+
+
+def _left_out(columns: Sequence[str], why: str, inputs: bool) -> None:
+    """Say which columns are not modelled."""
+    if columns:
+        more = f"; --set inputs={len(columns)} makes them inputs" if inputs else ""
+        print(f"note: {why}, and leaves out {', '.join(columns)}{more}", flush=True)

@@ -9,10 +9,10 @@ import argparse
 import importlib
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 
 from inference.command.parser import parser
+from inference.command.terminal import escaped, notes, plainly
 from inference.command.words import named
 
 # What a command does, in which file of this folder; all others are functions of `use`, by their own names.
@@ -32,12 +32,14 @@ _WORDS = {  # options that are NAME=VALUE, and how to say so
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = parser().parse_args(arguments)
+    with plainly():
+        return _told(parser().parse_args(arguments))
+
+
+def _told(options: argparse.Namespace) -> int:
+    """Do what was typed, and say what went wrong; the exit status."""
     try:
-        with warnings.catch_warnings():
-            # What libraries will change one day is of no use to whoever typed `zoo`.
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with notes():
             _run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # `zoo list | head`
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(options: argparse.Namespace, message: str, status: int) -> int:
-    print(f"zoo {options.command}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"zoo {options.command}: {escaped(' '.join(message.split()))}", file=sys.stderr)
     return status
 
 

@@ -91,6 +91,7 @@ def _about(add: Add) -> None:
         help="in a mixed table, what a column is: real, positive, count, binary, categorical, ordinal, ignored",
     )
     fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the model")
+    _reading(fit)
     fit.add_argument("--out", required=True, metavar="DIR", help="the run folder to write")
     fit.add_argument("--replace", action="store_true", help="replace an earlier run that is there")
     fit.add_argument("--epochs", type=float, help="passes over the data; default: until the ELBO has converged")
@@ -126,10 +127,18 @@ def _with_folder(add: Add) -> None:
             command.add_argument("--top-p", type=float, default=1.0, help="... keep to the likeliest; default: 1")
         else:
             command.add_argument("data", metavar="DATA", help="name of a data set, or a file")
+            _reading(command)
+            command.add_argument(
+                "--unknown",
+                default="error",
+                choices=["error", "missing"],
+                help="what a category is that the model has not seen; default: error",
+            )
         if name in ("impute", "forecast"):
             command.add_argument("--draws", type=_positive, default=200, help="draws of each value; default: 200")
             command.add_argument("--mass", type=float, default=0.9, help="probability of the intervals; default: 0.9")
         if name == "forecast":
+            command.add_argument("--target", metavar="COLUMN", help="the series, in a table; default: that of the fit")
             command.add_argument("--horizon", type=_positive, required=True, help="the number of steps ahead")
         command.add_argument("--out", required=True, metavar="FILE", help="the .csv or .npy file to write")
         if name == "forecast":
@@ -139,6 +148,16 @@ def _with_folder(add: Add) -> None:
         command.add_argument("--replace", action="store_true", help="write over files that are there")
         command.add_argument("--seed", type=int, default=0, help="default: 0")
         command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+
+
+def _reading(command: argparse.ArgumentParser) -> None:
+    """How a file is read."""
+    command.add_argument(
+        "--header",
+        type=_yes,
+        metavar="yes|no",
+        help="whether the first row of a .csv names the columns; default: it is looked at",
+    )
 
 
 def _query(add: Add) -> None:
@@ -158,3 +177,9 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return value
+
+
+def _yes(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise argparse.ArgumentTypeError(f"expected yes or no, got {text!r}")
+    return text == "yes"

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inference.drawing import plane, plots
+from inference.command.latents import in_order, table
+from inference.command.terminal import escaped
+from inference.drawing import plane, plots, style
 from inference.fitting.fit import Fit
+from inference.gallery import predictive as check_of
 from inference.posterior import containers
 from inference.posterior.draws import Posterior, draw
 from inference.posterior.export import to_arviz
@@ -158,7 +161,7 @@ def write_run(
     write(folder / "summary.txt", summary.encode())
     containers.save(exported, folder / "posterior.nc")
     for name, figure in _pictures(pair, posterior, some, fit, exported, columns, target):
-        figure.savefig(folder / f"{name}.png")
+        style.literal(figure).savefig(folder / f"{name}.png")
     return summary
 
 
@@ -235,23 +238,10 @@ _WORDS = {
 }
 
 
-def table(exported: Any, names: Sequence[str], most: int) -> list[str]:
-    """Lines of ArviZ's summary of these latents: a header, and at most so many entries."""
-    import arviz
-
-    frame = arviz.summary(exported, var_names=list(names), kind="stats", round_to="none")
-    varying = frame[frame["sd"] > 0]  # not the zeros of a triangular factor
-    if varying.empty:
-        return ["(too few draws for a table)"]
-    lines: list[str] = varying.to_string(float_format=lambda value: f"{value:.4g}").splitlines()
-    left = len(lines) - most - 1
-    return lines[: most + 1] + ([f"… and {left} more rows, in posterior.nc"] if left > 0 else [])
-
-
 def _summary(
     pair: ModelGuide, data: Batch, posterior: Posterior, exported: Any, believed: KHat, metrics: dict[str, Any]
 ) -> str:
-    names = sorted(posterior.globals) or sorted(posterior.draws)
+    names = in_order(pair, sorted(posterior.globals or posterior.draws))
     lines = [f"{pair.name}: posterior of {', '.join(names)}", ""]
     most = settings.summary_lines if posterior.globals else settings.summary_lines // 4
     if names:
@@ -261,7 +251,7 @@ def _summary(
             value, said = metrics[name], words.format(threshold=metrics.get("pareto_k_threshold", math.nan))
             lines.append(f"{value:10.4f}  {said}" if isinstance(value, float) else f"{value:10d}  {said}")
     lines += ["", f"{metrics['steps']} steps in {metrics['seconds']} s; stopped: {metrics['stopped']}", str(believed)]
-    return "\n".join(lines) + "\n"
+    return escaped("\n".join(lines)) + "\n"  # names of columns may hold anything
 
 
 def _pictures(
@@ -276,27 +266,25 @@ def _pictures(
     """Pictures chosen by what the posterior and the data are."""
     if fit.steps and np.isfinite(fit.losses).any():
         yield "loss", plots.loss_curve(fit)
-    for name, observed in exported["observed_data"].data_vars.items():
-        drawn = exported["posterior_predictive"][name].values
-        drawn = drawn.reshape(-1, *drawn.shape[2:])  # chain and draw joined
-        called = target if name == "y" else columns[0] if len(columns) == 1 else "value"
-        features = columns if name == "x" and len(columns) == observed.shape[-1] else ()
-        some = drawn[:: -(-len(drawn) // 100)]
-        yield "predictive", plots.predictive_check(observed.values, some, name=called, names=features)
-        if name == "y" and data.x is not None and data.x.shape[1:] == (1,) and drawn.ndim == 2:
-            yield "curve", plots.predictive_band(data.x, data.y, drawn, names=(columns[0] if columns else "x", called))
+    drawn = {str(name): values.values for name, values in exported["posterior_predictive"].data_vars.items()}
+    drawn = {name: values.reshape(-1, *values.shape[2:]) for name, values in drawn.items()}  # chain and draw joined
+    few = {name: values[:: -(-len(values) // 100)] for name, values in drawn.items()}
+    yield "predictive", check_of.predictive(pair, data, few, columns=columns, target=target)
+    if "y" in drawn and data.x is not None and data.x.shape[1:] == (1,) and drawn["y"].ndim == 2:
+        names = (columns[0] if columns else "x", target)
+        yield "curve", plots.predictive_band(data.x, data.y, drawn["y"], names=names)
     if posterior.globals:
-        drawn = {name: exported["posterior"][name] for name in sorted(posterior.globals)}
-        yield "posterior", plots.marginals(drawn, labels={name: _entries(drawn[name]) for name in drawn})
+        latents = {name: exported["posterior"][name] for name in in_order(pair, sorted(posterior.globals))}
+        yield "posterior", plots.marginals(latents, labels={name: _entries(latents[name]) for name in latents})
     for name in sorted(posterior.local):
         codes = posterior[name].mean((0, 1))
         if codes.ndim == 2:
             classes = data.y if data.y is not None and data.y.ndim == 1 else None
             yield f"latent_{name}", plane.latent_map(codes, classes)
     if _plane(pair, data) and not has_continuous_locals(pair, data):
-        few = posterior.thin(50)
+        thinned = posterior.thin(50)
         names = (columns[0], columns[1]) if len(columns) == 2 else ("x[0]", "x[1]")
-        yield "density", plane.mixture_density(data.x, lambda points: log_density(pair, few, points), names=names)
+        yield "density", plane.mixture_density(data.x, lambda points: log_density(pair, thinned, points), names=names)
 
 
 def _plane(pair: ModelGuide, data: Batch) -> bool:

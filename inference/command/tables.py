@@ -24,10 +24,10 @@ def models_tables(cls: type[ModelGuide]) -> bool:
     return hints(cls.__init__).get("columns") is Schema
 
 
-def load(source: str) -> Any:
+def load(source: str, kinds: Mapping[str, str] | None = None, header: bool | None = None) -> Any:
     """A table of named columns: from a file, or a known data set with its response as one more column."""
     if source not in datasets.names():
-        return datasets.table(source)
+        return datasets.table(source, kinds=kinds, header=header)
     batch, known = datasets.load(source), datasets.describe(source)
     if batch.x is None or batch.x.ndim != 2 or len(known.columns) != batch.x.shape[1]:
         raise ValueError(f"data set '{source}' is no table of named columns")

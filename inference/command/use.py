@@ -11,6 +11,7 @@ import torch
 
 from inference.codes import collapse, encoding, imputation
 from inference.command import files, tables
+from inference.data.accept import encoded
 from inference.gallery import imputations, observations
 from inference.posterior.draws import Posterior, draw, generate
 from inference.questions import queries
@@ -28,7 +29,7 @@ def forecast(options: argparse.Namespace) -> None:
     pair = files.start(options)
     if not 0 < options.mass < 1:
         raise ValueError(f"--mass: expected a number between 0 and 1, got {options.mass}")
-    data = files.sequences(pair, options.data)
+    data = files.sequences(pair, options)
     posterior = draw(pair, data, options.draws, stats=False, seed=options.seed)
     found = ahead(pair, posterior, data, options.horizon, seed=options.seed).flatten(0, 1).double()  # (S, N, H, ...)
     found = found.flatten(3) if found.ndim > 3 else found[..., None]
@@ -95,7 +96,7 @@ def sample(options: argparse.Namespace) -> None:
 def encode(options: argparse.Namespace) -> None:
     """Means and standard deviations of the codes."""
     pair = files.start(options)
-    data = files.observed(pair, options.data)
+    data = files.observed(pair, options)
     codes = encoding.encode(pair, data, seed=options.seed)
     columns: dict[str, Any] = {}
     for kind, values in (("", codes.mean), ("_sd", codes.sd)):
@@ -119,7 +120,7 @@ def encode(options: argparse.Namespace) -> None:
 def reconstruct(options: argparse.Namespace) -> None:
     """What the codes of observations tell of them."""
     pair = files.start(options)
-    data = files.observed(pair, options.data)
+    data = files.observed(pair, options)
     again = encoding.reconstruct(pair, data, seed=options.seed)
     site = "x" if "x" in pair.dims else "y"
     files.save(Path(options.out), files.as_table(pair, {site: again.cpu().numpy()}))
@@ -135,15 +136,16 @@ def impute(options: argparse.Namespace) -> None:
     pair = files.start(options, told)
     if not 0 < options.mass < 1:
         raise ValueError(f"--mass: expected a number between 0 and 1, got {options.mass}")
-    table = tables.load(options.data) if pair.schema is not None else files.observed(pair, options.data)
-    found = imputation.impute(pair, table, draws=options.draws, seed=options.seed)
+    table = files.table_of(pair, options) if pair.schema is not None else None
+    data = files.observed(pair, options) if table is None else encoded(pair, table, options.unknown)
+    found = imputation.impute(pair, data, draws=options.draws, seed=options.seed)
     schema = pair.schema
     if schema is None:
         filled: dict[str, Any] = files.as_table(pair, {"x": found.point().cpu().numpy()})
         schema = datasets.Schema.of([(name, "real") for name in filled])
     else:
         as_text = Path(options.data).suffix.lower() == ".csv" and options.data not in datasets.names()
-        given = datasets.table(options.data, text=True) if as_text else table
+        given = datasets.table(options.data, text=True, header=options.header) if as_text else table
         filled = tables.filled(found, schema, given)
     files.save(out, filled)
     tables.uncertainty(found, schema, options.mass).to_csv(told, index=False)

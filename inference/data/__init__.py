@@ -8,6 +8,9 @@ Accepted, and read alike bare or as a field of `zoo.Batch.of(x=…, y=…)`:
 - of a pair with a `schema`, a table in the user's units and category names, its target column becoming y;
 - of a pair with an `alphabet`, a text.
 
+Time runs down the rows of frames of series: see `series`. A field that no site of the pair reads is refused, but for
+the labels of known data sets and of a `Dataset`. Names of columns are those of the fit, in its order.
+
 Everything is checked once, before step one, and what is wrong is named by field, row and column. `accept` says what the
-data are, `check` whether they fit.
+data are, `series` how series are laid out, `check` whether they fit.
 """

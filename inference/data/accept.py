@@ -13,6 +13,7 @@ from zoo.abilities import Text
 from zoo.arrays import as_tensor, check_rows, column_names, holds_numbers
 from zoo.base import Batch, ModelGuide
 from zoo.datasets import text
+from zoo.schema.column import Unknown
 from zoo.schema.schema import as_columns
 
 ACCEPTED = (
@@ -34,11 +35,12 @@ def accept(pair: ModelGuide, data: Any, first: str) -> Batch:
     if isinstance(data, tuple):
         return _paired(pair, data)
     if pair.schema is not None and is_table(data):
-        return _encoded(pair, data)
+        return encoded(pair, data)
     if holds_numbers(data) or isinstance(data, list):
         return _batch({first: as_tensor(first, data)}, column_names(data))
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        return _batch(_from_dataset(data))
+        # Its rows come with labels as often as not, for whatever model reads them.
+        return _batch(_from_dataset(data)).but(spare=("y",))
     raise ValueError(f"data of type {type(data).__name__} is not accepted; give {ACCEPTED}")
 
 
@@ -75,16 +77,25 @@ def _paired(pair: ModelGuide, data: tuple[Any, ...]) -> Batch:
     return batch.but(y=y)
 
 
-def _encoded(pair: ModelGuide, table: Any) -> Batch:
-    """The matrix of a table, and the codes of its target where it has that column."""
+def encoded(pair: ModelGuide, table: Any, unknown: Unknown = "error") -> Batch:
+    """The matrix of a table, and the codes of its target where it has that column.
+
+    Args:
+        pair: with a schema.
+        table: a frame, or a mapping of columns.
+        unknown: what a category is that the schema does not know: an `error`, or a `missing` value.
+
+    Raises:
+        ValueError: the pair has no schema, or the table does not fit it.
+    """
     schema, target = pair.schema, pair.target
     if schema is None:
         raise ValueError("the pair has no schema")
     columns = as_columns(table)[0]
     fields = {}
     if target is not None and target.name in columns:
-        fields["y"] = torch.from_numpy(target.encode(columns.pop(target.name)))
-    fields["x"] = torch.from_numpy(schema.encode(columns))
+        fields["y"] = torch.from_numpy(target.encode(columns.pop(target.name), unknown))
+    fields["x"] = torch.from_numpy(schema.encode(columns, unknown))
     return Batch(len(fields["x"]), len(fields["x"])).but(**fields)
 
 

@@ -1,8 +1,9 @@
 """Whatever the user brings -> `Checked`, once, before step one.
 
 Accepted: a NumPy array, a torch tensor, a pandas or polars frame or series, an Arrow table, a pair (X, y), a `Batch`, a
-map-style torch `Dataset` of rows or (x, y) pairs. Checks read the pair's own trace: which fields it observes, their
-shapes, and the support of each observed site; an error names field, row, column, what was expected and what was found.
+map-style torch `Dataset` of rows or (x, y) pairs. Series are laid out as `inference.data.series` says. Checks read the
+pair's own trace: which fields it observes, their shapes, and the support of each observed site; an error names field,
+row, column, what was expected and what was found. A field that no site reads is an error too, if it is not spare.
 A pair with a `schema` also takes a table in the user's units and category names, its `target` column becoming y, and
 one with an `alphabet` a text, cut into sequences of as many characters as the pair has `steps`.
 
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from inference.data.accept import accept
+from inference.data.series import in_time, without_dates
 from inference.running.checked import Checked
 from inference.running.pieces import chunks, rows_at_once
 from inference.running.width import width
@@ -29,6 +31,7 @@ from inference.running.words import check_count
 from zoo.abilities import InWords, TakesMissing
 from zoo.arrays import place
 from zoo.base import Batch, ModelGuide, Site
+from zoo.columns import check_names
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 
@@ -56,8 +59,8 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
         complete: require every field that the pair observes; otherwise a missing one will be generated.
 
     Raises:
-        ValueError: no pair; wrong kind, rank, width or length; NaN, infinite or too large values, or values outside
-            the support.
+        ValueError: no pair; wrong kind, rank, width or length; fields that no site reads; columns of other names than
+            those of the fit; NaN, infinite or too large values, or values outside the support.
     """
     check_pair(pair)
     if isinstance(data, Checked):
@@ -67,7 +70,8 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
     example = _example(pair)
     observed = {name: site for name, site in pair.sites(example).items() if site.observed}
     first = _first(pair, example, observed, complete)
-    batch = accept(pair, data, first)
+    batch = in_time(accept(pair, without_dates(data, example), first), example)
+    check_names(pair, batch.columns)
     columns = pair.schema.names if pair.schema is not None else batch.columns
     named = batch.fields() if isinstance(data, (Batch, tuple)) else {f"one array or frame, taken as {first}": None}
     batch = _keep(pair, batch, example, observed, complete, given=", ".join(named))
@@ -125,7 +129,7 @@ def _first(pair: ModelGuide, example: Batch, observed: dict[str, Site], complete
 def _keep(
     pair: ModelGuide, batch: Batch, example: Batch, observed: dict[str, Site], complete: bool, given: str
 ) -> Batch:
-    """Drop fields that the pair does not use; require the ones it needs."""
+    """Require the fields that the pair needs; refuse those that it has no use for, drop them where they are spare."""
     used = example.fields().keys()
     missing = [name for name in used if getattr(batch, name) is None and name != "lengths"]
     for name in missing:
@@ -136,8 +140,15 @@ def _keep(
             shape = ", ".join(["N", *map(str, getattr(example, name).shape[1:])])
             both = "; give both, as fit(pair, X, y) or Batch.of(x=…, y=…)" if {"x", "y"} <= used else ""
             raise ValueError(f"{pair.name} needs field '{name}' of shape ({shape}); given: {given}{both}")
-    unused = {name: None for name in batch.fields() if name not in used}
-    return batch.but(**unused)
+    unused = [name for name in batch.fields() if name not in used]
+    for name in unused:
+        if name not in batch.spare:
+            reads = ", ".join(name for name in used if name != "lengths")
+            more = "; a series to model is x itself" if example.lengths is not None and name == "y" else ""
+            raise ValueError(
+                f"field '{name}': {pair.name} reads {reads} alone and would not see it: leave it out{more}"
+            )
+    return batch.but(**dict.fromkeys(unused))
 
 
 def may_be_missing(site: Site) -> bool:
@@ -184,7 +195,10 @@ def _check_shapes(batch: Batch, example: Batch) -> None:
         free = example.lengths is not None and name != "lengths"  # the time dim of sequences may differ
         if len(wanted) != len(found) or wanted[free:] != found[free:]:
             shown = ["N", *(["T"] if free else []), *map(str, wanted[free:])]
-            hint = "; a single column needs reshape(-1, 1)" if len(found) == 0 and len(wanted) == 1 else ""
+            vector = len(found) == 0 and len(wanted) == 1
+            hint = "; a single column needs reshape(-1, 1)" if vector and not free else ""
+            if free and not found:
+                hint = "; a series of several features is a table (T, D): time runs down its rows"
             if found == (1,) and not wanted:
                 hint = "; one column is given as a vector: frame['name'], or array[:, 0]"
             raise ValueError(f"field '{name}': expected shape ({', '.join(shown)}), got {tuple(value.shape)}{hint}")
@@ -217,7 +231,7 @@ def _check_values(
             sites = pair.sites(part)
             for name, site in sites.items():
                 if site.observed and name in part.fields():
-                    _check_support(site, getattr(part, name), part.lengths, piece.start, columns)
+                    _check_support(pair, site, getattr(part, name), part.lengths, piece.start, columns)
             first = first or {name: replace(site, observed=name in observed) for name, site in sites.items()}
     checked = Checked(pair, batch, example, first)
     if measured is not None:
@@ -236,7 +250,7 @@ def _rows(pair: ModelGuide, batch: Batch, example: Batch) -> tuple[int, int | No
 
 
 def _check_support(
-    site: Site, value: Tensor, lengths: Tensor | None, begin: int, columns: Sequence[str] | None
+    pair: ModelGuide, site: Site, value: Tensor, lengths: Tensor | None, begin: int, columns: Sequence[str] | None
 ) -> None:
     support = _elementwise(site.fn.support)
     bad = ~support.check(value)
@@ -249,8 +263,16 @@ def _check_support(
     found = value[tuple(index)]
     index[0] += begin
     shown = f"{found.item():g}" if found.numel() == 1 else str(found.tolist())
-    wanted = "a number (this model takes no missing values)" if found.isnan().any() else _in_words(support, value, bad)
-    raise ValueError(f"{place(site.name, index, columns)}: expected {wanted}, got {shown}")
+    where = place(site.name, index, columns)
+    if lengths is not None and len(index) == 2:  # of a series of single numbers
+        where = f"field '{site.name}', row {index[0]}, step {index[1]}"
+    if not found.isnan().any():
+        wanted = _in_words(support, value, bad)
+    elif "missing" in pair.config:
+        wanted = f"a number ({pair.name} takes missing ones where the argument missing=… says how many)"
+    else:
+        wanted = "a number (this model takes no missing values)"
+    raise ValueError(f"{where}: expected {wanted}, got {shown}")
 
 
 def _in_words(support: Any, value: Tensor, bad: Tensor) -> str:

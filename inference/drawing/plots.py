@@ -195,7 +195,7 @@ def predictive_check(
         axes.set_visible(False)
     for i, axes in enumerate(panels[:shown]):
         styled(axes)
-        _compare(axes, data[:, i], drawn[..., i])
+        compare(axes, data[:, i], drawn[..., i])
         title = (names[i] if len(names) == total else f"{name} {i}") if apart else name
         labelled(axes, title, "share of values (%)" if i % columns == 0 else "")
     if shown == 1:
@@ -208,7 +208,7 @@ def predictive_check(
     return figure
 
 
-def _compare(axes: Axes, data: Array, drawn: Array) -> None:
+def compare(axes: Axes, data: Array, drawn: Array) -> None:
     """Histogram of the data, (N,), over those of draws of them, (S, N)."""
     seen = data[np.isfinite(data)]
     low, high = np.nanquantile(drawn, [0.005, 0.995])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,35 @@ def styled(axes: Axes) -> None:
     axes.tick_params(colors=MUTED, labelsize=9)
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def literal(figure: Figure) -> Figure:
+    """The figure with every text as it stands: no `$…$` is mathematics, since names of columns come from data.
+
+    Control characters, for which no font has a picture, are shown escaped.
+    """
+    from matplotlib.text import Text
+    from matplotlib.ticker import FuncFormatter
+
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, FuncFormatter):  # of labels that were set
+                axis.set_major_formatter(FuncFormatter(_printed(formatter)))
+            for tick in axis.get_major_ticks():
+                tick.label1.set_parse_math(False)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(_printable(text.get_text()))
+    return figure
+
+
+def _printed(formatter: Callable[..., str]) -> Callable[..., str]:
+    return lambda value, place=None: _printable(formatter(value, place))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def labelled(axes: Axes, across: str, up: str, title: str = "") -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from inference.compiling.fallback import choose_mode
 from inference.data.check import check, check_pair
+from inference.data.series import understood
 from inference.fitting import curvature, exact
 from inference.fitting.keeping import Keeping
 from inference.fitting.loop import Callback, Loop
@@ -25,6 +26,7 @@ from inference.running.constants import take
 from inference.running.quiet import seeded
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating
+from zoo.columns import check_names
 from zoo.history import Mark
 from zoo.settings import settings
 from zoo.threads.handlers import unvalidated
@@ -46,6 +48,7 @@ class Fit:
     reason: why it stopped. compile: "inductor", "graph" or "off", and compile_reason why.
     skipped: steps not applied since they were not finite.
     kept: names of the pair's constants that are of earlier data, and that these would have set otherwise.
+    data: what series were understood to be, such as "3 series of 100 steps"; empty for other data.
     """
 
     losses: np.ndarray[Any, np.dtype[np.float64]]
@@ -63,6 +66,7 @@ class Fit:
     validation: list[tuple[int, float]] = field(default_factory=list)
     learning_rates: list[float] = field(default_factory=list)
     kept: tuple[str, ...] = ()
+    data: str = ""
 
     def plot(self) -> Figure:
         """The loss curve, as a matplotlib figure."""
@@ -73,7 +77,9 @@ class Fit:
     def __repr__(self) -> str:
         last = np.nanmean(self.losses[-50:]) if len(self.losses) else math.nan
         kept = f"; constants kept: {', '.join(self.kept)}" if self.kept else ""
-        return f"Fit({self.steps} steps, loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason}{kept})"
+        on = f" on {self.data}" if self.data else ""
+        told = f"loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason}{kept}"
+        return f"Fit({self.steps} steps{on}, {told})"
 
 
 @in_turn
@@ -215,6 +221,7 @@ def fit(
         validation=loop.validation,
         learning_rates=loop.rates,
         kept=kept,
+        data=understood(train),
     )
     _write_card(pair, train, result)
     return result
@@ -225,7 +232,9 @@ def _split(pair: ModelGuide, data: Any, validation: float | Any, seed: int) -> t
     batch = check(pair, data).batch
     whole = replace(batch, total=batch.size)
     if not isinstance(validation, (int, float)):
-        return whole, check(pair, validation).batch, whole
+        held_out = check(pair, validation).batch
+        check_names(pair, held_out.columns, whole.columns)
+        return whole, held_out, whole
     if not 0 <= validation < 1:
         raise ValueError(f"validation: expected a fraction from 0 to below 1, or a data set, got {validation}")
     if validation == 0:
@@ -315,6 +324,7 @@ def _maximise(
         seed=seed,
         batch_size=train.size,
         kept=kept,
+        data=understood(train),
     )
     _write_card(pair, train, result)
     return result

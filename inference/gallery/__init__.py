@@ -3,6 +3,7 @@
     observations   samples, reconstructions
     paths          lines between two codes, traversals of one dimension
     imputations    completed observations, with their intervals and probabilities
+    predictive     the data over data drawn from the model
     network        the arrows of a network, and what is believed of every node
     trees          a tree: its questions, shares and answers
     panels         what pictures of observations share

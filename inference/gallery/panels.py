@@ -65,12 +65,12 @@ def as_cells(given: Checked, values: Mapping[str, Tensor]) -> Cells:
         elif site == "y" and pair.target is not None:
             found.append((pair.target, numbers))
         elif given.sites[site].event_shape.numel() == 1:
-            name = names[0] if names and len(names) == 1 else site
+            name = names[0] if site == "x" and names and len(names) == 1 else site
             rank = len(given.sites[site].event_shape)
             found.append((Column(name, "real"), numbers.reshape(numbers.shape[: value.ndim - rank])))
         else:
             wide = numbers.shape[-1]
-            called = names if names and len(names) == wide else [f"{site}_{i + 1}" for i in range(wide)]
+            called = names if site == "x" and names and len(names) == wide else [f"{site}_{i + 1}" for i in range(wide)]
             found += [(Column(str(called[i]), "real"), numbers[..., i]) for i in range(wide)]
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 from inference.compiling.fallback import somebodys_level
+from zoo import columns
 from zoo.base import Batch, ModelGuide
 
 
@@ -14,7 +15,7 @@ class KeptConstants(UserWarning):
 
 def take(pair: ModelGuide, batch: Batch, *, anew: bool = False, whole: Batch | None = None) -> tuple[str, ...]:
     """Measure the data where nothing was measured or learned yet, else keep what there is and say so, once for the same
-    data.
+    data. Names of their columns are kept too.
 
     Args:
         pair: its buffers are written in place.
@@ -26,6 +27,7 @@ def take(pair: ModelGuide, batch: Batch, *, anew: bool = False, whole: Batch | N
         names of constants that these data would have set otherwise.
     """
     whole = batch if whole is None else whole
+    columns.remember(pair, batch.columns)
     if not pair.measures:
         return ()
     if anew or not (pair.measured or pair.trained):

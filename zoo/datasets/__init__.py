@@ -46,7 +46,8 @@ def load(name: str | Path, *, target: str | None = None) -> Batch:
 
     Args:
         name: one of `names()`, or the path of a .csv, .arff, .npy, .npz or .parquet file.
-        target: the column of `x` that becomes `y` instead.
+        target: the column of `x` that becomes `y` instead. Without it the labels y that come with a known data set
+            are spare: a pair that has no use for them leaves them aside.
 
     Raises:
         ValueError: unknown name (with the nearest that exists), missing or damaged file, unknown column.
@@ -54,7 +55,9 @@ def load(name: str | Path, *, target: str | None = None) -> Batch:
     if isinstance(name, str) and name in names():
         values = arrays(name)
         try:
-            return assemble(values, describe(name).columns, target).batch
+            batch = assemble(values, describe(name).columns, target).batch
+            # Labels come with many known data sets, for whoever wants them.
+            return batch.but(spare=("y",) if target is None else ())
         except ValueError as error:
             raise ValueError(f"data set '{name}': {error}") from error
     path = Path(name)

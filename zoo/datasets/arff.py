@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _CELL = re.compile(rf"""\s*({_QUOTED}|[^,'"]*?)\s*(,|$)""")
 _BRACES = re.compile(r"\{(.*)\}\s*(?:%.*)?")  # a comment may follow
-_ATTRIBUTE = re.compile(rf"@attribute\s+({_QUOTED}|[^\s{{]+)\s*(.+)", re.IGNORECASE)
+_ATTRIBUTE = re.compile(rf"@attribute\s+({_QUOTED}|[^\s{{'\"]+(?=[\s{{]))\s*(.+)", re.IGNORECASE)
 
 
 class Attribute(NamedTuple):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from zoo.datasets.idx import read_idx
-from zoo.datasets.readers import read_csv
 from zoo.datasets.registry import Arrays, Description, dataset
+from zoo.datasets.texts import read_csv
 
 _HERE = Path(__file__).parent
 _UCI = "CC BY 4.0 (UCI Machine Learning Repository)"

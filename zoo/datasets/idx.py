@@ -16,6 +16,8 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.datasets.bounds import check_bytes
+
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CHUNK = 1 << 24  # bytes; a header that promises more than the file holds must not cost the memory it promises
 
@@ -52,6 +54,8 @@ def _read(file: IO[bytes], path: Path) -> NDArray[Any]:
     shape = struct.unpack(f">{ndim}I", header)
     dtype = np.dtype(_TYPES[code])
     expected = math.prod(shape) * dtype.itemsize
+    if isinstance(file, gzip.GzipFile):  # a plain file holds no more than its own size
+        check_bytes(path, expected)
     body = bytearray()
     while len(body) <= expected and (piece := file.read(min(_CHUNK, expected + 1 - len(body)))):
         body += piece

@@ -1,28 +1,32 @@
 """Readers of the user's own files: .csv, .arff, .npy, .npz and .parquet, told by the suffix.
 
 Nothing is unpickled. Whole numbers become float64 in `x` and int64 in `y` and `lengths`; floats keep their type. A
-cell that is empty, `NA` or `nan` is NaN, a missing value. Anything else that is not a number is refused with its row
-and column, rows counted from 1 below the header.
+cell that is empty, `NA`, `nan`, `n/a`, `null`, `none` or `?` is NaN, a missing value; so is a dash among numbers,
+with a warning. Columns of dates are left out, with a warning. Anything else that is not a number is refused with its
+row and column, rows counted from 1 below the header. What a file would hold in memory is looked at before it is read
+(`zoo.settings.file_bytes`).
 """
 
 from __future__ import annotations
 
-import csv
 import importlib
-import itertools
+import inspect
 import re
 import zipfile
-from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.config import nearest
 from zoo.datasets.arff import read_arff
+from zoo.datasets.bounds import check_archive, check_bytes
 from zoo.datasets.cells import distinct, number, told
+from zoo.datasets.texts import read_csv, tell_dates
+from zoo.schema.column import plain
+from zoo.schema.dates import all_dates
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,13 +45,16 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
 
 
-def read(path: str | Path, *, target: str | None = None) -> Table:
+def read(path: str | Path, *, target: str | None = None, header: bool | None = None) -> Table:
     """Read a file as a batch.
 
     Args:
-        path: .csv (comma, semicolon or tab; a header is recognised), .arff (of numbers), .npy, .npz (arrays `x`, `y`,
-            `lengths`) or .parquet (through pyarrow, polars or pandas, whichever is installed).
+        path: .csv (comma, semicolon or tab, a decimal comma with the last two), .arff (of numbers), .npy, .npz (arrays
+            `x`, `y`, `lengths`) or .parquet (through pyarrow, polars or pandas, whichever is installed). The batch of
+            a file that names its columns keeps the names, and is read as a frame is: time runs down its rows.
         target: the column that becomes `y`.
+        header: whether the first row of a .csv names the columns; by default it does if a cell is no number, or if all
+            are years in a row.
 
     Raises:
         ValueError: missing or damaged file, unknown suffix or column, or a cell that is no number; the path is named.
@@ -55,8 +62,10 @@ def read(path: str | Path, *, target: str | None = None) -> Table:
     path = Path(path)
     reader = chosen(path, READERS)
     try:
-        arrays, columns = reader(path)
-        return assemble(arrays, columns, target)
+        arrays, columns = reader(path) if header is None else _headed(reader, path, header)
+        table = assemble(arrays, columns, target)
+        framed = path.suffix.lower() not in (".npy", ".npz") and "x" in table.batch.fields()
+        return table._replace(batch=table.batch.but(columns=table.columns)) if framed else table
     except (ValueError, OSError, EOFError, MemoryError) as error:
         raise ValueError(f"cannot read '{path}': {told(error)}") from error
 
@@ -78,6 +87,13 @@ def chosen(path: Path, readers: Mapping[str, R], what: str = "") -> R:
     if not path.is_file():
         raise ValueError(f"cannot read '{path}': {'it is not a file' if path.exists() else 'no such file'}")
     return reader
+
+
+def _headed(reader: Any, path: Path, header: bool) -> _Read:
+    if "header" not in inspect.signature(reader).parameters:
+        raise ValueError("header: a .csv alone may have one or not")
+    found: _Read = reader(path, header)
+    return found
 
 
 def assemble(arrays: dict[str, NDArray[Any]], columns: tuple[str, ...], target: str | None) -> Table:
@@ -117,56 +133,33 @@ def _tensor(field: str, value: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(value, dtype=dtype, order="C"))
 
 
-def read_csv(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """The numbers of a text table, (N, D), and its column names."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            return _rows(filter(None, csv.reader(file, delimiter=delimiter(file))))
-        except csv.Error as error:
-            raise ValueError(f"not a text table ({error})") from error
-
-
-def delimiter(file: TextIO) -> str:
-    """Comma, semicolon or tab, whichever cuts the first line most; the file is wound back."""
-    first = file.readline()
-    file.seek(0)
-    return max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-
-
-def _rows(lines: Iterator[list[str]]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    head = next(lines, None)
-    if head is None:
-        raise ValueError("the file is empty")
-    named = any(number(cell) is None for cell in head)
-    columns = tuple(cell.strip() if named and cell.strip() else f"column_{j}" for j, cell in enumerate(head, 1))
-    distinct(columns)
-    values = array("d")
-    for row, cells in enumerate(lines if named else itertools.chain([head], lines), 1):
-        if len(cells) != len(columns):
-            raise ValueError(f"row {row}: expected {len(columns)} cells, got {len(cells)}")
-        numbers = list(map(number, cells))
-        if None in numbers:
-            wrong = numbers.index(None)
-            raise ValueError(f"row {row}, column '{columns[wrong]}': expected a number, got {cells[wrong]!r}")
-        values.extend(cast("list[float]", numbers))
-    if not values:
-        raise ValueError("the file holds a header and no rows")
-    return np.array(values).reshape(-1, len(columns)), columns
-
-
-def _csv(path: Path) -> _Read:
-    table, columns = read_csv(path)
+def _csv(path: Path, header: bool | None = None) -> _Read:
+    table, columns = read_csv(path, header)
     return {"x": table}, columns
 
 
 def _arff(path: Path) -> _Read:
     frame = read_arff(path)
-    columns = tuple(str(name) for name in frame)
     if not len(frame):
         raise ValueError("the file holds a header and no rows")
     # Categories may be numbers in braces, as classes often are.
-    values = [_column(name, np.array([_digits(cell) for cell in frame[name]], object)) for name in columns]
-    return {"x": np.stack(values, axis=1)}, columns
+    return _matrix([(str(name), np.array([_digits(cell) for cell in frame[name]], object)) for name in frame])
+
+
+def _matrix(columns: Sequence[tuple[str, NDArray[Any]]]) -> _Read:
+    """The numbers of named columns; those of dates are left out, with a warning."""
+    distinct(tuple(name for name, _ in columns))
+    dates = [name for name, values in columns if values.dtype.kind in "Mm" or _is_dates(values)]
+    if dates and len(dates) == len(columns):
+        raise ValueError(f"column '{dates[0]}': expected numbers, got dates")
+    if dates:
+        tell_dates(dates)
+    rest = [(name, values) for name, values in columns if name not in dates]
+    return {"x": np.stack([_column(*column) for column in rest], axis=1)}, tuple(name for name, _ in rest)
+
+
+def _is_dates(values: NDArray[Any]) -> bool:
+    return values.dtype.kind == "O" and any(plain(value) is not None for value in values) and all_dates(values)
 
 
 def _digits(cell: Any) -> Any:
@@ -215,6 +208,8 @@ def _numpy(path: Path, **options: Any) -> Any:
     archive = head.startswith((b"PK\3\4", b"PK\5\6")) and zipfile.is_zipfile(path)
     if head and not (archive or head.startswith(b"\x93NUMPY") or _PICKLE.match(head)):
         raise ValueError("damaged or not a NumPy file (it does not begin as one)")
+    if archive:
+        check_archive(path)
     try:
         return np.load(path, allow_pickle=False, **options)
     except Exception as error:
@@ -237,11 +232,9 @@ def _parquet(path: Path) -> _Read:
             frame = opener(library, path)
         except Exception as error:  # each library has errors of its own
             raise ValueError(f"damaged or not a parquet file ({error})") from error
-        columns = tuple(str(column) for column, _ in frame)
-        distinct(columns)
-        if not columns:
+        if not frame:
             raise ValueError("the table has no columns")
-        return {"x": np.stack([_column(str(name), np.asarray(values)) for name, values in frame], axis=1)}, columns
+        return _matrix([(str(name), np.asarray(values)) for name, values in frame])
     raise ValueError("parquet needs one of pyarrow, polars or pandas: pip install 'pyro-zoo[parquet]'")
 
 
@@ -261,10 +254,17 @@ def _column(name: str, values: NDArray[Any]) -> NDArray[np.float64]:
 
 # How each library reads a file into (name, values) pairs.
 _PARQUET: dict[str, Callable[[Any, Path], list[tuple[Any, Any]]]] = {
-    "pyarrow.parquet": lambda pyarrow, path: _arrow(pyarrow.ParquetFile(path).read()),
+    "pyarrow.parquet": lambda pyarrow, path: _arrow(_bounded(pyarrow.ParquetFile(path), path).read()),
     "polars": lambda polars, path: [(series.name, series.to_numpy()) for series in polars.read_parquet(path)],
     "pandas": lambda pandas, path: [(name, series.to_numpy()) for name, series in pandas.read_parquet(path).items()],
 }
+
+
+def _bounded(file: Any, path: Path) -> Any:
+    """The file itself, once its declared size is within the budget."""
+    known = file.metadata
+    check_bytes(path, 8 * known.num_rows * known.num_columns)
+    return file
 
 
 def _arrow(table: Any) -> list[tuple[Any, Any]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.datasets.readers import read_csv
 from zoo.datasets.registry import Arrays, Description, dataset
+from zoo.datasets.texts import read_csv
 
 _HERE = Path(__file__).parent
 _FACTS = "facts, in the public domain"

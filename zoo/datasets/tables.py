@@ -1,39 +1,54 @@
 """Tables of mixed types from files, as pandas frames: .csv, .arff, .parquet, and .npy of a matrix.
 
-A column of a text file holds numbers when every cell that is not missing reads as one, else texts. Missing are empty
-cells, `?`, and what pandas takes for missing (`NA`, `nan`, `None`, ...). Nothing is unpickled.
+A column of a text file holds numbers when every cell that is not missing reads as one, else texts; a text among many
+numbers is refused, and a dash there is missing, with a warning. Missing are empty cells, `?`, and what pandas takes for
+missing (`NA`, `nan`, `None`, ...). Nothing is unpickled.
 """
 
 from __future__ import annotations
 
-import csv
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.datasets.arff import read_arff
-from zoo.datasets.cells import distinct, number, told
-from zoo.datasets.readers import READERS, chosen, delimiter
+from zoo.datasets.bounds import check_bytes
+from zoo.datasets.cells import MARKS, layout, number, told
+from zoo.datasets.readers import READERS, chosen
+from zoo.datasets.texts import cure, tell_marks
+from zoo.schema.column import CATEGORIES
+from zoo.schema.schema import LEVELS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MISSING = ("?", "na", "Na", "NAN")  # besides those that pandas knows
+MISSING = ("?", "na", "Na", "NAN", "none")  # besides those that pandas knows
 
 
-def table(path: str | Path, *, text: bool = False) -> pd.DataFrame:
+def table(
+    path: str | Path, *, text: bool = False, header: bool | None = None, kinds: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Read a table of mixed types.
 
     Args:
-        path: .csv (comma, semicolon or tab; a header is recognised), .arff, .parquet, or .npy of a matrix.
+        path: .csv (comma, semicolon or tab, a decimal comma with the last two), .arff, .parquet, or .npy of a matrix.
         text: leave the cells of a .csv as the texts that stand there.
+        header: whether the first row of a .csv names the columns; by default it does if a cell is no number, or if all
+            are years in a row.
+        kinds: what some columns are (`zoo.datasets.Column`): in those of categories, and in ignored ones, texts may
+            stand among numbers.
 
     Raises:
-        ValueError: missing or damaged file, another suffix, rows of different lengths; the path and row are named.
+        ValueError: missing or damaged file, another suffix, rows of different lengths, a cell that is no number in a
+            column of numbers; the path, row and column are named.
     """
     path = Path(path)
     reader = chosen(path, TABLES, " as a table")
     try:
-        frame = reader(path, text)
+        frame = reader(path, text, header)
+        if path.suffix.lower() == ".csv" and not text:  # other files say themselves what their columns hold
+            frame = _mended(frame, dict(kinds or {}))
     except (ValueError, OSError, EOFError, MemoryError, NotImplementedError) as error:
         raise ValueError(f"cannot read '{path}': {told(error)}") from error
     if not len(frame):
@@ -41,38 +56,82 @@ def table(path: str | Path, *, text: bool = False) -> pd.DataFrame:
     return frame
 
 
-def _csv(path: Path, text: bool) -> pd.DataFrame:
+def _csv(path: Path, text: bool, header: bool | None) -> pd.DataFrame:
     import pandas as pd
 
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        mark = delimiter(file)
-        lines = filter(None, csv.reader(file, delimiter=mark, skipinitialspace=True))
-        try:
-            head = next(lines, None)
-            if head is None:
-                raise ValueError("the file is empty")
-            for row, cells in enumerate(lines, 1):  # pandas would fill up short rows
-                if len(cells) != len(head):
-                    raise ValueError(f"row {row}: expected {len(head)} cells, got {len(cells)}")
-        except csv.Error as error:
-            raise ValueError(f"not a text table ({error})") from error
-    named = any(number(cell) is None for cell in head)
-    names = [cell.strip() if named and cell.strip() else f"column_{j}" for j, cell in enumerate(head, 1)]
-    distinct(tuple(names))
-    kept: dict[str, Any] = {"dtype": str, "keep_default_na": False} if text else {"na_values": list(MISSING)}
+    form = layout(path, header)
+    kept: dict[str, Any] = {"dtype": str} if text or form.decimal == "," else {}
+    kept |= {"keep_default_na": False} if text else {"na_values": list(MISSING)}
     frame: pd.DataFrame = pd.read_csv(
-        path, sep=mark, header=0 if named else None, names=names, encoding="utf-8-sig", skipinitialspace=True, **kept
+        path,
+        sep=form.delimiter,
+        header=0 if form.headed else None,
+        names=list(form.columns),
+        encoding="utf-8-sig",
+        skipinitialspace=True,
+        index_col=False,
+        **kept,
     )
+    frame.attrs["decimal"] = form.decimal
+    if form.decimal == "," and not text:  # pandas would read 1.234 as it stands
+        for name in frame:
+            cells = [number(cell, ",") if isinstance(cell, str) else cell for cell in frame[name]]
+            if None not in cells:
+                frame[name] = pd.Series(cells, dtype=float)
     return frame
 
 
-def _arff(path: Path, _text: bool) -> pd.DataFrame:
+def _mended(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
+    """The frame, dashes among numbers taken as missing; another text among numbers is refused.
+
+    A text that comes back is a category among others, such as `3+` beside 0, 1 and 2, where the column has few.
+    """
+    import pandas as pd
+
+    marks: list[tuple[int, str, str]] = []
+    for name in frame:
+        column = frame[name]
+        texts = column.dtype.kind == "O" or str(column.dtype) == "str"
+        if not texts or kinds.get(str(name)) in (*CATEGORIES, "ignored"):
+            continue
+        cells = [(row, cell) for row, cell in enumerate(column, 1) if not pd.isna(cell)]
+        mark = frame.attrs.get("decimal", ".")
+        numbers = {row: number(cell, mark) if isinstance(cell, str) else cell for row, cell in cells}
+        odd = [(row, str(cell).strip()) for row, cell in cells if numbers[row] is None]
+        if not odd or 2 * len(odd) > len(cells) or any(isinstance(value, bool) for value in numbers.values()):
+            continue
+        counts = Counter(cell for _, cell in odd)
+        other = [(row, cell) for row, cell in odd if cell not in MARKS]
+        if other and len({cell for _, cell in cells}) <= LEVELS and all(counts[cell] > 1 for _, cell in other):
+            continue
+        if other:
+            row, cell = other[0]
+            known = "" if name in kinds else f"; or say what it is, as --kind '{name}=categorical' (kinds= in Python)"
+            raise ValueError(
+                f"row {row}, column '{name}': expected a number, as in {len(cells) - len(odd)} of {len(cells)} cells, "
+                f"got {cell!r}{cure(cell)}{known}"
+            )
+        marks += [(row, str(name), cell) for row, cell in odd]
+        frame[name] = pd.Series([numbers.get(row) for row in range(1, len(column) + 1)], dtype=float)
+    tell_marks(marks)
+    return frame
+
+
+def _arff(path: Path, _text: bool, _header: bool | None) -> pd.DataFrame:
     return read_arff(path)
 
 
-def _parquet(path: Path, _text: bool) -> pd.DataFrame:
+def _parquet(path: Path, _text: bool, _header: bool | None) -> pd.DataFrame:
     import pandas as pd
 
+    try:
+        import pyarrow.parquet
+
+        known = pyarrow.parquet.ParquetFile(path).metadata
+    except Exception:  # without pyarrow, or damaged: pandas will say so
+        pass
+    else:
+        check_bytes(path, 8 * known.num_rows * known.num_columns)
     try:
         frame: pd.DataFrame = pd.read_parquet(path)
     except ImportError as error:
@@ -82,7 +141,7 @@ def _parquet(path: Path, _text: bool) -> pd.DataFrame:
     return frame
 
 
-def _npy(path: Path, _text: bool) -> pd.DataFrame:
+def _npy(path: Path, _text: bool, _header: bool | None) -> pd.DataFrame:
     import pandas as pd
 
     arrays, columns = READERS[".npy"](path)

@@ -12,6 +12,7 @@ from zoo.config import nearest
 
 Kind = Literal["real", "positive", "count", "binary", "categorical", "ordinal", "ignored"]
 KINDS: tuple[str, ...] = get_args(Kind)
+Unknown = Literal["error", "missing"]  # what a value of no known category is
 CATEGORIES = ("binary", "categorical", "ordinal")  # kinds whose cells are codes of `categories`
 _SHOWN = 8
 
@@ -67,25 +68,30 @@ class Column(NamedTuple):
         """In a line: name, kind, categories."""
         return f"{self.name}: {self.kind}" + (f" ({listed(self.categories)})" if self.categories else "")
 
-    def encode(self, values: Iterable[Any]) -> NDArray[np.float64]:
+    def encode(self, values: Iterable[Any], unknown: Unknown = "error") -> NDArray[np.float64]:
         """The numbers of a column's values, (N,), NaN where missing.
+
+        Args:
+            values: in the user's units and category names.
+            unknown: `missing` takes a value that is none of the categories as missing.
 
         Raises:
             ValueError: a value that is no number, out of the kind's range, or of no known category; its row is named,
                 counted from 0.
         """
+        check_unknown(unknown)
         cells = [plain(value) for value in values]
         if self.kind in CATEGORIES:
             codes = {category: code for code, category in enumerate(self.categories)}
             codes |= {str(category): code for category, code in codes.items() if str(category) not in codes}
             for row, cell in enumerate(cells):
-                if cell is not None and cell not in codes:
+                if cell is not None and cell not in codes and unknown == "error":
                     close = nearest(str(cell), [str(category) for category in self.categories])
                     raise ValueError(
                         f"column '{self.name}', row {row}: {cell!r} is none of its categories{close}; "
                         f"they are {listed(self.categories)}"
                     )
-            return np.array([np.nan if cell is None else codes[cell] for cell in cells])
+            return np.array([np.nan if cell is None else codes.get(cell, np.nan) for cell in cells], dtype=float)
         numbers = np.empty(len(cells))
         for row, cell in enumerate(cells):
             try:
@@ -127,6 +133,12 @@ class Column(NamedTuple):
             return round(number) if self.kind == "count" else float(number)
 
         return [value(number) for number in np.asarray(numbers, dtype=float)]
+
+
+def check_unknown(unknown: str) -> None:
+    """Refuse another answer to what a value of no known category is."""
+    if unknown not in get_args(Unknown):
+        raise ValueError(f"unknown: expected 'error' or 'missing', got {unknown!r}")
 
 
 def plain(value: Any) -> Any:

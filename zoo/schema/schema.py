@@ -16,6 +16,7 @@ file. Missing are None, NaN and the frame libraries' NA.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,10 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.config import nearest
-from zoo.schema.column import CATEGORIES, Column, Kind, listed, plain
+from zoo.notes import DataWarning
+from zoo.schema.column import CATEGORIES, Column, Kind, Unknown, listed, plain
+from zoo.schema.dates import all_dates
 
 __all__ = ["Column", "Schema", "as_columns"]
-_LEVELS = 20  # distinct whole numbers that may be levels of one scale
+LEVELS = 20  # distinct whole numbers that may be levels of one scale
 _WORDS = 50  # distinct texts that may be categories, or half the rows
 
 
@@ -66,7 +69,8 @@ class Schema(tuple[Column, ...]):
         distinct). Booleans, and two whole numbers in a row such as 0 and 1, are `binary`. Other whole numbers from 0
         up are a `count` when they vary at least as much as a Poisson variable would (half as much where there are
         zeros); otherwise, up to 20 distinct ones are `ordinal`. Other numbers are `positive` when all are above 0,
-        else `real`.
+        else `real`. Columns of dates and times are `ignored`, with a warning: none of the kinds knows what an order or
+        a distance in time is.
 
         Raises:
             ValueError: no rows, a column all missing or of no such type, an unknown name in `kinds`.
@@ -106,8 +110,12 @@ class Schema(tuple[Column, ...]):
         """A line a column."""
         return "\n".join(map(str, self))
 
-    def encode(self, table: Any) -> NDArray[np.float64]:
+    def encode(self, table: Any, unknown: Unknown = "error") -> NDArray[np.float64]:
         """The matrix of a table, (N, D): codes of categories, NaN where missing.
+
+        Args:
+            table: with the columns of the schema, in any order.
+            unknown: what a category is that the schema does not know: an `error`, or a `missing` value.
 
         Raises:
             ValueError: columns of table and schema differ (both are named), or a cell that its column refuses.
@@ -123,7 +131,7 @@ class Schema(tuple[Column, ...]):
                     + [f"the table has '{n}', which the schema lacks" for n in extra]
                 )
             )
-        return np.stack([column.encode(columns[column.name]) for column in self.used], axis=1)
+        return np.stack([column.encode(columns[column.name], unknown) for column in self.used], axis=1)
 
     def decode(self, matrix: Any) -> dict[str, list[Any]]:
         """The user's values of a matrix (N, D), column by column; None where missing."""
@@ -167,6 +175,10 @@ def as_columns(table: Any) -> tuple[dict[str, list[Any]], dict[str, tuple[Kind |
 
 def _infer(name: str, values: list[Any], kind: str | None, declared: tuple[Kind | None, list[Any]] | None) -> Column:
     cells = [cell for cell in map(plain, values) if cell is not None]
+    if kind is None and declared is None and cells and all_dates(values):
+        told = f"column '{name}' holds dates or times, which no model here reads: it is ignored"
+        warnings.warn(told, DataWarning, stacklevel=4)
+        kind = "ignored"
     if not cells and kind != "ignored":
         raise ValueError(f"column '{name}': all {len(values)} cells are missing; drop it, or call it 'ignored'")
     if declared is not None:
@@ -189,6 +201,6 @@ def _kind(cells: list[Any], distinct: list[Any]) -> Kind:
             return "binary"
         if numbers.var() >= numbers.mean() * (0.5 if numbers.min() == 0 else 1.0):
             return "count"
-        if len(distinct) <= _LEVELS:
+        if len(distinct) <= LEVELS:
             return "ordinal"
     return "positive" if numbers.min() > 0 else "real"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from zoo.pair import Pair
 
 _MARK = "<!-- Written by pyro-zoo; the next save overwrites it. -->"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_MARKUP = re.compile(rf"[<>&`*\[\]\\#|!~$]|://|{_CONTROL.pattern}")
 _SECTIONS = ("data", "metrics", "seed")  # always there, whatever else the card says
 
 
@@ -43,7 +46,7 @@ def render(pair: Pair, record: dict[str, Any], folder: str) -> str:
                 "import zoo",
                 *foreign,
                 "",
-                f'pair = zoo.load("{folder}")',
+                f"pair = zoo.load({json.dumps(folder, ensure_ascii=False)})",
                 "posterior = inference.draw(pair, data, draws=1000)",
                 "```",
             ]
@@ -63,10 +66,23 @@ def _listed(value: Any) -> str:
     if value is None or value in ({}, []):
         return "Not recorded."
     if isinstance(value, dict):
-        return "\n".join(f"- {key}: {_short(item)}" for key, item in value.items())
+        return "\n".join(f"- {_literal(str(key))}: {_short(item)}" for key, item in value.items())
     return _short(value)
 
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 200 else text[:200] + " …"
+    return _literal(text if len(text) <= 200 else text[:200] + " …")
+
+
+def _literal(text: str) -> str:
+    """The text as it stands, whatever Markdown or HTML it holds: names of columns come from data.
+
+    What could be either is put into a code span, which no reader interprets, its control characters escaped.
+    """
+    if not _MARKUP.search(text):
+        return text
+    shown = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
+    space = " " if shown[:1] in ("`", " ", "") or shown[-1:] in ("`", " ") else ""
+    return f"{fence}{space}{shown}{space}{fence}"

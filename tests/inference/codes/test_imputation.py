@@ -7,8 +7,11 @@ import math
 import pytest
 import torch
 
+import inference
+import zoo
 from inference.codes.imputation import Imputation, impute
 from tests.helpers.codes import Classes, HoleyFactors
+from tests.helpers.pairs import NAMES
 
 
 def holed(pair, rows, rate=0.35, seed=2):
@@ -90,3 +93,18 @@ def test_a_full_table_has_nothing_to_impute():
     found = impute(HoleyFactors().double(), torch.zeros(3, 5), draws=7)
     assert found.values.shape == (1, 7, 0)
     assert torch.equal(found.mean(), torch.zeros(3, 5).double())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pair_fills_cells_or_says_which_do(name):
+    """Able are those whose local latents can be drawn given the rest, and whose table may have holes."""
+    pair = zoo.create(name)
+    data = pair.simulate(3)[0]
+    able = {"naive_bayes", "naive_bayes_vae"}
+    if name in able:
+        assert inference.impute(pair, data, draws=2).values.shape == (1, 2, 0)
+        return
+    with pytest.raises(ValueError, match=f"{name} .*so it fills no missing cells") as error:
+        inference.impute(pair, data)
+    assert all(other in str(error.value) for other in able)
+    assert ("inference.query" in str(error.value)) == (name == "bayesian_network")

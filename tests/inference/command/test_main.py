@@ -67,6 +67,10 @@ def test_info(name, capsys):
         assert f"{site} ~ " in graph
     assert "typing." not in text
     assert "Literal" not in text
+    assert "this file" not in text, "which is not in sight"
+    lines = arguments.splitlines()
+    assert max(map(len, lines)) <= 140
+    assert len(lines) <= 10 * len(pair.config), "a word, not a letter a line"
 
 
 def test_info_tells_choices_defaults_and_meanings(capsys):
@@ -224,7 +228,7 @@ FAULTS = {
     "no text": (["fit", "gmm", "--data", "noise.csv", "--out", "run"], "not a text in UTF-8: byte 3 is 0xce"),
     "no story": (["fit", "recurrent", "--data", "noise.txt", "--out", "run"], "not a text in UTF-8: byte 3"),
     "word in a table": (["fit", "gmm", "--data", "word.csv", "--out", "run"], "row 2, column 'b': expected a number"),
-    "missing value": (["fit", "gmm", "--data", "hole.csv", "--out", "run"], "row 1, column 0: expected a number"),
+    "missing value": (["fit", "gmm", "--data", "hole.csv", "--out", "run"], "row 1, column 'a': expected a number"),
     "huge value": (["fit", "gmm", "--data", "huge.csv", "--out", "run"], "rescale the data"),
     "wrong width": ([*FIT, "--set", "features=3"], "expected shape (N, 3), got (272, 2)"),
     "wrong support": (["fit", "gaussian_vae", "--data", "iris", "--out", "run"], "expected 0 or 1, got 5.1"),

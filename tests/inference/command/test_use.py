@@ -334,7 +334,7 @@ FAULTS = {  # what is changed in the table; arguments; what is said
     "text for a number": (
         set_cell(3, "change", "much"),
         ["impute", "table", "bad.csv", *OUT],
-        ["column 'change', row 3: expected a number, got 'much'"],
+        ["row 4, column 'change': expected a number, as in 74 of 75 cells, got 'much'"],
     ),
     "negative count": (
         set_cell(2, "visits", "-1"),

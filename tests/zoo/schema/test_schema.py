@@ -258,3 +258,21 @@ def test_what_goes_in_comes_out(data, kinds, rows):
     np.testing.assert_array_equal(schema.encode(pd.DataFrame(values, dtype=object)), matrix)
     missing = [[value is None for value in column] for column in values.values()]
     np.testing.assert_array_equal(np.isnan(matrix).T, missing)
+
+
+def test_an_unknown_category_is_an_error_or_missing():
+    """As scikit-learn's encoder does where it is told to."""
+    encoder = pytest.importorskip("sklearn.preprocessing").OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=np.nan
+    )
+    seen, new = ["a", "c", "b", "a"], ["b", "d", "a", None]
+    schema = Schema.infer({"letter": seen})
+    with pytest.raises(ValueError, match="row 1: 'd' is none of its categories"):
+        schema.encode({"letter": new})
+    wanted = encoder.fit([[cell] for cell in seen]).transform([[cell] for cell in new])
+    np.testing.assert_array_equal(schema.encode({"letter": new}, unknown="missing"), wanted)
+    with pytest.raises(ValueError, match="unknown: expected 'error' or 'missing', got 'drop'"):
+        schema.encode({"letter": seen}, unknown="drop")
+    numbers = Schema.infer({"size": [1.5, 2.5]})
+    with pytest.raises(ValueError, match="expected a number"):
+        numbers.encode({"size": ["much", 1.5]}, unknown="missing")
