@@ -18,7 +18,9 @@
     log_likelihood: log p(x_n | global latents) at each draw, (chain, draw, N), in nats
     assignments: Posterior probabilities of each enumerated local latent, averaged over draws: site -> (N, categories)
     novelty: A score for every observation, (N,): the higher, the stranger
-    khat: Pareto k̂ of the global guide and of each observation's local guide
+    khat: Pareto k̂ and effective share of the weights, of the global guide and of each observation's local guide
+    loo: Leave-one-out scores by Pareto-smoothed importance sampling; draws of a guide are weighed by p / q
+    resample: Draws of a guide, resampled in proportion to their Pareto-smoothed weights p / q
     to_arviz: All that is known of a posterior, in the container of the ArviZ that is installed
 
     encode: Codes of each observation: mean, standard deviation, and draws if asked for
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from inference.posterior.export import to_arviz
     from inference.posterior.khat import khat
     from inference.posterior.likelihood import assignments, log_likelihood
+    from inference.posterior.loo import loo, resample
     from inference.posterior.novelty import novelty
     from inference.questions.importance import importance
     from inference.questions.queries import Answer, marginals, query
@@ -88,6 +91,7 @@ _HOMES = {
     "posterior.likelihood": ("log_likelihood", "assignments"),
     "posterior.novelty": ("novelty",),
     "posterior.khat": ("khat",),
+    "posterior.loo": ("loo", "resample"),
     "posterior.export": ("to_arviz",),
     "codes.encoding": ("encode", "decode", "reconstruct"),
     "codes.imputation": ("impute",),
@@ -128,6 +132,7 @@ __all__ = [
     "khat",
     "log_likelihood",
     "log_marginal",
+    "loo",
     "marginals",
     "novelty",
     "predict",
@@ -136,6 +141,7 @@ __all__ = [
     "reconstruct",
     "refine",
     "reopen",
+    "resample",
     "sample",
     "sample_paths",
     "settings",

@@ -27,8 +27,10 @@ from inference.gallery import predictive as check_of
 from inference.posterior import containers
 from inference.posterior.draws import Posterior
 from inference.posterior.export import to_arviz
-from inference.posterior.khat import KHat, leave_one_out
+from inference.posterior.khat import KHat
 from inference.posterior.likelihood import has_continuous_locals, log_likelihood
+from inference.posterior.loo import leave_one_out, weights_of
+from inference.posterior.psis import threshold
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
 from zoo.state.files import write
@@ -107,7 +109,7 @@ def write_scores(
 
 def draw_loss(folder: Path, fit: Fit) -> None:
     """The loss curve of a fit, beside its model."""
-    if np.isfinite(fit.losses).any():
+    if fit.steps and np.isfinite(fit.losses).any():
         picture(folder / exchange.LOSS, plots.loss_curve(fit))
 
 
@@ -159,14 +161,13 @@ def _metrics(
     }
     # Of a single observation nothing is left to predict it from; and Pareto smoothing wants a tail.
     if scores.shape[1] > 1 and posterior.globals and len(scores) >= settings.loo_draws:
-        elpd, unsure = leave_one_out(scores)
-        metrics["elpd_loo_per_observation"] = float(elpd.mean())
-        metrics["pareto_k_above_0.7"] = int((unsure > 0.7).sum())
+        weights = weights_of(posterior) if posterior.stats else None  # draws of a guide count by p / q
+        left_out = leave_one_out(scores, weights)
+        metrics["elpd_loo_per_observation"] = left_out.elpd / scores.shape[1]
+        metrics["pareto_k_threshold"] = left_out.threshold
+        metrics["pareto_k_above_threshold"] = left_out.unsure
     metrics["held_out_bound_per_observation"] = before.get("held_out_bound_per_observation")
-    metrics["khat"] = believed.globals
-    if believed.locals is not None:
-        metrics["khat_local_median"] = float(np.median(believed.locals))
-        metrics["khat_local_share_below_0.7"] = float(np.mean(believed.locals < 0.7))
+    metrics |= _believed(believed)
     metrics = {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}
     return {
         **metrics,
@@ -178,12 +179,27 @@ def _metrics(
     }
 
 
+def _believed(khat: KHat) -> dict[str, Any]:
+    """k̂, the threshold it is held against, and the effective share of the weights, which k̂ does not tell."""
+    found: dict[str, Any] = {}
+    if khat.globals is not None:
+        found |= {"khat": khat.globals, "khat_threshold": threshold(khat.draws), "effective_share": khat.share}
+    if khat.locals is not None:
+        found |= {
+            "khat_local_median": float(np.median(khat.locals)),
+            "khat_local_threshold": threshold(khat.particles),
+            "khat_local_share_reliable": float(np.asarray(khat.reliable).mean()),
+            "effective_share_local_median": float(np.median(np.asarray(khat.local_share))),
+        }
+    return found
+
+
 _WORDS = {
     "elbo_per_observation": "bound (ELBO) reached, nats per observation",
     "held_out_bound_per_observation": "bound on the rows held out, nats per observation",
     "log_score_per_observation": "log density of the data under the posterior, nats per observation",
     "elpd_loo_per_observation": "the same with each observation left out (PSIS-LOO): what to expect of new data",
-    "pareto_k_above_0.7": "observations whose leave-one-out score is unsure (Pareto k above 0.7)",
+    "pareto_k_above_threshold": "observations whose leave-one-out score is unsure (Pareto k above {threshold:.2f})",
 }
 
 
@@ -203,8 +219,8 @@ def _summary(
         lines += [*table(exported, names, most), ""]
     for name, words in _WORDS.items():
         if name in metrics:
-            value = metrics[name]
-            lines.append(f"{value:10.4f}  {words}" if isinstance(value, float) else f"{value:10d}  {words}")
+            value, said = metrics[name], words.format(threshold=metrics.get("pareto_k_threshold", math.nan))
+            lines.append(f"{value:10.4f}  {said}" if isinstance(value, float) else f"{value:10d}  {said}")
     lines += ["", f"{metrics['steps']} steps in {metrics['seconds']} s; stopped: {metrics['stopped']}", str(believed)]
     lines += [f"note: {note}" for note in notes]
     return escaped("\n".join(lines)) + "\n"  # names of columns may hold anything

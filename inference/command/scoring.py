@@ -18,7 +18,8 @@ from torch import Tensor
 
 from inference.posterior import likelihood
 from inference.posterior.draws import Posterior, drawn
-from inference.posterior.khat import KHat, Numbers, pareto_k, point_codes
+from inference.posterior.khat import KHat, point_codes
+from inference.posterior.psis import Numbers, effective_share, pareto_k
 from inference.running.checked import Checked
 from zoo.settings import settings
 
@@ -83,10 +84,10 @@ def score(given: Checked, draws: int, seconds: float | None = None, *, seed: int
     if given.globals and count < draws:
         took = f"the log densities of {draws} draws over all observations take about {_told(draws * each)}"
         notes.append(f"{took}: {f'{count} draws were kept' if count else 'there is no k̂ of the global guide'}")
-    overall = None
+    overall = share = None
     if judged and posterior.globals and given.pair.guide_family != "delta":
-        ratio = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten()
-        overall = float(pareto_k(ratio.double().cpu().numpy()))
+        ratios = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten().double().cpu().numpy()
+        overall, share = float(pareto_k(ratios)), float(effective_share(ratios))
     kept, rows, scores, local, predictive = _rows_within(given, posterior, watch, seed, progress)
     if kept.size < posterior.size:
         notes.append(f"a row takes so long that {kept.size} of {posterior.size} draws were kept")
@@ -96,7 +97,8 @@ def score(given: Checked, draws: int, seconds: float | None = None, *, seed: int
         kept = replace(kept, draws=whole.draws, local=whole.local)
     if len(rows) < given.size:
         notes.append(f"scores of single rows are those of {len(rows)} of {given.size} observations, taken at random")
-    return Scored(given, rows, some, kept, scores, KHat(overall, local), predictive, tuple(notes))
+    believed = KHat(overall, local[0], share, local[1], posterior.size, _PARTICLES)
+    return Scored(given, rows, some, kept, scores, believed, predictive, tuple(notes))
 
 
 def _draws_within(given: Checked, draws: int, seconds: float, seed: int) -> tuple[int, float]:
@@ -126,23 +128,24 @@ def _timed(given: Checked, draws: int, seed: int) -> float:
 
 def _rows_within(
     given: Checked, posterior: Posterior, watch: Watch, seed: int, progress: Progress
-) -> tuple[Posterior, Tensor, Tensor, Numbers | None, bool | int]:
+) -> tuple[Posterior, Tensor, Tensor, tuple[Numbers | None, Numbers | None], bool | int]:
     """Score rows in random order until the time is over.
 
     Returns:
-        the draws that were used, which rows, their scores (chain, draw, n), k̂ of their own guides (n,), and how many
-        predictive draws of them the time that is left allows.
+        the draws that were used, which rows, their scores (chain, draw, n), k̂ and effective share of their own guides
+        (n,), and how many predictive draws of them the time that is left allows.
     """
     order = torch.randperm(given.size, generator=torch.Generator().manual_seed(int(seed)))[: settings.summary_rows]
     judged = given.continuous_locals and not point_codes(given)
 
-    def scored(rows: Tensor, seed: int) -> tuple[Tensor, Numbers | None]:
+    def scored(rows: Tensor, seed: int) -> tuple[Tensor, tuple[Numbers, Numbers] | None]:
         part = given if len(rows) == given.size else given.select(rows.to(given.pair.device))
         found = likelihood.scores(part, posterior, seed=seed)
         if not judged:
             return found, None
         weights = likelihood.local_log_weights(part.pair, part, _PARTICLES, seed=seed)
-        return found, pareto_k(weights.double().cpu().numpy())
+        ratios = weights.double().cpu().numpy()
+        return found, (pareto_k(ratios), effective_share(ratios))
 
     def seconds_of(rows: Tensor) -> float:
         began = time.perf_counter()
@@ -156,18 +159,21 @@ def _rows_within(
     if len(order) > 1 and each * 8 < watch.left(0.75):
         each = seconds_of(order[:8])
     step = len(order) if each * len(order) <= watch.left(0.75) / 1.5 else max(1, int(watch.left(0.75) / 20 / each))
-    done, found, ks, began = 0, [], [], time.perf_counter()
+    done, found, told, began = 0, [], [], time.perf_counter()
     while done < len(order) and (not done or watch.left(0.75) > 0):
         rows = order[done : done + step].sort().values
-        one, k = scored(rows, seed + done)
+        one, own = scored(rows, seed + done)
         found.append(one)
-        ks.append(k)
+        told += [own] if own is not None else []
         done += len(rows)
         progress(done, len(order))
     each = (time.perf_counter() - began) / done
     ranks = torch.cat([order[i : i + step].sort().values for i in range(0, done, step)]).sort()
     scores = torch.cat(found, -1)[..., ranks.indices.to(found[0].device)]
-    local = np.concatenate([k for k in ks if k is not None])[ranks.indices.numpy()] if judged else None
+    local: tuple[Numbers | None, Numbers | None] = (None, None)
+    if judged:
+        ks, shares = (np.concatenate(found)[ranks.indices.numpy()] for found in zip(*told, strict=True))
+        local = ks, shares
     return (
         posterior,
         ranks.values.to(given.pair.device),

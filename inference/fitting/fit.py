@@ -16,7 +16,8 @@ from torch import Tensor
 from inference.compiling.fallback import choose_mode
 from inference.data.check import check, check_pair
 from inference.data.series import understood
-from inference.fitting import curvature
+from inference.fitting import curvature, exact
+from inference.fitting.keeping import Keeping
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose
 from inference.fitting.options import check_options, device_of
@@ -28,6 +29,7 @@ from inference.running.width import width
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating
 from zoo.columns import check_names
+from zoo.history import Mark
 from zoo.settings import settings
 from zoo.state.memory import LARGE, check_room
 from zoo.threads.handlers import unvalidated
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
 class Fit:
     """What happened in a fit.
 
-    losses: minus the bound per observation in nats, one a step (NaN where a step was skipped), (steps,).
+    losses: minus the bound per observation in nats, one a step (NaN where a step was skipped), (steps,). Where the
+        guide was found to be the exact posterior there are no steps, and one loss: minus the log evidence.
     validation: (step, minus held-out bound per observation) pairs.
     seconds, trace_seconds: wall time of the whole fit, and of tracing the graph in it.
     reason: why it stopped. compile: "inductor", "graph" or "off", and compile_reason why.
@@ -130,7 +133,8 @@ def fit(
         method: `svi`, or `em`: place the guide at the highest log joint density that expectation-maximisation finds,
             with the widths that the curvature there suggests, and take no steps. For pairs with a `maximise`.
         epochs: passes over the data; or
-        steps: optimiser steps. With neither, it runs until the ELBO has converged, or for `max_steps`.
+        steps: optimiser steps. With neither, it runs until the ELBO has converged, or for `max_steps`; and not at all
+            where the guide, as it was placed, is found to be the exact posterior. Steps that are asked for are taken.
         batch_size: observations a step, B; by default all N up to 512, else 128.
         lr: Adam's step size; by default the pair's own `step_size`, else 1e-2 where the pair has networks of its own
             and 2e-2 without.
@@ -180,7 +184,12 @@ def fit(
         kept = take(pair, train, anew=bool(initialise), whole=whole)
         if method == "em":
             return _maximise(pair, train, chosen, seed, began, kept)
+        before = list(pair.own_parameters().values())
+        mark = Mark.of(before)
         placed = _start(pair, train, chosen, started)
+        keeping = Keeping(pair, train) if not chosen.has_globals and mark.left(before) else None
+        if steps is None and epochs is None and (evidence := exact.exact_evidence(pair, train, seed)) is not None:
+            return _exact(pair, train, chosen, seed, began, kept, evidence)
         if steps is None and epochs is not None:
             steps = max(1, math.ceil(epochs * train.size / size))
         mode, why = choose_mode(compile, steps)
@@ -203,6 +212,8 @@ def fit(
             placed=placed,
         )
         reason = loop.run(torch.Generator().manual_seed(int(seed)))
+        if keeping and keeping.back():
+            reason = f"{reason}: no better than the start, which is kept"
         if isinstance(pair.automatic, guides.AutoLaplace):
             curvature.curve(pair, train, chosen)
     result = Fit(
@@ -280,6 +291,34 @@ def _place(pair: ModelGuide, batch: Batch, objective: Objective, values: dict[st
     return curvature.set_widths(pair, batch, plain, values)
 
 
+def _exact(
+    pair: ModelGuide,
+    train: Batch,
+    objective: Objective,
+    seed: int,
+    began: float,
+    kept: tuple[str, ...],
+    evidence: float,
+) -> Fit:
+    """Nothing to do: the guide is the posterior."""
+    result = Fit(
+        losses=np.array([-evidence / train.total]),
+        steps=0,
+        epochs=0.0,
+        reason=exact.REASON,
+        seconds=time.perf_counter() - began,
+        trace_seconds=0.0,
+        compile="off",
+        compile_reason="no gradients are taken",
+        objective=objective,
+        seed=seed,
+        batch_size=train.size,
+        kept=kept,
+    )
+    _write_card(pair, train, result)
+    return result
+
+
 def _maximise(
     pair: ModelGuide, train: Batch, objective: Objective, seed: int, began: float, kept: tuple[str, ...]
 ) -> Fit:
@@ -314,7 +353,7 @@ def _maximise(
 
 
 def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:
-    last = float(np.nanmean(result.losses[-max(1, len(result.losses) // 20) :])) if result.steps else math.nan
+    last = float(np.nanmean(result.losses[-max(1, len(result.losses) // 20) :])) if len(result.losses) else math.nan
     metrics: dict[str, Any] = {"elbo_per_observation": -last}
     if result.validation:
         metrics["held_out_bound_per_observation"] = -min(score for _, score in result.validation)

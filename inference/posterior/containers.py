@@ -65,6 +65,29 @@ def build(
     return container(attrs=notes, **datasets)
 
 
+def distinct(groups: Mapping[str, Mapping[str, Variable]]) -> tuple[dict[str, dict[str, Variable]], dict[str, str]]:
+    """The groups, with variables that share their name with a dim of any group called `<name>_value`; and which.
+
+    Xarray takes such a variable for the labels of the dim. The dim keeps its name: users label and reduce by it.
+
+    Returns:
+        the groups, and old name -> new name.
+    """
+    dims = {dim for variables in groups.values() for dims, _ in variables.values() for dim in dims}
+    names = {name for variables in groups.values() for name in variables}
+    renamed: dict[str, str] = {}
+    for name in sorted(names & dims):
+        fresh = f"{name}_value"
+        while fresh in names | dims:
+            fresh += "_"
+        renamed[name] = fresh
+    found = {
+        group: {renamed.get(name, name): variable for name, variable in variables.items()}
+        for group, variables in groups.items()
+    }
+    return found, renamed
+
+
 def save(container: Any, path: str | Path) -> None:
     """Write the container as netCDF; a file that stands at `path` is replaced whole or not at all.
 
