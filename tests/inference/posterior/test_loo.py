@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import arviz as az
 import numpy as np
@@ -87,13 +88,18 @@ def errors(pair, batch, posterior, exact):
     return np.sqrt(((weights * (np.exp(log_p - exact) - 1)) ** 2).sum(0))
 
 
-def test_the_command_writes_the_score_that_counts_the_weights(tmp_path, monkeypatch):
-    from inference.command import run_folder
+def test_the_command_writes_the_score_that_counts_the_weights(tmp_path):
+    from inference.command import run_folder, scoring
+    from inference.data.check import check
 
-    monkeypatch.setattr(Line, "save", lambda self, folder: None)  # it is not registered
+    class Run:
+        scores = staticmethod(lambda pair: nullcontext(tmp_path))
+
     pair, batch, exact, _, _ = line()
-    fit = inference.fit(pair, batch, steps=1, lr=1e-12, initialise=False, progress=False, compile="off")
-    said = run_folder.write_run(tmp_path, pair, batch, fit, draws=4000, source="a line")
+    inference.fit(pair, batch, steps=1, lr=1e-12, initialise=False, progress=False, compile="off")
+    pair.card["data"]["name"] = "a line"
+    found = scoring.score(check(pair, batch), 4000, progress=lambda done, of: None)
+    said = run_folder.write_scores(Run(), pair, found)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     posterior = inference.draw(pair, batch, 4000)
     error = np.sqrt((errors(pair, batch, posterior, exact) ** 2).sum())
