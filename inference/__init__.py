@@ -7,6 +7,7 @@
 
     sample: Draw from the posterior of all continuous latents, global and local; discrete ones are summed out
     Sampled: Draws by MCMC, and how they came about
+    reopen: The draws that `sample(store=folder)` wrote, mapped into memory; of a killed run those that were whole
     SamplingError: No chain can move, or none can start; the message says where and what to do
 
     draw: Draws from the guide: chain 1 of `draws`, global latents once, local latents for every row of the data
@@ -17,7 +18,9 @@
     log_likelihood: log p(x_n | global latents) at each draw, (chain, draw, N), in nats
     assignments: Posterior probabilities of each enumerated local latent, averaged over draws: site -> (N, categories)
     novelty: A score for every observation, (N,): the higher, the stranger
-    khat: Pareto k̂ of the global guide and of each observation's local guide
+    khat: Pareto k̂ and effective share of the weights, of the global guide and of each observation's local guide
+    loo: Leave-one-out scores by Pareto-smoothed importance sampling; draws of a guide are weighed by p / q
+    resample: Draws of a guide, resampled in proportion to their Pareto-smoothed weights p / q
     to_arviz: All that is known of a posterior, in the container of the ArviZ that is installed
 
     encode: Codes of each observation: mean, standard deviation, and draws if asked for
@@ -69,22 +72,26 @@ if TYPE_CHECKING:
     from inference.posterior.export import to_arviz
     from inference.posterior.khat import khat
     from inference.posterior.likelihood import assignments, log_likelihood
+    from inference.posterior.loo import loo, resample
     from inference.posterior.novelty import novelty
     from inference.questions.importance import importance
     from inference.questions.queries import Answer, marginals, query
     from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
     from inference.running.constants import KeptConstants
     from inference.sampling.sample import Sampled, SamplingError, sample
+    from inference.sampling.store import reopen
 
 _HOMES = {
     "fitting.fit": ("fit", "Fit"),
     "fitting.loop": ("NonFiniteError",),
     "running.constants": ("KeptConstants",),
     "sampling.sample": ("sample", "Sampled", "SamplingError"),
+    "sampling.store": ("reopen",),
     "posterior.draws": ("draw", "predict", "prior", "generate", "Posterior"),
     "posterior.likelihood": ("log_likelihood", "assignments"),
     "posterior.novelty": ("novelty",),
     "posterior.khat": ("khat",),
+    "posterior.loo": ("loo", "resample"),
     "posterior.export": ("to_arviz",),
     "codes.encoding": ("encode", "decode", "reconstruct"),
     "codes.imputation": ("impute",),
@@ -125,6 +132,7 @@ __all__ = [
     "khat",
     "log_likelihood",
     "log_marginal",
+    "loo",
     "marginals",
     "novelty",
     "predict",
@@ -132,6 +140,8 @@ __all__ = [
     "query",
     "reconstruct",
     "refine",
+    "reopen",
+    "resample",
     "sample",
     "sample_paths",
     "settings",

@@ -17,6 +17,7 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import pkgutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,15 +59,22 @@ def create(name: str, *, dtype: torch.dtype | None = None, **config: Any) -> Mod
         config: see `zoo info NAME`.
 
     Raises:
-        ValueError: unknown name or argument (with the nearest that exists), or a value out of range; a model that
-            cannot run.
+        ValueError: unknown name or argument (with the nearest that exists), a value out of range, or one so large that
+            the pair does not fit into memory; a model that cannot run.
     """
     from zoo.base import registered
     from zoo.making import check_type, making_in
 
     _discover()
-    with making_in(check_type(dtype)):
-        return registered(name)(**config)
+    cls = registered(name)
+    large = {key: value for key, value in config.items() if isinstance(value, int) and value >= 100_000}
+    with ExitStack() as stack:
+        stack.enter_context(making_in(check_type(dtype)))
+        if large:
+            from zoo.state.memory import within
+
+            stack.enter_context(within(f"{name}: {', '.join(f'{key}={value:,}' for key, value in large.items())}"))
+        return cls(**config)
 
 
 def load(folder: str | Path) -> ModelGuide:

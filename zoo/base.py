@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import zoo.registry as _known
-from zoo.batch import FIELDS, Batch, is_local, sample_sites
+from zoo.batch import FIELDS, Batch, Site, is_local, sample_sites
 from zoo.modes import evaluating
-from zoo.pair import Pair, Site, rebuild
+from zoo.pair import Pair, rebuild
 from zoo.registry import register
 from zoo.threads.turns import in_turn
 

@@ -108,3 +108,17 @@ def sample_sites(trace: Any) -> dict[str, Any]:
 def is_local(site: Any) -> bool:
     """Whether a site of a trace stands inside the plate `data`."""
     return any(frame.name == "data" for frame in site["cond_indep_stack"])
+
+
+@dataclass(frozen=True)
+class Site:
+    """What one run of the model tells about one sample site."""
+
+    name: str
+    local: bool  # inside the plate `data`: one value an observation
+    observed: bool
+    enumerated: bool  # discrete and marked infer={"enumerate": "parallel"}: summed out exactly
+    discrete: bool
+    event_shape: torch.Size
+    fn: Any  # the Pyro distribution of that run
+    value: Tensor

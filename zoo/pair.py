@@ -14,7 +14,7 @@ import reprlib
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -24,7 +24,7 @@ from pyro.nn import PyroModule
 from pyro.nn.module import pyro_method
 from torch import Tensor, nn
 
-from zoo.batch import FIELDS, Batch, is_local, sample_sites
+from zoo.batch import FIELDS, Batch, Site, is_local, sample_sites
 from zoo.config import check_config
 from zoo.guides import Family, build, refresh
 from zoo.history import History, Mark, fingerprint, near
@@ -32,6 +32,7 @@ from zoo.making import first_run, making_in
 from zoo.modes import evaluating
 from zoo.precision import check_precision, short
 from zoo.schema.schema import Column, Schema
+from zoo.structure import note
 from zoo.threads.handlers import PairContext, check_parameters, install, unvalidated
 from zoo.threads.randomness import apart
 from zoo.threads.turns import Turn, in_turn
@@ -40,20 +41,6 @@ _SHORT = reprlib.Repr()  # a schema of a hundred columns is no help
 _SHORT.maxother = _SHORT.maxstring = 80
 
 install()
-
-
-@dataclass(frozen=True)
-class Site:
-    """What one run of the model tells about one sample site."""
-
-    name: str
-    local: bool  # inside the plate `data`: one value an observation
-    observed: bool
-    enumerated: bool  # discrete and marked infer={"enumerate": "parallel"}: summed out exactly
-    discrete: bool
-    event_shape: torch.Size
-    fn: Any  # the Pyro distribution of that run
-    value: Tensor
 
 
 class Pair(PyroModule):
@@ -291,8 +278,7 @@ class Pair(PyroModule):
         if getattr(self.__dict__.get("_history"), "start", None) is None:  # in a traceback out of `__init__`
             return f"{self.name}(): in the making"
         defaults = {name: value.default for name, value in inspect.signature(type(self).__init__).parameters.items()}
-        config = self.__dict__.get("config", {})
-        shown = {name: (_SHORT.repr(value), _SHORT.repr(defaults.get(name))) for name, value in config.items()}
+        shown = {name: (_SHORT.repr(value), _SHORT.repr(defaults.get(name))) for name, value in self.config.items()}
         given = [f"{name}={value}" for name, (value, default) in shown.items() if value != default]
         state = "fitted" if self.trained else "sampled" if self.fitted else "not fitted"
         numbers = f"{sum(value.numel() for value in self.parameters()):,} parameters"
@@ -368,6 +354,7 @@ def _configured(cls: type[Pair], init: Callable[..., None]) -> Callable[..., Non
         check_parameters(self.name, self, recorder.trace)
         self._announce()
         self._settle()
+        note(self)
 
     return wrapped
 

@@ -26,6 +26,7 @@ from inference.running.words import check_count
 from zoo.arrays import as_tensor
 from zoo.base import FIELDS, Batch, ModelGuide
 from zoo.settings import settings
+from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
 
@@ -66,6 +67,8 @@ def encode(
     check_count("draws", draws, least=0)
     given = check(pair, data)
     batch, codes = given.batch, Codes.of(given)
+    each = sum(given.sites[name].event_shape.numel() for name in given.locals)
+    check_room("draws", draws, draws * batch.size * each * pair.dtype.itemsize)
     mean: dict[str, Tensor] = {}
     sd: dict[str, Tensor] = {}
     drawn: dict[str, Tensor] = {}

@@ -26,6 +26,7 @@ from inference.running.quiet import quietly
 from inference.running.words import check_count, check_mass
 from zoo.abilities import Network
 from zoo.base import Batch, ModelGuide
+from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
 MODES = frozenset({"binary", "categorical", "ordinal"})  # kinds of column whose point imputation is the mode
@@ -127,6 +128,7 @@ def impute(
     table: Tensor = getattr(batch, site)
     missing = table.isnan()
     rows, columns = missing.nonzero(as_tuple=True)
+    check_room("draws", draws, draws * len(rows) * pair.dtype.itemsize)
     values = table.new_empty(draws, len(rows))
     ess = table.new_full((batch.size,), torch.nan)
     holed = missing.any(1).nonzero().squeeze(1)

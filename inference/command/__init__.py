@@ -5,9 +5,15 @@ parser       what may be typed
 words        NAME=VALUE words, and the types of a pair's arguments
 about        `list`, `info`
 fit          `fit`
-run_folder   what `fit` leaves behind
+exchange     a run folder: who may write into it, and how what it holds is exchanged whole
+score        the scoring that `fit` ends with, and what is said of a run that ends before
+rescore      `score`
+scoring      scores within a given time
+latents      the table of latents in what scoring says
+run_folder   what scoring leaves behind
 use          what works with a run folder: `sample`, `encode`, `reconstruct`, `impute`, `forecast`, `query`
 files        where their data come from, where tables and pictures go
 tables       mixed tables on their way to a pair and back
+terminal     what a terminal cannot show, escaped
 demo         `demo`
 """

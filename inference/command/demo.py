@@ -19,6 +19,7 @@ from inference.fitting.fit import Fit, fit
 from inference.posterior.draws import Posterior, draw, predict, prior
 from inference.posterior.export import to_arviz
 from inference.posterior.khat import khat
+from inference.posterior.psis import threshold
 from zoo.base import Batch, ModelGuide
 
 
@@ -104,7 +105,7 @@ The model learns how common each kind is, where it lies and how far it spreads, 
   {alone:.3f} nats: the score of a single Gaussian.
 
 Can the numbers above be believed? The fit replaces the exact posterior by a simpler one; k̂ tells how far apart the two
-are: below 0.5 is good, up to 0.7 usable, above that the intervals are too narrow or misplaced.
+are: below 0.5 is good, up to {threshold(believed.draws):.2f} usable; above that the intervals are too narrow or off.
   {believed}
 """
     )
@@ -162,15 +163,15 @@ numbers, its code; another draws an image from a code. Nobody tells them which d
     score = float(run_folder.log_density(pair, draw(pair, held_out, 1), held_out).mean())
     alone = _pixel_by_pixel(train, held_out)
     believed = khat(pair, held_out)
-    share = float((believed.locals < 0.7).mean()) if believed.locals is not None else float("nan")
+    share = float(believed.reliable.mean()) if believed.reliable is not None else float("nan")
     _say(
         f"""
   {score:.2f} nats: score of {held_out.size} digits it has not seen, the mean log probability (higher is better);
   {alone:.2f} nats: the score of knowing only how often each pixel has each amount of ink.
 
 Can the codes be believed? For {share:.0%} of the new images the encoder's guess is so near the exact posterior of the
-code that importance weights can correct it (k̂ below 0.7). For the others read the code as a good place on the map
-rather than as a probability; their true score is likely a little higher than the one above.
+code that importance weights can correct it (k̂ below {threshold(believed.particles):.2f}). For the others read the code
+as a good place on the map rather than as a probability; their true score is likely a little higher than the one above.
 """
     )
     first = torch.stack([(held_out.y == digit).nonzero()[0, 0] for digit in range(10)])  # type: ignore[union-attr]

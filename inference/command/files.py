@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import zoo
-from inference.command import tables
+from inference.command import exchange, tables
 from inference.data.accept import encoded
 from inference.data.check import as_batch
 from inference.drawing import style
@@ -50,11 +50,18 @@ def start(options: argparse.Namespace, *more: Path, texts: bool = False) -> Mode
             raise ValueError(f"no folder '{path.parent}' to write '{path.name}' into")
         if path.exists() and not options.replace:
             raise ValueError(f"'{path}' is there already; --replace writes over it")
-    pair = zoo.load(options.folder)
+    pair = load(options.folder)
     if texts and (out.suffix.lower() == ".txt") != (isinstance(pair, Text) and pair.alphabet is not None):
         kind = "texts, which go into a .txt" if out.suffix.lower() != ".txt" else "no texts"
         raise ValueError(f"--out {out}: {pair.name} writes {kind}")
     return pair
+
+
+def load(folder: str) -> ModelGuide:
+    """The model of a run folder, put in order first where a run was killed there."""
+    if words := exchange.recover(Path(folder)):
+        print(f"note: {words}")
+    return zoo.load(folder)
 
 
 def observed(pair: ModelGuide, options: argparse.Namespace) -> Any:

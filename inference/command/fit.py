@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,20 +18,21 @@ _STANDARDISE = "the fit will be slow or poor: standardise them first"
 
 
 def fit_pair(options: argparse.Namespace) -> None:
-    """`zoo fit`: fit the pair that the words describe, and write the run's folder."""
+    """`zoo fit`: fit the pair that the words describe, keep it, then score it."""
     import inference
     import zoo
-    from inference.command import run_folder
+    from inference.command import exchange, run_folder, score
 
     zoo.names()
     config = arguments(options.name, options.set)
-    run_folder.check(Path(options.out), replace=options.replace)
+    out = Path(options.out)
+    exchange.check(out, replace=options.replace)
     pair, data, columns = _pair_and_data(options, config)
     pair = pair.double() if options.double else pair
     print(f"{options.name} on {options.data}: {_size(pair, data)}; {options.threads} processor thread(s)", flush=True)
     if note := _unscaled(pair, data, columns):
         print(f"note: {note}", flush=True)
-    with run_folder.staged(Path(options.out), replace=options.replace) as folder:
+    with score.saying_what_stands(out), exchange.claimed(out, replace=options.replace) as run:
         fit = inference.fit(
             pair,
             data,
@@ -45,24 +47,22 @@ def fit_pair(options: argparse.Namespace) -> None:
             device=_device(options.device),
             callbacks=[run_folder.follow()],
         )
-        if fit.reason == "interrupted":
-            raise KeyboardInterrupt
+        score.remember(pair, data, options)
         print(f"{fit}\n", flush=True)
-        if options.target:  # `zoo forecast` looks for it in tables of several columns
-            pair.card["data"]["target"] = options.target
-        summary = run_folder.write_run(
-            folder,
-            pair,
-            data,
-            fit,
-            draws=options.draws,
-            source=options.data,
-            columns=columns,
-            target=options.target or "y",
-            seed=options.seed,
-        )
-    print(summary)
-    print(f"Everything is in {options.out}; zoo.load({options.out!r}) gives the model back.")
+        if fit.reason == "interrupted":
+            where = run.keep_interrupted(pair)
+            raise KeyboardInterrupt(f"the model as it was then is in {where}, not scored")
+        run.keep(pair)
+        run_folder.draw_loss(out, fit)
+        print(f"The model is in {out}; zoo.load({options.out!r}) gives it back.", flush=True)
+        if options.no_score:
+            print(f"zoo score {options.out} scores it.")
+            return
+        seconds = options.score_seconds
+        spent = time.perf_counter() - options.began
+        limit = max(score.LEAST_SECONDS, score.SHARE * spent) if seconds is None else seconds
+        score.write(run, pair, data, columns, options, limit)
+    print(f"Everything is in {options.out}.")
 
 
 def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple[ModelGuide, Batch, tuple[str, ...]]:
@@ -79,7 +79,7 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
     if not tables.models_tables(registered(options.name)):
         if options.kind:
             raise ValueError(f"--kind: {options.name} does not model the columns of a mixed table")
-        data, columns = _load(options.data, options.target, options.header)
+        data, columns = load(options.data, options.target, options.header)
         pair, data = fitting_pair(options.name, config, data, columns, target=options.target, seed=options.seed)
         return pair, data, data.columns if data.x is not None and data.x.ndim > 2 and data.columns else columns
     table = tables.load(options.data, options.kind, options.header)
@@ -100,17 +100,23 @@ def _text_pair(options: argparse.Namespace, config: dict[str, Any]) -> tuple[Mod
     from inference.data.check import as_batch
     from zoo.base import registered
     from zoo.datasets import text
-    from zoo.datasets.cells import told
 
     if "alphabet" not in inspect.signature(registered(options.name)).parameters:
         raise ValueError(f"{options.name} does not model text, which '{options.data}' holds")
-    try:
-        words = Path(options.data).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read '{options.data}': {told(error)}") from None
+    words = text_of(options.data)
     torch.manual_seed(options.seed)
     pair = zoo.create(options.name, **{"alphabet": text.alphabet(words), "steps": 64, "hidden": 128, **config})
     return pair, as_batch(pair, words), ("character",)
+
+
+def text_of(source: str) -> str:
+    """What a text file holds."""
+    from zoo.datasets.cells import told
+
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read '{source}': {told(error)}") from None
 
 
 def _size(pair: ModelGuide, data: Batch) -> str:
@@ -151,7 +157,7 @@ def _device(name: str) -> str:
     return name
 
 
-def _load(source: str, target: str | None, header: bool | None = None) -> tuple[Batch, tuple[str, ...]]:
+def load(source: str, target: str | None, header: bool | None = None) -> tuple[Batch, tuple[str, ...]]:
     """A data set or a file as a batch, and the names of the columns of its x."""
     from zoo import datasets
 

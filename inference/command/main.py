@@ -8,8 +8,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from inference.command.parser import parser
 from inference.command.terminal import escaped, notes, plainly
@@ -20,6 +25,7 @@ _HOMES = {
     "list": ("about", "overview"),
     "info": ("about", "about_pair"),
     "fit": ("fit", "fit_pair"),
+    "score": ("rescore", "score_run"),
     "demo": ("demo", "show"),
 }
 _WORDS = {  # options that are NAME=VALUE, and how to say so
@@ -38,14 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(options: argparse.Namespace) -> int:
     """Do what was typed, and say what went wrong; the exit status."""
+    options.began = time.perf_counter()
+    ended: list[int] = []
     try:
-        with notes():
+        with notes(), _ending_alike(ended):
             _run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # `zoo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        return _complain(options, f"interrupted{'; nothing was written' if options.command == 'fit' else ''}", 130)
+    except KeyboardInterrupt as error:
+        number = ended[0] if ended else signal.SIGINT
+        words = f"interrupted{'' if number == signal.SIGINT else f' by {signal.Signals(number).name}'}"
+        stands = str(error) or ("nothing was written" if options.command == "fit" else "")
+        return _complain(options, f"{words}{stands and '; '}{stands}", 128 + number)
     except (ValueError, OSError) as error:
         if options.debug:
             raise
@@ -56,6 +67,26 @@ def _told(options: argparse.Namespace) -> int:
         told = f"{type(error).__name__}: {error}"
         return _complain(options, f"internal error, {told} (run with --debug for the traceback, and report it)", 2)
     return 0
+
+
+@contextmanager
+def _ending_alike(ended: list[int]) -> Iterator[None]:
+    """A request to end, or a terminal that closes, interrupts as Ctrl-C does, and `ended` takes its number."""
+
+    def interrupt(number: int, _: Any) -> None:
+        ended.append(number)
+        raise KeyboardInterrupt
+
+    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    in_main = threading.current_thread() is threading.main_thread()
+    ours = [number for number in wanted if in_main and signal.getsignal(number) == signal.SIG_DFL]  # not under nohup
+    for number in ours:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _complain(options: argparse.Namespace, message: str, status: int) -> int:

@@ -19,6 +19,7 @@ EXAMPLES = {
         "  zoo fit polynomial_regression --data table.csv --target price --set degree=2 --out run\n"
         "  zoo fit naive_bayes_vae --data patients.csv --set latent=4 --kind stage=ordinal --out run"
     ),
+    "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600",
     "sample": "examples:\n  zoo sample vae -n 60 --out new.npy --picture new.png\n  zoo sample run --out new.csv\n"
     "  zoo sample poet --prefix 'Shall I' --temperature 0.7 --out new.txt",
     "encode": "example:\n  zoo encode vae digits --out codes.csv",
@@ -60,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     _about(add)
+    _score(add)
     _with_folder(add)
     _query(add)
     demo = add("demo", "fit two models to real data, say what came out, leave pictures")
@@ -101,11 +103,32 @@ def _about(add: Add) -> None:
     fit.add_argument("--objective", default="elbo", choices=["elbo", "iwae"], help="bound to climb; default: elbo")
     fit.add_argument("--particles", type=int, help="draws from the guide a step; default: 1, or 10 for iwae")
     fit.add_argument("--validation", type=float, default=0.0, help="fraction of rows held out; default: 0")
-    fit.add_argument("--draws", type=_positive, default=1000, help="posterior draws to keep; default: 1000")
+    _scoring(fit)
+    fit.add_argument("--no-score", action="store_true", help="leave scores and pictures to `zoo score`")
     fit.add_argument("--seed", type=int, default=0, help="default: 0")
     fit.add_argument("--device", default="auto", help="auto, cpu, cuda; default: auto")
     fit.add_argument("--double", action="store_true", help="compute in float64")
     fit.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+
+
+def _scoring(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--draws", type=_positive, default=1000, help="posterior draws to keep; default: 1000")
+    command.add_argument(
+        "--score-seconds",
+        type=float,
+        metavar="SECONDS",
+        help="about the time that scores may take: fewer rows and draws are scored if need be; default: "
+        "in `fit` four tenths of what went before, in `score` as long as it takes",
+    )
+
+
+def _score(add: Add) -> None:
+    score = add("score", "score a fitted model anew: metrics, posterior, pictures")
+    score.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
+    score.add_argument("--data", help="the data that it was fitted to; default: those its card names")
+    _scoring(score)
+    score.add_argument("--seed", type=int, default=0, help="default: 0")
+    score.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
 
 
 def _with_folder(add: Add) -> None:

@@ -1,96 +1,42 @@
-"""What `zoo fit` leaves behind: weights, metrics as JSON, posterior.nc, pictures, and a summary in words."""
+"""What scoring leaves behind: metrics as JSON, posterior.nc, pictures, and a summary in words."""
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
-import shutil
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inference.command import exchange
+from inference.command.exchange import Run
 from inference.command.latents import in_order, table
+from inference.command.scoring import Scored
 from inference.command.terminal import escaped
 from inference.drawing import plane, plots, style
 from inference.fitting.fit import Fit
 from inference.gallery import predictive as check_of
 from inference.posterior import containers
-from inference.posterior.draws import Posterior, draw
+from inference.posterior.draws import Posterior
 from inference.posterior.export import to_arviz
-from inference.posterior.khat import KHat, khat, leave_one_out
+from inference.posterior.khat import KHat
 from inference.posterior.likelihood import has_continuous_locals, log_likelihood
+from inference.posterior.loo import leave_one_out, weights_of
+from inference.posterior.psis import threshold
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
-from zoo.state.files import sync, write
+from zoo.state.files import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-LAST = "config.json"  # without it `zoo.load` refuses a folder: it comes last, and goes first
-FILES = (LAST, "model.safetensors", "README.md", "metrics.json", "posterior.nc", "summary.txt")
-PICTURES = ("loss", "predictive", "posterior", "density", "curve", "latent_*")
-UNFINISHED = ".unfinished"
-
-
-def check(folder: Path, *, replace: bool = False) -> None:
-    """Refuse, before any work, a folder that holds something.
-
-    Raises:
-        ValueError: the path is a file, or a folder that holds an earlier run (unless `replace`) or something else.
-    """
-    if not folder.is_dir():
-        if folder.exists() or folder.is_symlink():
-            raise ValueError(f"--out {folder}: a file is in the way")
-        return
-    found = sorted(path.name for path in folder.iterdir() if path.name != UNFINISHED)
-    if found and LAST not in found:
-        raise ValueError(f"--out {folder}: the folder is not empty ({found[0]}) and holds no earlier run")
-    if found and not replace:
-        raise ValueError(f"--out {folder}: an earlier run is there; --replace writes over it")
-
-
-@contextmanager
-def staged(folder: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A folder to write a run into, whose files move to `folder` once all are there.
-
-    Until then, and after a failure or a kill, `folder` holds nothing that could be taken for a run, or the earlier one.
-    """
-    check(folder, replace=replace)
-    try:
-        fresh = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        # Within the folder, so that it is on the same disk; of the same name, which the model card shows.
-        inside = folder / UNFINISHED / (folder.resolve().name or "run")
-        shutil.rmtree(inside.parent, ignore_errors=True)  # left by a run that was killed
-        inside.mkdir(parents=True)
-    except OSError as error:
-        raise ValueError(f"--out {folder}: cannot be written ({error.strerror})") from error
-    try:
-        yield inside
-        for path in _of_a_run(folder):
-            path.unlink()
-        for path in sorted(inside.iterdir(), key=lambda path: (path.name == LAST, path.name)):
-            path.replace(folder / path.name)
-        sync(folder)
-    finally:
-        shutil.rmtree(inside.parent, ignore_errors=True)
-        if fresh:
-            with suppress(OSError):  # it is empty after a failure only
-                folder.rmdir()
-
-
-def _of_a_run(folder: Path) -> list[Path]:
-    """The files that an earlier run left, config.json first."""
-    plain = [folder / name for name in FILES if (folder / name).is_file()]
-    return plain + [path for name in PICTURES for path in folder.glob(f"{name}.png")]
 
 
 def follow(label: str = "", seconds: float = 10.0) -> Callable[[int, float, ModelGuide], None]:
@@ -108,59 +54,84 @@ def follow(label: str = "", seconds: float = 10.0) -> Callable[[int, float, Mode
     return callback
 
 
-def write_run(
-    folder: Path,
+def write_scores(
+    run: Run,
     pair: ModelGuide,
-    data: Batch,
-    fit: Fit,
+    scored: Scored,
     *,
-    draws: int,
-    source: str,
     columns: Sequence[str] = (),
     target: str = "y",
     seed: int = 0,
 ) -> str:
-    """Write the run of a fitted pair into an empty `folder`; returns the summary.
+    """Put the scores of the run's model into its folder; returns the summary.
 
     Args:
-        folder: where.
-        pair: the fitted pair.
-        data: what it was fitted to; diagnostics and pictures look at the first 2,000 observations.
-        fit: what `inference.fit` returned.
-        draws: posterior draws to keep.
-        source: name of the data, for the card.
+        run: the folder, which holds the model.
+        pair: the model, whose card takes the metrics.
+        scored: what `inference.command.scoring.score` found.
         columns: names of the columns of x.
         target: what y is called.
-        seed: seeds draws and diagnostics.
+        seed: seeds what is drawn for ArviZ and the pictures.
     """
-    most = settings.summary_rows
-    some = data if data.size <= most else data.select(slice(0, most))
-    some = some.but(total=some.size)
-    posterior = draw(pair, some, draws, seed=seed)
-    scores = log_likelihood(pair, posterior, some, seed=seed)
+    some, believed, posterior = scored.some.batch, scored.believed, scored.posterior
     with _quiet():
-        believed = khat(pair, some, seed=seed)
         known = believed.globals is not None and math.isfinite(believed.globals)
         exported = to_arviz(
             pair,
             posterior,
-            some,
-            log_likelihood=scores,
-            coords=labels(pair, some, columns),
-            attrs={"data": source, **({"khat": believed.globals} if known else {})},
+            scored.some,
+            log_likelihood=scored.scores,
+            predictive=_affordable(scored),
+            coords=labels(pair, some, columns) | _numbers(scored),
+            attrs={
+                "data": pair.card["data"]["name"],
+                "observations": scored.given.size,
+                **({"khat": believed.globals} if known else {}),
+            },
             seed=seed,
         )
-        metrics = _metrics(fit, posterior, believed, exported, scores.flatten(0, 1).double().cpu().numpy())
-        summary = _summary(pair, some, posterior, exported, believed, metrics)
-    pair.card["data"] = {"name": source, **pair.card.get("data", {})}
+        metrics = _metrics(pair.card, posterior, believed, scored, scored.scores.flatten(0, 1).double().cpu().numpy())
+        summary = _summary(pair, some, posterior, exported, believed, metrics, scored.notes)
+    before = pair.card["metrics"]
     pair.card["metrics"] = metrics
-    pair.save(folder)
-    write(folder / "metrics.json", (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode())
-    write(folder / "summary.txt", summary.encode())
-    containers.save(exported, folder / "posterior.nc")
-    for name, figure in _pictures(pair, posterior, some, fit, exported, columns, target):
-        style.literal(figure).savefig(folder / f"{name}.png")
+    try:
+        with run.scores(pair) as folder:
+            write(folder / exchange.METRICS, (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode())
+            write(folder / "summary.txt", summary.encode())
+            containers.save(exported, folder / "posterior.nc")
+            for name, figure in _pictures(pair, posterior, some, exported, columns, target):
+                picture(folder / f"{name}.png", figure)
+    except BaseException:
+        pair.card["metrics"] = before
+        raise
     return summary
+
+
+def draw_loss(folder: Path, fit: Fit) -> None:
+    """The loss curve of a fit, beside its model."""
+    if fit.steps and np.isfinite(fit.losses).any():
+        picture(folder / exchange.LOSS, plots.loss_curve(fit))
+
+
+def picture(path: Path, figure: Figure) -> None:
+    """Write a picture, whole or not at all."""
+    content = io.BytesIO()
+    style.literal(figure).savefig(content)
+    write(path, content.getvalue())
+
+
+def _affordable(scored: Scored) -> bool | int:
+    """Predictive draws that fit the time and what is kept by default."""
+    if scored.predictive is True:
+        return True
+    fields = [getattr(scored.some.batch, name) for name in scored.some.observed]
+    each: int = sum(value.numel() for value in fields if value is not None)
+    return max(1, min(int(scored.predictive), settings.export_cells // max(1, each)))
+
+
+def _numbers(scored: Scored) -> dict[str, Sequence[int]]:
+    """Which rows a sample holds, counted from 0."""
+    return {} if len(scored.rows) == scored.given.size else {"obs": scored.rows.tolist()}
 
 
 @contextmanager
@@ -180,36 +151,47 @@ def labels(pair: ModelGuide, data: Batch, columns: Sequence[str]) -> dict[str, S
 
 
 def _metrics(
-    fit: Fit, posterior: Posterior, believed: KHat, exported: Any, scores: np.ndarray[Any, Any]
+    card: dict[str, Any], posterior: Posterior, believed: KHat, scored: Scored, scores: np.ndarray[Any, Any]
 ) -> dict[str, Any]:
-    """Numbers of the run, in nats per observation; what is not finite is left out."""
-    best = scores.max(0)
+    """Numbers of the run, in nats per observation; what is not finite is left out. Those of the fit are its card's."""
+    best, fit, before = scores.max(0), card["fit"], card["metrics"]
     metrics: dict[str, Any] = {
-        "elbo_per_observation": -float(np.nanmean(fit.losses[-max(1, len(fit.losses) // 20) :])) if fit.steps else None,
+        "elbo_per_observation": before.get("elbo_per_observation"),
         "log_score_per_observation": float((best + np.log(np.exp(scores - best).mean(0))).mean()),
     }
     # Of a single observation nothing is left to predict it from; and Pareto smoothing wants a tail.
     if scores.shape[1] > 1 and posterior.globals and len(scores) >= settings.loo_draws:
-        elpd, unsure = leave_one_out(scores)
-        metrics["elpd_loo_per_observation"] = float(elpd.mean())
-        metrics["pareto_k_above_0.7"] = int((unsure > 0.7).sum())
-    if fit.validation:
-        metrics["held_out_bound_per_observation"] = -min(score for _, score in fit.validation)
-    metrics["khat"] = believed.globals
-    if believed.locals is not None:
-        metrics["khat_local_median"] = float(np.median(believed.locals))
-        metrics["khat_local_share_below_0.7"] = float(np.mean(believed.locals < 0.7))
+        weights = weights_of(posterior) if posterior.stats else None  # draws of a guide count by p / q
+        left_out = leave_one_out(scores, weights)
+        metrics["elpd_loo_per_observation"] = left_out.elpd / scores.shape[1]
+        metrics["pareto_k_threshold"] = left_out.threshold
+        metrics["pareto_k_above_threshold"] = left_out.unsure
+    metrics["held_out_bound_per_observation"] = before.get("held_out_bound_per_observation")
+    metrics |= _believed(believed)
     metrics = {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}
     return {
         **metrics,
-        "observations": containers.observations(exported),
-        "steps": fit.steps,
-        "epochs": round(fit.epochs, 2),
-        "seconds": round(fit.seconds, 2),
-        "skipped_steps": fit.skipped,
-        "stopped": fit.reason,
-        "seed": fit.seed,
+        "observations": scored.given.size,
+        "observations_scored": len(scored.rows),
+        "draws": posterior.chains * posterior.size,
+        **{name: fit[name] for name in ("steps", "epochs", "seconds", "skipped_steps", "stopped") if name in fit},
+        "seed": card["seed"],
     }
+
+
+def _believed(khat: KHat) -> dict[str, Any]:
+    """k̂, the threshold it is held against, and the effective share of the weights, which k̂ does not tell."""
+    found: dict[str, Any] = {}
+    if khat.globals is not None:
+        found |= {"khat": khat.globals, "khat_threshold": threshold(khat.draws), "effective_share": khat.share}
+    if khat.locals is not None:
+        found |= {
+            "khat_local_median": float(np.median(khat.locals)),
+            "khat_local_threshold": threshold(khat.particles),
+            "khat_local_share_reliable": float(np.asarray(khat.reliable).mean()),
+            "effective_share_local_median": float(np.median(np.asarray(khat.local_share))),
+        }
+    return found
 
 
 _WORDS = {
@@ -217,12 +199,18 @@ _WORDS = {
     "held_out_bound_per_observation": "bound on the rows held out, nats per observation",
     "log_score_per_observation": "log density of the data under the posterior, nats per observation",
     "elpd_loo_per_observation": "the same with each observation left out (PSIS-LOO): what to expect of new data",
-    "pareto_k_above_0.7": "observations whose leave-one-out score is unsure (Pareto k above 0.7)",
+    "pareto_k_above_threshold": "observations whose leave-one-out score is unsure (Pareto k above {threshold:.2f})",
 }
 
 
 def _summary(
-    pair: ModelGuide, data: Batch, posterior: Posterior, exported: Any, believed: KHat, metrics: dict[str, Any]
+    pair: ModelGuide,
+    data: Batch,
+    posterior: Posterior,
+    exported: Any,
+    believed: KHat,
+    metrics: dict[str, Any],
+    notes: Sequence[str] = (),
 ) -> str:
     names = in_order(pair, sorted(posterior.globals or posterior.draws))
     lines = [f"{pair.name}: posterior of {', '.join(names)}", ""]
@@ -231,9 +219,10 @@ def _summary(
         lines += [*table(exported, names, most), ""]
     for name, words in _WORDS.items():
         if name in metrics:
-            value = metrics[name]
-            lines.append(f"{value:10.4f}  {words}" if isinstance(value, float) else f"{value:10d}  {words}")
+            value, said = metrics[name], words.format(threshold=metrics.get("pareto_k_threshold", math.nan))
+            lines.append(f"{value:10.4f}  {said}" if isinstance(value, float) else f"{value:10d}  {said}")
     lines += ["", f"{metrics['steps']} steps in {metrics['seconds']} s; stopped: {metrics['stopped']}", str(believed)]
+    lines += [f"note: {note}" for note in notes]
     return escaped("\n".join(lines)) + "\n"  # names of columns may hold anything
 
 
@@ -241,14 +230,11 @@ def _pictures(
     pair: ModelGuide,
     posterior: Posterior,
     data: Batch,
-    fit: Fit,
     exported: Any,
     columns: Sequence[str],
     target: str,
 ) -> Iterator[tuple[str, Figure]]:
     """Pictures chosen by what the posterior and the data are."""
-    if np.isfinite(fit.losses).any():
-        yield "loss", plots.loss_curve(fit)
     drawn = {str(name): values.values for name, values in exported["posterior_predictive"].data_vars.items()}
     drawn = {name: values.reshape(-1, *values.shape[2:]) for name, values in drawn.items()}  # chain and draw joined
     few = {name: values[:: -(-len(values) // 100)] for name, values in drawn.items()}

@@ -49,9 +49,7 @@ def forecast(options: argparse.Namespace) -> None:
 
 def query(options: argparse.Namespace) -> None:
     """P(variables | evidence), or after an intervention."""
-    import zoo
-
-    pair = zoo.load(options.folder)
+    pair = files.load(options.folder)
     if pair.schema is None or not isinstance(pair, Network):
         raise ValueError(f"'{options.folder}' holds {pair.name}, which is no network that can be asked")
     given, do = (_typed(pair, words, name) for words, name in ((options.given, "--given"), (options.do, "--do")))

@@ -33,6 +33,7 @@ from zoo.abilities import InWords, TakesMissing
 from zoo.arrays import place
 from zoo.base import Batch, ModelGuide, Site
 from zoo.columns import check_names
+from zoo.state.memory import check_room
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 
@@ -108,6 +109,7 @@ def new_rows(pair: ModelGuide, data: Any) -> Checked:
     check_pair(pair)
     if isinstance(data, Integral) and not isinstance(data, bool):
         check_count("number of rows", data)
+        check_room("number of rows", int(data), int(data) * pair.dtype.itemsize)
         with apart():
             batch = pair.inputs(int(data)).to(pair.device, pair.dtype)
         return example(pair).but(batch)

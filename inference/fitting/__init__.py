@@ -6,5 +6,8 @@ schedule     when to slow down, average and stop
 step         from a pair and an objective to steps of Adam, as a graph or plain Pyro
 adam         Adam, as operations that a graph can hold
 objective    the bounds, chosen from the trace
+exact        is the guide the posterior already?
+keeping      a start in closed form, kept where steps lead no higher
+fisher       first widths of many latents, from gradients of single rows
 curvature    second derivatives: first widths of a guide, and the Laplace guide
 """

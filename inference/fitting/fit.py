@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -17,7 +18,8 @@ from inference.compiling.fallback import choose_mode
 from inference.data.check import check, check_pair
 from inference.data.learnable import check_learnable
 from inference.data.series import understood
-from inference.fitting import curvature
+from inference.fitting import curvature, exact
+from inference.fitting.keeping import Keeping
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose
 from inference.fitting.options import check_options, device_of
@@ -26,10 +28,13 @@ from inference.fitting.step import Stepper
 from inference.running.checked import Checked
 from inference.running.constants import take
 from inference.running.quiet import seeded
+from inference.running.width import width
 from zoo import guides
 from zoo.base import Batch, ModelGuide
 from zoo.columns import check_names
+from zoo.history import Mark
 from zoo.settings import settings
+from zoo.state.memory import LARGE, check_room
 from zoo.threads.handlers import unvalidated
 from zoo.threads.turns import in_turn
 from zoo.version import versions
@@ -42,7 +47,8 @@ if TYPE_CHECKING:
 class Fit:
     """What happened in a fit.
 
-    losses: minus the bound per observation in nats, one a step (NaN where a step was skipped), (steps,).
+    losses: minus the bound per observation in nats, one a step (NaN where a step was skipped), (steps,). Where the
+        guide was found to be the exact posterior there are no steps, and one loss: minus the log evidence.
     validation: (step, minus held-out bound per observation) pairs.
     seconds, trace_seconds: wall time of the whole fit, and of tracing the graph in it.
     reason: why it stopped. compile: "inductor", "graph" or "off", and compile_reason why.
@@ -74,11 +80,17 @@ class Fit:
 
         return plots.loss_curve(self)
 
+    @property
+    def left_out(self) -> str:
+        """What to say of steps that were not applied; nothing where all were."""
+        return f"{self.skipped} of {self.steps} steps skipped, not finite" if self.skipped else ""
+
     def __repr__(self) -> str:
         last = np.nanmean(self.losses[-50:]) if len(self.losses) else math.nan
-        kept = f"; constants kept: {', '.join(self.kept)}" if self.kept else ""
+        kept = f"constants kept: {', '.join(self.kept)}" if self.kept else ""
+        said = "; ".join(filter(None, (self.reason, self.left_out, kept)))
         on = f" on {self.data}" if self.data else ""
-        told = f"loss {last:.4f} per observation, {self.seconds:.1f} s, {self.reason}{kept}"
+        told = f"loss {last:.4f} per observation, {self.seconds:.1f} s, {said}"
         return f"Fit({self.steps} steps{on}, {told})"
 
 
@@ -124,7 +136,8 @@ def fit(
         method: `svi`, or `em`: place the guide at the highest log joint density that expectation-maximisation finds,
             with the widths that the curvature there suggests, and take no steps. For pairs with a `maximise`.
         epochs: passes over the data; or
-        steps: optimiser steps. With neither, it runs until the ELBO has converged, or for `max_steps`.
+        steps: optimiser steps. With neither, it runs until the ELBO has converged, or for `max_steps`; and not at all
+            where the guide, as it was placed, is found to be the exact posterior. Steps that are asked for are taken.
         batch_size: observations a step, B; by default all N up to 512, else 128.
         lr: Adam's step size; by default the pair's own `step_size`, else 1e-2 where the pair has networks of its own
             and 2e-2 without.
@@ -151,7 +164,8 @@ def fit(
 
     Raises:
         ValueError: data that do not fit the pair, or options out of range.
-        NonFiniteError: the loss stayed NaN or infinite; the pair keeps its last good parameters.
+        NonFiniteError: the loss was NaN or infinite ten steps on end, or in more than half of all; the pair keeps its
+            last good parameters. Fewer such steps are skipped, with a warning.
     """
     particles = particles if particles is not None else (10 if objective == "iwae" else 1)
     check_pair(pair)
@@ -161,18 +175,24 @@ def fit(
     with seeded(seed), pair.learning("trained"):
         pair.to(home)
         given = check(pair, data if y is None else (data, y))
-        train, held_out, whole = _split(given, validation, seed)
+        train, held_out, whole = split(given, validation, seed)
         check_learnable(given.but(train))
         size = min(batch_size or (train.size if train.size <= settings.full_batch else settings.minibatch), train.size)
         chosen = choose(pair, train.select(slice(0, min(2, train.size))), objective, particles, free_bits)
         if objective == "iwae" and chosen.has_globals and size < train.size:
             raise ValueError("iwae with global latents weighs whole data sets: pass batch_size=len(data)")
+        _check_room(pair, train, size, particles)
         pair.eval()  # but while steps are taken
         started = initialise if initialise is not None else not pair.trained
         kept = take(pair, train, anew=bool(initialise), whole=whole)
         if method == "em":
             return _maximise(pair, train, chosen, seed, began, kept)
+        before = list(pair.own_parameters().values())
+        mark = Mark.of(before)
         placed = _start(pair, train, chosen, started)
+        keeping = Keeping(pair, train) if not chosen.has_globals and mark.left(before) else None
+        if steps is None and epochs is None and (evidence := exact.exact_evidence(pair, train, seed)) is not None:
+            return _exact(pair, train, chosen, seed, began, kept, evidence)
         if steps is None and epochs is not None:
             steps = max(1, math.ceil(epochs * train.size / size))
         mode, why = choose_mode(compile, steps)
@@ -195,6 +215,8 @@ def fit(
             placed=placed,
         )
         reason = loop.run(torch.Generator().manual_seed(int(seed)))
+        if keeping and keeping.back():
+            reason = f"{reason}: no better than the start, which is kept"
         if isinstance(pair.automatic, guides.AutoLaplace):
             curvature.curve(pair, train, chosen)
     result = Fit(
@@ -216,10 +238,21 @@ def fit(
         data=understood(train),
     )
     _write_card(pair, train, result)
+    for said in (result.left_out, result.reason if result.reason.startswith("diverged") else ""):
+        if said:
+            offence = f" ({loop.offence})" if said == result.left_out else ""
+            warnings.warn(f"{pair.name}: {said}{offence}", stacklevel=2)
     return result
 
 
-def _split(given: Checked, validation: float | Any, seed: int) -> tuple[Batch, Batch | None, Batch]:
+def _check_room(pair: ModelGuide, batch: Batch, size: int, particles: int) -> None:
+    """Refuse steps that memory does not hold: values of a run, and as many gradients, at the least."""
+    if max(size * particles, sum(value.numel() for value in pair.parameters())) >= LARGE:
+        option, value = ("particles", particles) if particles > size else ("batch_size", size)
+        check_room(option, value, 2 * size * particles * width(pair, batch) * pair.dtype.itemsize)
+
+
+def split(given: Checked, validation: float | Any, seed: int) -> tuple[Batch, Batch | None, Batch]:
     """What to fit, what is held out, and what both were."""
     pair, batch = given.pair, given.batch
     whole = replace(batch, total=batch.size)
@@ -261,6 +294,34 @@ def _place(pair: ModelGuide, batch: Batch, objective: Objective, values: dict[st
     return curvature.set_widths(pair, batch, plain, values)
 
 
+def _exact(
+    pair: ModelGuide,
+    train: Batch,
+    objective: Objective,
+    seed: int,
+    began: float,
+    kept: tuple[str, ...],
+    evidence: float,
+) -> Fit:
+    """Nothing to do: the guide is the posterior."""
+    result = Fit(
+        losses=np.array([-evidence / train.total]),
+        steps=0,
+        epochs=0.0,
+        reason=exact.REASON,
+        seconds=time.perf_counter() - began,
+        trace_seconds=0.0,
+        compile="off",
+        compile_reason="no gradients are taken",
+        objective=objective,
+        seed=seed,
+        batch_size=train.size,
+        kept=kept,
+    )
+    _write_card(pair, train, result)
+    return result
+
+
 def _maximise(
     pair: ModelGuide, train: Batch, objective: Objective, seed: int, began: float, kept: tuple[str, ...]
 ) -> Fit:
@@ -295,7 +356,7 @@ def _maximise(
 
 
 def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:
-    last = float(np.nanmean(result.losses[-max(1, len(result.losses) // 20) :])) if result.steps else math.nan
+    last = float(np.nanmean(result.losses[-max(1, len(result.losses) // 20) :])) if len(result.losses) else math.nan
     metrics: dict[str, Any] = {"elbo_per_observation": -last}
     if result.validation:
         metrics["held_out_bound_per_observation"] = -min(score for _, score in result.validation)
@@ -304,6 +365,7 @@ def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:
         "metrics": metrics,
         "fit": {
             "steps": result.steps,
+            "skipped_steps": result.skipped,
             "epochs": round(result.epochs, 2),
             "batch_size": result.batch_size,
             "objective": result.objective.bound,

@@ -23,9 +23,11 @@ from inference.running.width import width
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
 from zoo.threads.handlers import unvalidated
+from zoo.threads.randomness import apart
 
 Callback = Callable[[int, float, ModelGuide], bool | None]
 _PARTICLES = 8  # of a held-out bound
+_SINGULAR: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]
 _BAD_STEPS = 10  # consecutive non-finite steps before giving up
 
 
@@ -81,6 +83,7 @@ class Loop:
     validation: list[tuple[int, float]] = field(default_factory=list)
     skipped: int = 0
     bad: int = 0  # the last so many steps were not finite
+    offence: str = ""  # what was not finite in the first of them
     decay: float = 1.0  # of the step size, whenever the loss stands still
 
     def __post_init__(self) -> None:
@@ -118,10 +121,17 @@ class Loop:
         finally:
             self.pair.eval()
             bar.close()
+        if reason != "interrupted" and 2 * self.skipped > len(self.losses):
+            raise NonFiniteError(
+                f"loss or gradient not finite in {self.skipped} of {len(self.losses)} steps: {self.offence}; the "
+                "parameters are those of the last good step"
+            )
         if self.held_out is not None and self.stopping.best is not None:
             self.stopping.restore(parameters)
-        else:
-            self.averaging.apply()
+            return reason
+        self.averaging.apply()
+        if reason not in ("interrupted", "stopped by a callback"):
+            reason = diverged(self.losses[min(self.anneal, len(self.losses) // 2) :]) or reason
         return reason
 
     def _advance(self, step: int, batch: Batch, parameters: Sequence[nn.Parameter]) -> str | None:
@@ -130,8 +140,13 @@ class Loop:
         self.scalars[1].fill_(rate)
         if self.anneal:
             self.scalars[0].fill_(min(1.0, (step + 1) / self.anneal))
-        loss = float(self.stepper.step(batch, *self.scalars))
-        self.skipped += not math.isfinite(loss)
+        try:
+            loss = float(self.stepper.step(batch, *self.scalars))
+        except _SINGULAR:  # of a matrix that is not finite, or no longer positive definite
+            loss = math.nan
+        if not math.isfinite(loss):
+            self.skipped += 1
+            self.offence = self.offence or _offender(self.stepper, batch)
         self.losses.append(loss)
         self.rates.append(rate)
         self.bad = 0 if math.isfinite(loss) else self.bad + 1
@@ -196,20 +211,45 @@ def _held_out_loss(pair: ModelGuide, batch: Batch, rows: int) -> float:
     return -total / batch.size
 
 
-@torch.no_grad()
+def diverged(losses: Sequence[float]) -> str | None:
+    """What to say of losses that end far above their start; None where they do not.
+
+    Start and end are medians of a tenth of the steps, at most 50. Far is twice as far from zero, and a nat, or ten
+    times that where there are fewer than 20 steps, which say little.
+    """
+    good = [loss for loss in losses if math.isfinite(loss)]
+    if len(good) < 2:
+        return None
+    few = max(1, min(50, len(good) // 10))
+    start, end = float(np.median(good[:few])), float(np.median(good[-few:]))
+    if end - start <= (1 if len(good) >= 20 else 10) * max(1.0, abs(start)):
+        return None
+    return f"diverged: the loss per observation went from {start:.4g} to {end:.4g}; try a smaller lr"
+
+
 def _offender(stepper: Stepper, batch: Batch) -> str:
-    """The first site whose value or log density is not finite, in words."""
+    """What is not finite, in words; the steps that follow draw what they would have drawn."""
+    with apart(), torch.no_grad(), unvalidated(), poutine.block():
+        try:
+            return _first_offender(stepper, batch)
+        except _SINGULAR as error:
+            return f"linear algebra fails ({next(iter(str(error).splitlines()), '')})"
+
+
+def _first_offender(stepper: Stepper, batch: Batch) -> str:
+    """The first site whose value or log density is not finite; else the parameters of such gradients."""
     pair = stepper.pair
-    with unvalidated():
-        guide_trace = poutine.trace(pair.guide).get_trace(batch)
-        model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(batch)
-        for where, trace in (("guide", guide_trace), ("model", model_trace)):
-            for name, site in sample_sites(trace).items():
-                for what, tensor in (("value", site["value"]), ("log density", site["fn"].log_prob(site["value"]))):
-                    if not torch.isfinite(tensor).all() and not (site["is_observed"] and what == "value"):
-                        rows = (~torch.isfinite(tensor)).nonzero()
-                        row = f" at row {int(rows[0][0])} of the batch" if is_local(site) and len(rows) else ""
-                        return f"{what} of {where} site '{name}'{row} is not finite"
-        gradients = stepper.plain(batch, torch.ones((), dtype=pair.dtype, device=pair.device))[1]
+    guide_trace = poutine.trace(pair.guide).get_trace(batch)
+    model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(batch)
+    for where, trace in (("guide", guide_trace), ("model", model_trace)):
+        for name, site in sample_sites(trace).items():
+            for what, tensor in (("value", site["value"]), ("log density", site["fn"].log_prob(site["value"]))):
+                if not torch.isfinite(tensor).all() and not (site["is_observed"] and what == "value"):
+                    rows = (~torch.isfinite(tensor)).nonzero()
+                    row = f" at row {int(rows[0][0])} of the batch" if is_local(site) and len(rows) else ""
+                    return f"{what} of {where} site '{name}'{row} is not finite"
+    gradients = stepper.plain(batch, torch.ones((), dtype=pair.dtype, device=pair.device))[1]
     names = [n for n, g in zip(stepper.parameters, gradients, strict=True) if not torch.isfinite(g).all()]
-    return f"the gradient of {', '.join(names) or 'the loss'} is not finite though every site's log density is"
+    if not names:
+        return "some draws of the guide make it so, others do not"
+    return f"the gradient of {', '.join(names)} is not finite though every site's log density is"

@@ -16,6 +16,7 @@ from inference.fitting.objective import Objective
 from inference.running.densities import UnsupportedGuide
 from inference.running.naming import naming_the_site
 from zoo.base import Batch, ModelGuide
+from zoo.threads.handlers import unvalidated
 
 _FUSED_FROM = 16_384  # numbers among the parameters from which torch's own fused Adam beats a compiled one
 
@@ -73,6 +74,7 @@ class Stepper:
         self.parameters = {name: p for name, p in pair.named_parameters() if p.requires_grad}
         self.buffers = dict(pair.named_buffers())
         self.adam = Adam.of(list(self.parameters.values()), pair.device)
+        self._sound = False  # whether Pyro has found nothing wrong with a step
         self._traced: list[Traced] = []
         self._bound: dict[Any, Callable[..., Any]] = {}
 
@@ -146,7 +148,26 @@ class Stepper:
         return lambda fields, weight, *scalars: second(*first(fields, weight), *scalars)
 
     def plain(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The same without a graph: by Pyro's own estimator where it has this objective."""
+        """The same without a graph: by Pyro's own estimator where it has this objective.
+
+        Pyro looks at shapes and arguments until one step was good; after that, as in a graph, numbers that are not
+        finite make a step that is not taken, and no error.
+        """
+        if self._sound:
+            with unvalidated():
+                return self._plain(batch, kl_weight)
+        try:
+            found = self._plain(batch, kl_weight)
+        except ValueError:
+            with unvalidated():
+                found = self._plain(batch, kl_weight)
+            if all(bool(tensor.isfinite().all()) for tensor in (found[0], *found[1])):
+                raise
+            return found
+        self._sound = True
+        return found
+
+    def _plain(self, batch: Batch, kl_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
         with torch.enable_grad():
             if self.objective.plain and float(kl_weight) == 1.0:
                 loss = self.objective.pyro().differentiable_loss(self.pair.model, self.pair.guide, batch) / batch.total

@@ -6,12 +6,13 @@ here from the same plain datasets, so nothing downstream asks which line it runs
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import xarray as xr
@@ -64,17 +65,122 @@ def build(
     return container(attrs=notes, **datasets)
 
 
+def distinct(groups: Mapping[str, Mapping[str, Variable]]) -> tuple[dict[str, dict[str, Variable]], dict[str, str]]:
+    """The groups, with variables that share their name with a dim of any group called `<name>_value`; and which.
+
+    Xarray takes such a variable for the labels of the dim. The dim keeps its name: users label and reduce by it.
+
+    Returns:
+        the groups, and old name -> new name.
+    """
+    dims = {dim for variables in groups.values() for dims, _ in variables.values() for dim in dims}
+    names = {name for variables in groups.values() for name in variables}
+    renamed: dict[str, str] = {}
+    for name in sorted(names & dims):
+        fresh = f"{name}_value"
+        while fresh in names | dims:
+            fresh += "_"
+        renamed[name] = fresh
+    found = {
+        group: {renamed.get(name, name): variable for name, variable in variables.items()}
+        for group, variables in groups.items()
+    }
+    return found, renamed
+
+
 def save(container: Any, path: str | Path) -> None:
-    """Write the container as netCDF; a file that stands at `path` is replaced whole or not at all."""
+    """Write the container as netCDF; a file that stands at `path` is replaced whole or not at all.
+
+    Raises:
+        OSError: it cannot be written: the disk is full.
+    """
     path = Path(path)
     half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        container.to_netcdf(half, engine="h5netcdf")
-        with half.open("rb") as written:
-            os.fsync(written.fileno())
+        with half.open("w+b") as file:
+            told = _Patient(file)
+            try:
+                _write(container, told)
+            except Exception as error:
+                raise told.failed or error from None
+            if told.failed is not None:
+                raise told.failed
+            file.flush()
+            os.fsync(file.fileno())
         half.replace(path)
     finally:
         half.unlink(missing_ok=True)
+
+
+def _write(container: Any, file: Any) -> None:
+    """All groups of a container, compressed, into an open file."""
+    import h5netcdf
+    import h5py
+    from xarray.backends import H5NetCDFStore
+
+    groups = {name: container[name] for name in (container.children if _is_tree(container) else container.groups())}
+    with h5py.File(file, "w") as opened, h5netcdf.File(opened, "a") as root:
+        xr.Dataset(attrs=container.attrs).dump_to_store(H5NetCDFStore(root))
+        for name, group in groups.items():
+            dataset = group.to_dataset() if _is_tree(group) else group
+            shrunk = {n: {"zlib": True} for n, v in dataset.variables.items() if v.dtype.kind in "biuf"}
+            dataset.dump_to_store(H5NetCDFStore(root.create_group(name)), encoding=shrunk)
+
+
+def _is_tree(value: Any) -> bool:
+    return hasattr(value, "children")
+
+
+class _Patient(io.RawIOBase):
+    """A file whose writes never fail: the first failure is kept. HDF5 crashes the process where one does."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.failed = file, cast("OSError | None", None)
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return self.file.seek(offset, whence)
+        except OSError as error:  # of a buffer that cannot be written out
+            self.failed = self.failed or error
+            return offset
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def readinto(self, buffer: Any, /) -> int:
+        found = self.file.read(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+    def write(self, content: Any, /) -> int:
+        try:
+            if self.failed is None:
+                self.file.write(content)
+        except OSError as error:
+            self.failed = error
+        return len(content)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return self.file.truncate(size)
+        except OSError as error:
+            self.failed = self.failed or error
+            return size or 0
+
+    def flush(self) -> None:
+        try:
+            self.file.flush()
+        except OSError as error:
+            self.failed = self.failed or error
 
 
 def observations(container: Any) -> int:

@@ -6,7 +6,7 @@ of draws are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from inference.running.quiet import quietly
 from inference.running.vectorised import Redraw, vectorised
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
+from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
 __all__ = ["Posterior", "draw", "generate", "predict", "prior"]
@@ -44,8 +45,19 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
         ValueError: data that do not fit the pair, or no draws asked for.
     """
     check_count("draws", draws)
-    given = check(pair, data)
-    batch = given.batch
+    return drawn(check(pair, data), draws, stats=stats, seed=seed)
+
+
+def drawn(given: Checked, draws: int, *, stats: bool = True, seed: int = 0, rows: Tensor | None = None) -> Posterior:
+    """`draw` for data that have been checked.
+
+    Args:
+        given: all the data of the posterior: the log densities in `stats` are of all of them.
+        draws, stats, seed: see `draw`. The same seed gives the same globals, whatever the rows.
+        rows: which observations' local latents are drawn, (M,); by default all.
+    """
+    pair, batch = given.pair, given.batch
+    _check_room("draws", draws, given, given.globals + given.locals, given.size if rows is None else len(rows))
     found: dict[str, list[Tensor]] = {}
     log_q: list[Tensor] = []
     with quietly(seed, pair):
@@ -60,8 +72,8 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
                 found.setdefault(name, []).append(trace.nodes[name]["value"].squeeze(1))
         values = {name: torch.cat(parts) for name, parts in found.items()}
         names = frozenset(name for name, is_local in local.items() if is_local)
-        if names:
-            values |= _draw_locals(given, draws, values, names)
+        if names and (rows is None or len(rows)):
+            values |= _draw_locals(given if rows is None else given.select(rows), draws, values, names)
         densities = {}
         if found and stats:
             log_p = log_joint(given, {name: values[name] for name in found})
@@ -69,7 +81,15 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
         elif not names and stats:  # without any latent: the same for every draw
             log_p = torch.stack([part.sum() for _, part in pointwise(given, {}, 1)]).sum().expand(1, draws)
             densities = {"log_p": log_p, "log_q": torch.zeros_like(log_p)}
-    return Posterior({name: value[None] for name, value in values.items()}, names, densities, "svi", 1, draws)
+    values = {name: value[None] for name, value in values.items()}
+    return Posterior(values, names & values.keys(), densities, "svi", 1, draws)
+
+
+def _check_room(option: str, draws: int, given: Checked, names: Sequence[str], rows: int = 1) -> None:
+    """Refuse so many draws of these sites where memory does not hold them, local ones for each of the rows."""
+    sites = [given.sites[name] for name in names]
+    numbers = sum(site.event_shape.numel() * (rows if site.local else 1) for site in sites if not site.enumerated)
+    check_room(option, draws, draws * max(1, numbers) * given.pair.dtype.itemsize)
 
 
 def _guide_sites(pair: ModelGuide, batch: Batch) -> dict[str, bool]:
@@ -103,6 +123,7 @@ def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) 
     """Draws of the latents from the prior, for `data` (their number and covariates) or for a number of rows."""
     check_count("draws", draws)
     given = new_rows(pair, data)
+    _check_room("draws", draws, given, given.globals + given.locals, given.size)
     batch = given.batch
     sites = {name: site for name, site in given.sites.items() if not site.observed}
     kept: dict[str, list[Tensor]] = {}
@@ -142,6 +163,7 @@ def predict(
     posterior = check_posterior(given, posterior, draws, local=True)
     values = posterior.flat()
     total = posterior.chains * posterior.size
+    _check_room("draws", total, given, list(given.observed), given.size)
     kept: dict[str, Tensor] = {}
     model = Redraw()(pair.model)
     with quietly(seed, pair):
@@ -172,6 +194,7 @@ def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = Non
     """
     check_count("number", number)
     given = example(pair)
+    _check_room("number", number, given, [*given.observed, *given.globals])
     if posterior is None:
         posterior = draw(pair, given, min(number, 1000), stats=False, seed=seed)
     posterior = check_posterior(given, posterior)

@@ -3,6 +3,9 @@
 Groups: posterior, unconstrained_posterior, sample_stats, log_prior, log_likelihood, posterior_predictive,
 observed_data, constant_data, and on request prior and prior_predictive. Draws have dims `chain, draw`, observations the
 dim `obs`, and events the names in `pair.dims`; NaN stays where data are missing, and marks padding beyond `lengths`.
+A site that shares its name with a dim, as the class of a mixture's observations does, is called `<site>_value` there,
+and the attribute `renamed` says so. A wide prior is handed on as it is: it may have no mean or variance, and its draws
+may exceed what the pair's type holds (inf), so that summaries of these groups go by quantiles.
 """
 
 from __future__ import annotations
@@ -108,7 +111,9 @@ def to_arviz(
     _check_labels(labels, groups)
     for group in ("posterior", "prior"):  # they may hold the first observations only
         own[group] = {OBS: labels.get(OBS, range(batch.size))[:kept]}
-    return containers.build(groups, labels, {**_attrs(pair, posterior), **(attrs or {})}, own)
+    groups, renamed = containers.distinct(groups)
+    notes = {**_attrs(pair, posterior), **({"renamed": renamed} if renamed else {}), **(attrs or {})}
+    return containers.build(groups, labels, notes, own)
 
 
 @dataclass(frozen=True)
@@ -229,7 +234,7 @@ class _Export:
             padded = padded.reshape(*padded.shape, *[1] * (value.ndim - lead - 2))
             if padded.any():
                 value = value.masked_fill(padded, torch.nan)
-        if site.discrete and value.is_floating_point() and value.isfinite().all():
+        if site.discrete and value.is_floating_point() and bool((value.abs() < 2**63).all()):  # no NaN, none too large
             value = value.long()
         return _numpy(value)
 

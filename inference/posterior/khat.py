@@ -1,10 +1,13 @@
 """How far a guide can be believed: Pareto k̂ of its importance ratios (Yao et al. 2018; Vehtari et al. 2024).
 
-k̂ < 0.5 good, < 0.7 usable, above: the guide misses mass of the posterior, correct it or choose a richer family.
+k̂ < 0.5 good; up to min(1 - 1 / log10 S, 0.7) for S draws usable; above it the guide misses mass of the posterior:
+correct it, or choose a richer family. Where the effective share of the weights is 0.99 or more they are all nearly one:
+the guide is exact for all purposes, and k̂ the shape of a tail of nothing.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +18,7 @@ from pyro import poutine
 from inference.data.check import check
 from inference.posterior.draws import draw
 from inference.posterior.likelihood import local_log_weights
+from inference.posterior.psis import EXACT, Numbers, effective_share, pareto_k, threshold
 from inference.running.checked import Checked
 from inference.running.densities import is_delta, left_out
 from inference.running.words import check_count
@@ -22,42 +26,79 @@ from zoo.base import ModelGuide, evaluating, is_local, sample_sites
 from zoo.threads.randomness import apart
 from zoo.threads.turns import in_turn
 
-Numbers = np.ndarray[Any, np.dtype[np.float64]]
-
 
 @dataclass(frozen=True)
 class KHat:
-    """Pareto k̂: `globals` of the guide over global latents (None without them, or for a point guide); `locals` of
-    each observation's own guide, (N,) (None when no observation has continuous latents, or their guide is a point)."""
+    """How near a guide is to the posterior, by draws of its importance weights.
+
+    Args:
+        globals: Pareto k̂ of the guide over global latents; None without them, or for a point guide.
+        locals: k̂ of each observation's own guide, (N,); None when no observation has continuous latents, or their
+            guide is a point. k̂ is −∞ where all weights are equal.
+        share: effective sample size of the global guide's weights, as a share of the draws, from 0 to 1.
+        local_share: the same for each observation, (N,).
+        draws, particles: how many the two were judged by, which sets the k̂ that is still usable.
+    """
 
     globals: float | None
     locals: Numbers | None
+    share: float | None = None
+    local_share: Numbers | None = None
+    draws: int = 1000
+    particles: int = 500
+
+    @property
+    def reliable(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        """Which observations' guides weights can correct: k̂ below its threshold, or weights nearly equal, (N,)."""
+        if self.locals is None:
+            return None
+        return np.asarray((self.locals < threshold(self.particles)) | np.asarray(self.exact))
+
+    @property
+    def exact(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        """Which observations' guides are exact: all their weights nearly equal, (N,)."""
+        if self.locals is None:
+            return None
+        return np.asarray((self.locals if self.local_share is None else self.local_share) >= EXACT)
 
     def __str__(self) -> str:
         """In words."""
         lines = []
         if self.globals is not None:
-            lines.append(f"guide over the global latents: k̂ = {self.globals:.2f}, {verdict(self.globals)}")
+            lines.append(f"guide over the global latents: {verdict(self.globals, self.draws, self.share)}")
         if self.locals is not None:
-            share = float(np.mean(self.locals < 0.7))
-            lines.append(
-                f"guides of single observations: median k̂ = {np.median(self.locals):.2f}; {share:.0%} are below 0.7"
-            )
+            lines.append(f"guides of single observations: {self._of_observations()}")
         return "\n".join(lines) or "no guide with a density to judge"
 
+    def _of_observations(self) -> str:
+        exact, reliable = np.asarray(self.exact), np.asarray(self.reliable)
+        if exact.all():
+            return "exact: the weights of their draws are equal"
+        limit, some = threshold(self.particles), f", {exact.mean():.0%} are exact" if exact.any() else ""
+        middle = np.median(self.locals[~exact])  # type: ignore[index]
+        share = "" if self.local_share is None else f"; median effective share {np.median(self.local_share):.0%}"
+        return f"median k̂ = {middle:.2f}; {reliable.mean():.0%} are below {limit:.2f} or exact{some}{share}"
 
-def verdict(k: float) -> str:
-    """What a value of k̂ means."""
-    if k < 0.5:
-        return "good: the guide is close to the posterior"
-    if k < 0.7:
-        return "usable: importance weights can correct the guide"
-    return "poor: the guide misses part of the posterior; try a richer guide, or MCMC"
+
+def verdict(k: float, draws: int = 1000, share: float | None = None) -> str:
+    """What a value of k̂ means, of so many draws whose weights have this effective share."""
+    if k == -math.inf or (share is not None and share >= EXACT):
+        return "exact: the weights of its draws are equal" + (
+            "" if share is None or share > 0.9995 else f" (share {share:.1%})"
+        )
+    limit, beside = threshold(draws), "" if share is None else f"; effective share {share:.0%}"
+    if k < min(0.5, limit):
+        words = "good: the guide is close to the posterior"
+    elif k < limit:
+        words = f"usable (below {limit:.2f}): importance weights can correct the guide"
+    else:
+        words = f"poor (above {limit:.2f}): the guide misses part of the posterior; try a richer guide, or MCMC"
+    return f"k̂ = {k:.2f}, {words}{beside}"
 
 
 @in_turn
 def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *, seed: int = 0) -> KHat:
-    """Pareto k̂ of the global guide and of each observation's local guide.
+    """Pareto k̂ and effective share of the weights, of the global guide and of each observation's local guide.
 
     Args:
         pair: a fitted pair.
@@ -75,15 +116,16 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
     given = check(pair, data)
     _check_guide(given)
     posterior = draw(pair, given, draws, seed=seed)
-    overall = None
+    overall = share = None
     if posterior.globals and pair.guide_family != "delta":
         log_ratio = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten()
-        overall = float(pareto_k(log_ratio.double().cpu().numpy()))
-    local = None
+        ratios = log_ratio.double().cpu().numpy()
+        overall, share = float(pareto_k(ratios)), float(effective_share(ratios))
+    local = local_share = None
     if given.continuous_locals and not point_codes(given):
         weights = local_log_weights(pair, given, particles, seed=seed).double().cpu().numpy()
-        local = pareto_k(weights)
-    return KHat(overall, local)
+        local, local_share = pareto_k(weights), effective_share(weights)
+    return KHat(overall, local, share, local_share, draws, particles)
 
 
 def point_codes(given: Checked) -> bool:
@@ -105,54 +147,3 @@ def _of_guide(given: Checked) -> dict[str, Any]:
     """The sample sites of the guide, from one run on the example."""
     with torch.no_grad(), apart(), poutine.block(), evaluating(given.pair):
         return sample_sites(poutine.trace(given.pair.guide).get_trace(given.example))
-
-
-def pareto_k(log_ratios: np.ndarray[Any, Any]) -> Numbers:
-    """Pareto-smoothed importance sampling's k̂ of log importance ratios, draws first: (S, ...) -> (...).
-
-    It is −∞ where all ratios are equal (an exact guide), ∞ where they have no tail that could be fitted.
-    """
-    rows = np.moveaxis(log_ratios, 0, -1).reshape(-1, len(log_ratios)).astype(np.float64)
-    return np.array([_psis(row)[1] for row in rows]).reshape(log_ratios.shape[1:])
-
-
-def leave_one_out(scores: np.ndarray[Any, Any]) -> tuple[Numbers, Numbers]:
-    """PSIS-LOO of independent draws: log p(x_n | draw s), (S, N) -> log p(x_n | the others) and its k̂, (N,) each."""
-    columns = scores.T.astype(np.float64)
-    weighed = [_psis(-column) for column in columns]
-    sums = [weights + column for (weights, _), column in zip(weighed, columns, strict=True)]
-    return np.array([_log_sum(row) for row in sums]), np.array([k for _, k in weighed])
-
-
-@np.errstate(all="ignore")
-def _psis(ratios: Numbers) -> tuple[Numbers, float]:
-    """Normalised log weights of log ratios, their largest smoothed where those have a tail, and k̂."""
-    plain, size = ratios - _log_sum(ratios), int(min(len(ratios) / 5, 3 * len(ratios) ** 0.5))
-    if not np.isfinite(ratios.max()) or size < 5:
-        return plain, np.inf
-    if np.ptp(ratios) < 1e-9:
-        return plain, -np.inf
-    spread = _spread(ratios)
-    tail = np.sort(np.exp(spread - spread.max()))[-size:]
-    if tail[int(size / 4 + 0.5) - 1] <= tail[0]:  # many alike, or weights that one dwarfs: ArviZ answers by version
-        return plain, np.inf
-    from arviz_stats import base  # the same beside ArviZ 0.23 and 1.x
-
-    stats: Any = base
-    weights, k = stats.array_stats.psislw(-spread)  # it takes log likelihoods, the negatives of their ratios
-    return (plain, np.inf) if np.isnan(k) else (weights, float(k))
-
-
-def _spread(row: Numbers) -> Numbers:
-    """Numbers that rounding made equal, spread evenly over the smallest step between those that differ."""
-    values, group, count = np.unique(row, return_inverse=True, return_counts=True)
-    steps = np.diff(values)
-    if len(values) in (1, len(row)) or not np.isfinite(steps.min()):
-        return row
-    place = np.empty(len(row))
-    place[np.argsort(group, kind="stable")] = np.concatenate([np.arange(size) for size in count])
-    return np.asarray(row + steps.min() * ((place + 0.5) / count[group] - 0.5))
-
-
-def _log_sum(row: Numbers) -> float:
-    return float(torch.from_numpy(row).logsumexp(0))

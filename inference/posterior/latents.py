@@ -20,7 +20,7 @@ class Posterior:
         local: names of the local latents.
         stats: per-draw numbers, (chain, draw): `log_p` the log joint density of data and globals (locals summed or
             integrated out), `log_q` that of the guide.
-        method: "svi", "mcmc" or "prior".
+        method: "svi" (draws of a guide), "psis" (those, resampled by their weights), "mcmc" or "prior".
         chains, size: number of chains, and of draws in each.
     """
 

@@ -24,6 +24,7 @@ from inference.running.marginal import pointwise
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
+from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
 
@@ -53,6 +54,7 @@ def scores(given: Checked, posterior: Posterior, particles: int = 100, seed: int
     pair, fixed = given.pair, posterior.flat(posterior.globals)
     lead = (posterior.chains, posterior.size)
     total = posterior.chains * posterior.size if fixed else 1
+    check_room("draws", total, total * given.size * pair.dtype.itemsize)
     kept = torch.empty(total, given.size, dtype=pair.dtype, device=pair.device)
     with quietly(seed, pair):
         for rows, part in pointwise(given, fixed, total, particles if fixed else 10 * particles):
@@ -63,6 +65,7 @@ def scores(given: Checked, posterior: Posterior, particles: int = 100, seed: int
 def local_log_weights(pair: ModelGuide, data: Any, particles: int = 500, *, seed: int = 0) -> Tensor:
     """log p(x_n, z | t) - log q(z | x_n) at draws of all latents from the guide, (particles, N)."""
     given = check(pair, data)
+    check_room("particles", particles, particles * given.size * pair.dtype.itemsize)
     kept = torch.empty(particles, given.size, dtype=pair.dtype, device=pair.device)
     with quietly(seed, pair):
         for rows, part, some in given.sweep(particles):

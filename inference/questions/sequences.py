@@ -25,6 +25,7 @@ from inference.running.words import check_count
 from zoo.abilities import Forecast, HiddenStates
 from zoo.arrays import as_tensor
 from zoo.base import FIELDS, Batch, ModelGuide
+from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
 
@@ -109,6 +110,9 @@ def forecast(
     """
     check_count("horizon", horizon)
     checked = check(pair, data)
+    each = sum(site.event_shape[1:].numel() for site in checked.observed.values())
+    count: int = getattr(posterior, "chains", 1) * (draws if isinstance(draws, int) else getattr(posterior, "size", 1))
+    check_room("horizon", horizon, horizon * count * checked.size * each * pair.dtype.itemsize)
     ahead = None if inputs is None else _inputs(pair, inputs, checked.size, horizon)
 
     def future(fn: Any, x: Tensor, rows: slice) -> Tensor:

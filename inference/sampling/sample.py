@@ -40,6 +40,7 @@ from inference.sampling.warmup import CHECKED, STEPS, warm
 from inference.sampling.writer import Draws
 from zoo.base import ModelGuide
 from zoo.settings import settings
+from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
 __all__ = ["Sampled", "SamplingError", "sample"]
@@ -113,8 +114,9 @@ def sample(
         compile: `graph` traces each leapfrog step into one graph, `inductor` also compiles it; `off` is plain Pyro;
             `auto` is `graph`, `inductor` for runs long enough to repay it, and a slower one with a warning where that
             cannot be.
-        store: a folder to write draws into as they come, `draws/SITE.npy` and `stats/STAT.npy`; the posterior then
-            holds them mapped into memory, on the CPU, so that memory stays bounded however many there are.
+        store: a folder to write draws into every few seconds, `draws/SITE.npy` and `stats/STAT.npy`; the posterior then
+            holds them mapped into memory, on the CPU, so that memory stays bounded however many there are. Of a run
+            that is killed, `inference.reopen(store)` gives the draws that were whole.
         progress: show a bar.
 
     Returns:
@@ -140,6 +142,7 @@ def sample(
             take(pair, batch)
         values = {} if trained else pair.initial(batch)
         potential = Potential(given)
+        _check_room(potential, chains, draws if folder is None else 1)
         if trained and potential.has_globals:  # codes of other rows are no refit
             take(pair, batch)
         chosen = ("guide" if trained else "jitter") if start == "auto" else start
@@ -178,6 +181,13 @@ def _check_options(given: dict[str, Any]) -> None:
     for name, options in (("method", Method), ("start", Start), ("compile", Compile)):
         if given[name] not in get_args(options):
             raise ValueError(f"{name}: expected one of {', '.join(get_args(options))}, got {given[name]!r}")
+
+
+def _check_room(potential: Potential, chains: int, draws: int) -> None:
+    """Refuse chains, or draws of them, that memory does not hold."""
+    each = potential.size * potential.pair.dtype.itemsize
+    check_room("chains", chains, chains * each)
+    check_room("draws", draws, chains * draws * each)
 
 
 @contextmanager

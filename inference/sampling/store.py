@@ -1,25 +1,32 @@
 """Where draws are kept as they come: in memory, or each array in a NumPy file that is mapped into memory when read.
 
 Arrays are (C, draws, ...). Files are written by seeking, not through the map: a full disk is then an error that can be
-told of, and what has been written need not stay in memory.
+told of, and what has been written need not stay in memory. Their room is set aside at the start, so that a file has its
+full size before it has its draws: until all are there it is called `NAME.npy.part`, and `progress.json` says how many
+are whole. `reopen` reads as many.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from inference.posterior.latents import Posterior
 from inference.running.pieces import pieces
 from zoo.settings import settings
+from zoo.state.files import write
+
+PART, PROGRESS = ".part", "progress.json"
 
 
 def evenly(size: int, most: int) -> Tensor:
@@ -78,14 +85,18 @@ class Files:
         self.types = {name: value.cpu().numpy().dtype for name, value in example.items()}
         folder.mkdir(parents=True)
         for name, shape in self.shapes.items():
-            path = self.path(name)
+            path = self.part(name)
             made = np.lib.format.open_memmap(path, "w+", self.types[name], shape)
             self.files[name] = path.open("r+b"), made.offset
             _reserve(self.files[name][0], made.offset + made.nbytes)
 
     def path(self, name: str) -> Path:
-        """Where an array is."""
+        """Where an array is in the end."""
         return self.folder / f"{quote(name, safe='')}.npy"
+
+    def part(self, name: str) -> Path:
+        """Where an array is until then."""
+        return self.folder / f"{quote(name, safe='')}.npy{PART}"
 
     def put(self, begin: int, values: Mapping[str, Tensor]) -> None:
         """Keep (C, b, ...) as draws begin, begin + 1, ..."""
@@ -133,6 +144,9 @@ class Files:
     def read(self) -> dict[str, Tensor]:
         """Everything, (C, draws, ...), mapped into memory; what is written into these tensors does not get to disk."""
         self.close()
+        for name in self.files:
+            if self.part(name).exists():
+                self.part(name).replace(self.path(name))
         return {name: torch.from_numpy(np.load(self.path(name), mmap_mode="c")) for name in self.files}
 
     def columns(self, name: str) -> Tensor:
@@ -156,6 +170,48 @@ class Files:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def count_whole(folder: Path, chains: int, draws: int, local: frozenset[str]) -> None:
+    """Write down that so many draws of each chain are whole."""
+    told = {"chains": chains, "draws": draws, "local": sorted(local)}
+    write(folder / PROGRESS, json.dumps(told).encode())
+
+
+def reopen(folder: str | Path) -> Posterior:
+    """The draws that `sample(store=folder)` wrote, mapped into memory; of a killed run those that were whole.
+
+    Args:
+        folder: what `store` named.
+
+    Returns:
+        a `Posterior`; what is written into its tensors does not get to disk.
+
+    Raises:
+        ValueError: no draws are there, or none is whole yet.
+    """
+    folder = Path(folder)
+    try:
+        known = json.loads((folder / PROGRESS).read_bytes())
+        chains, draws, local = int(known["chains"]), int(known["draws"]), frozenset(known["local"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"'{folder}' holds no draws of which one was whole ({PROGRESS}: {error})") from error
+    found = {what: _mapped(folder / what, chains, draws) for what in ("draws", "stats")}
+    return Posterior(found["draws"], local, found["stats"], "mcmc", chains, draws)
+
+
+def _mapped(folder: Path, chains: int, draws: int) -> dict[str, Tensor]:
+    """The first so many draws of each array of a folder."""
+    found = {}
+    for path in sorted((*folder.glob("*.npy"), *folder.glob(f"*.npy{PART}"))):
+        try:
+            value = np.load(path, mmap_mode="c", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"'{path}' cannot be read: {error}") from error
+        if value.ndim < 2 or len(value) != chains or value.shape[1] < draws:
+            raise ValueError(f"'{path}': expected ({chains}, {draws}, ...) numbers, got {value.shape}")
+        found[unquote(path.name.removesuffix(PART).removesuffix(".npy"))] = torch.from_numpy(value)[:, :draws]
+    return found
+
+
 def check_folder(folder: Path) -> None:
     """See to it that draws can be written there.
 
@@ -164,7 +220,10 @@ def check_folder(folder: Path) -> None:
     """
     for name in ("draws", "stats"):
         if (folder / name).exists():
-            raise ValueError(f"store: '{folder}' holds draws already ({folder / name}); name another folder")
+            raise ValueError(
+                f"store: '{folder}' holds draws already ({folder / name}), which inference.reopen('{folder}') reads; "
+                "name another folder"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor
 
 from inference.sampling.potential import Potential
-from inference.sampling.store import Files, Memory, check_room
+from inference.sampling.store import PROGRESS, Files, Memory, check_room, count_whole
 from zoo.settings import settings
+
+SECONDS = 3.0  # after which draws are written, that a kill may cost
 
 
 class Draws:
@@ -21,7 +24,8 @@ class Draws:
         points: of each chain, (C, P), of finite density.
         draws: how many each chain will make.
         stats: what will be told of each draw, and its type.
-        folder: to write into, `draws/SITE.npy` and `stats/STAT.npy`; None keeps everything in memory.
+        folder: to write into, `draws/SITE.npy` and `stats/STAT.npy`, every few seconds; None keeps everything in
+            memory.
 
     Raises:
         ValueError: the disk has no room for so many.
@@ -30,7 +34,9 @@ class Draws:
     def __init__(
         self, potential: Potential, points: Tensor, draws: int, stats: Mapping[str, torch.dtype], folder: Path | None
     ) -> None:
-        self.potential, self.done = potential, 0
+        self.potential, self.folder, self.done = potential, folder, 0
+        self.kept_at = time.perf_counter()
+        self.chains = len(points)
         self.room = max(1, settings.memory // points.numel())
         self.points: list[Tensor] = []
         self.told: list[dict[str, Tensor]] = []
@@ -63,7 +69,8 @@ class Draws:
         """
         self.points.append(points)
         self.told.append(stats)
-        if len(self.points) >= self.room:
+        late = self.folder is not None and time.perf_counter() - self.kept_at > SECONDS
+        if late or len(self.points) >= self.room:
             self.flush()
 
     def flush(self) -> None:
@@ -82,7 +89,13 @@ class Draws:
         self.values.put(self.done, {name: value.unflatten(0, lead) for name, value in values.items()})
         self.stats.put(self.done, stats)
         self.done += len(self.points)
+        self._count()
         self.forget()
+
+    def _count(self) -> None:
+        if self.folder is not None:
+            count_whole(self.folder, self.chains, self.done, self.potential.local)
+        self.kept_at = time.perf_counter()
 
     def forget(self) -> None:
         """Drop the piece in memory."""
@@ -98,3 +111,5 @@ class Draws:
         """Take away files without draws."""
         for store in (self.values, self.stats):
             store.remove()
+        if self.folder is not None:
+            (self.folder / PROGRESS).unlink(missing_ok=True)

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import pytest
 from matplotlib.figure import Figure
 
-from inference.command import run_folder
+from inference.command import exchange, run_folder
 from inference.command.main import main
 
-FEW = ["--steps", "3", "--draws", "20"]
+FEW = ["--steps", "3", "--draws", "20", "--score-seconds", "600"]
 FIT = ["fit", "gmm", "--data", "faithful", "--out", "run"]
 
 
@@ -18,7 +18,12 @@ FIT = ["fit", "gmm", "--data", "faithful", "--out", "run"]
 def blank_pictures():
     """Half of the time of a short run goes into its pictures: for tests that do not look at them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_folder, "_pictures", lambda *_: [("loss", Figure(figsize=(1, 1)))])
+        patch.setattr(run_folder, "_pictures", lambda *_: [("predictive", Figure(figsize=(1, 1)))])
+        patch.setattr(
+            run_folder,
+            "draw_loss",
+            lambda folder, _: run_folder.picture(folder / exchange.LOSS, Figure(figsize=(1, 1))),
+        )
         yield
 
 

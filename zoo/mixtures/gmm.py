@@ -25,7 +25,7 @@ prior, shows in a k̂ above 1.
 
 Held against, in `test_gmm.py`: held-out nats a row, `full`, on Old Faithful, iris and wine: -4.293, -1.530 and -18.56,
 where scikit-learn's best of ten starts has -4.303, -1.661 and -24.38; posteriordb's `low_dim_gauss_mix`: ELBO
--2115.705 of a log evidence of -2115.68, means within 0.08 sd, k̂ below 0.7. A near miss, in no test: `diag` once fell
+-2115.705 of a log evidence of -2115.68, means within 0.08 sd, k̂ below 2/3. A near miss, in no test: `diag` once fell
 0.017 short of scikit-learn on one split of iris; with the guides of today two others gave 0.003 and 0.004 above it.
 
 References: Richardson & Green (1997), "On Bayesian analysis of mixtures with an unknown number of components";

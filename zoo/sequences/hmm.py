@@ -26,7 +26,7 @@ Held against, in `test_hmm.py`: all K^T paths, with lengths and missing steps (e
 from its start (not below it by more than 1e-6); published maxima of -log L on earthquakes (Zucchini et al. 2016) with
 1, 2 and 3 states: 391.9189, 342.3183, 329.4603 (here the same); the float64 gradient over 10,000 steps, in float32
 (5e-5 relative or better); posteriordb's `hmm_example`: ELBO -173.435 of a log evidence of -173.41, means within
-0.25 sd, k̂ below 0.7 (slow).
+0.25 sd, k̂ below 2/3 (slow).
 
 References: Rabiner (1989), "A tutorial on hidden Markov models"; Zucchini, MacDonald & Langrock (2016), "Hidden Markov
 models for time series"; Scott (2002), "Bayesian methods for hidden Markov models".

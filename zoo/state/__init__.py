@@ -31,6 +31,7 @@ from zoo.settings import settings
 from zoo.state import card, files
 from zoo.state.budget import Budget
 from zoo.state.files import DamagedFile
+from zoo.structure import replaced
 from zoo.threads.randomness import apart
 from zoo.version import versions
 
@@ -51,15 +52,18 @@ def save(pair: Pair, folder: Path) -> Path:
     Numbers in `pair.card` that are not finite are written as null.
 
     Raises:
-        ValueError: the pair is not registered, an argument or the card is no JSON, a parameter is not finite (a good
-            checkpoint is not replaced by a bad one), or `folder` is no folder. Nothing has been written then.
+        ValueError: the pair is not registered, an argument or the card is no JSON, a parameter or buffer is not finite
+            (a good checkpoint is not replaced by a bad one), a part of the pair is another than its class makes, which
+            could not be built again, or `folder` is no folder. Nothing has been written then.
     """
     cls = type(pair)
     known = registry().get(cls.registry_name)
     if known is None or (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ValueError(f"cannot save {cls.__name__}: register it first, with @zoo.register(name) above the class")
     if wrong := _not_finite(pair):
-        raise ValueError(f"not saved: parameter '{wrong}' holds values that are not finite")
+        raise ValueError(f"not saved: {wrong} holds values that are not finite")
+    if other := replaced(pair):
+        raise ValueError(f"not saved: {other}")
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in pair.state_dict().items()}
     weights = to_safetensors(tensors)
     digest = hashlib.sha256(weights).hexdigest()
@@ -136,7 +140,7 @@ def _rebuilt(record: dict[str, Any], weights: Path) -> Pair:
         raise DamagedFile(f"{CONFIG}: cannot build '{name}': {error or type(error).__name__}") from error
     pair.load_state_dict(_tensors(weights, expected))
     if wrong := _not_finite(pair):
-        raise DamagedFile(f"{WEIGHTS}: parameter '{wrong}' holds values that are not finite")
+        raise DamagedFile(f"{WEIGHTS}: {wrong} holds values that are not finite")
     pair.card = record["card"]
     start = Mark.of(pair.parameters())
     try:
@@ -238,7 +242,11 @@ def _plain(value: Any, where: str, *, finite: bool) -> Any:
 
 
 def _not_finite(pair: Pair) -> str | None:
-    return next((name for name, value in pair.named_parameters() if not torch.isfinite(value).all()), None)
+    for kind, tensors in (("parameter", pair.named_parameters()), ("buffer", pair.named_buffers())):
+        for name, value in tensors:
+            if not torch.isfinite(value).all():
+                return f"{kind} '{name}'"
+    return None
 
 
 def _pending(digest: str) -> str:

@@ -10,8 +10,9 @@ import pytest
 
 import inference
 import zoo
-from inference.command import fit, parser, run_folder
+from inference.command import exchange, fit, parser
 from inference.command.main import main
+from inference.fitting.fit import split
 from tests.helpers.command import FEW, FIT, fails
 
 
@@ -140,7 +141,7 @@ def test_a_run_folder_is_complete_and_its_model_predicts_the_same(case, tmp_path
     printed = capsys.readouterr().out
     folder = tmp_path / "run"
     found = {path.name for path in folder.iterdir()}
-    assert found == {*run_folder.FILES, "loss.png", *(f"{picture}.png" for picture in pictures)}
+    assert found == {*exchange.FILES, "loss.png", *(f"{picture}.png" for picture in pictures)}
     assert not [path for path in folder.glob("*.png") if path.stat().st_size < 5_000]
     assert (folder / "summary.txt").read_text() in printed
     assert 'zoo.load("run")' in (folder / "README.md").read_text()
@@ -149,7 +150,9 @@ def test_a_run_folder_is_complete_and_its_model_predicts_the_same(case, tmp_path
     pair = zoo.load("run")
     assert metrics == pair.card["metrics"]
     options = parser.parser().parse_args(["fit", name, *words, "--out", "run"])
-    data, _ = fit.fitting_pair(name, {}, *fit._load(options.data, options.target))[1], None
+    data, _ = fit.fitting_pair(name, {}, *fit.load(options.data, options.target))[1], None
+    if options.validation:  # what was held out is no part of the posterior
+        data = split(pair, data, options.validation, 4)[0]
     posterior = inference.draw(pair, data, 20, seed=4)
     scores = inference.log_likelihood(pair, posterior, data, seed=4).flatten(0, 1).double().numpy()
     best = scores.max(0)
@@ -175,7 +178,7 @@ def test_columns_are_named_in_the_posterior(tmp_path):
 @pytest.mark.usefixtures("blank")
 def test_draws_enough_give_a_leave_one_out_score_and_one_draw_gives_a_folder(tmp_path):
     for draws, scored in (("100", True), ("1", False)):
-        words = ["--steps", "3", "--draws", draws, "--out", draws]
+        words = ["--steps", "3", "--draws", draws, "--score-seconds", "600", "--out", draws]
         assert main(["fit", "polynomial_regression", "--data", "faithful", "--target", "waiting", *words]) == 0
         metrics = json.loads((tmp_path / draws / "metrics.json").read_text())
         assert ("elpd_loo_per_observation" in metrics) == scored
@@ -244,6 +247,10 @@ FAULTS = {
     "a file in the way": (["fit", "gmm", "--data", "iris", "--out", "word.csv"], "a file is in the way"),
     "a folder in the way": (["fit", "gmm", "--data", "iris", "--out", "full"], "not empty (notes.txt)"),
     "below a file": (["fit", "gmm", "--data", "iris", "--out", "word.csv/run"], "cannot be written"),
+    "a name that is no text": (
+        ["fit", "gmm", "--data", "iris", "--out", "run\udcff"],
+        r"run\xff: the name is not UTF-8",
+    ),
     "a picture of no kind": (["info", "gmm", "--graph", "gmm.txt"], ".png, .svg or .pdf"),
     "a demo on a file": (["demo", "--out", "word.csv"], "cannot be written"),
 }
@@ -281,7 +288,7 @@ def test_debug_shows_the_traceback():
 
 
 def test_an_unexpected_error_is_one_line_too(capsys, monkeypatch):
-    monkeypatch.setattr(run_folder, "check", lambda *_, **__: {}["key"])
+    monkeypatch.setattr(exchange, "check", lambda *_, **__: {}["key"])
     line = fails(capsys, *FIT)
     assert "internal error, KeyError: 'key'" in line
     assert "--debug" in line

@@ -1,16 +1,24 @@
-"""A run replaces an earlier one whole, only when asked, or leaves what was there."""
+"""A run replaces an earlier one whole, only when asked, or leaves what was there; its model comes before its scores."""
 
 from __future__ import annotations
 
+import errno
+import json
+import multiprocessing
+import os
 import shutil
-from pathlib import Path
+import signal
+import threading
+import time
 
 import pytest
 
 import zoo
-from inference.command import run_folder
+from inference.command import exchange, run_folder, score
 from inference.command.main import main
+from inference.posterior import containers
 from tests.helpers.command import FEW, FIT, blank_pictures, fails
+from tests.helpers.saving import same
 
 pytestmark = pytest.mark.usefixtures("blank")
 
@@ -43,49 +51,194 @@ def test_an_earlier_run_is_replaced_only_when_asked(tmp_path, capsys):
     assert main([*FIT, *FEW, "--set", "components=3", "--replace"]) == 0
     assert zoo.load("run").config["components"] == 3
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
-    assert not (tmp_path / "run" / run_folder.UNFINISHED).exists()
+    assert not (tmp_path / "run" / exchange.UNFINISHED).exists()
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.usefixtures("earlier")
-def test_a_run_that_fails_at_its_end_leaves_what_was_there(tmp_path, capsys, monkeypatch):
+def test_a_disk_that_is_full_when_the_model_is_saved_leaves_what_was_there(tmp_path, capsys, monkeypatch):
     before = snapshot(tmp_path / "run")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("inference.posterior.containers.save", full)
-    assert "No space left" in fails(capsys, *FIT, *FEW, "--replace")
+    monkeypatch.setattr(zoo.base.ModelGuide, "save", full)
+    assert "No space left on device: what was in run stays" in fails(capsys, *FIT, *FEW, "--replace")
     assert snapshot(tmp_path / "run") == before
-    assert "No space left" in fails(capsys, *FIT[:-1], "fresh", *FEW)
+    assert "No space left on device: nothing was written" in fails(capsys, *FIT[:-1], "fresh", *FEW)
     assert not (tmp_path / "fresh").exists()
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path, capsys, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+@pytest.mark.usefixtures("earlier")
+def test_a_disk_that_is_full_when_scores_are_written_leaves_the_new_model(tmp_path, capsys, monkeypatch):
+    old = zoo.load("run")
+    with monkeypatch.context() as patch:
+        patch.setattr(containers, "save", full)
+        words = fails(capsys, *FIT, *FEW, "--seed", "1", "--replace")
+    assert "No space left on device: the model is in run, not scored; zoo score run scores it" in words
+    assert not same(zoo.load("run"), old)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert main(["score", "run", "--draws", "20"]) == 0
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == zoo.load("run").card["metrics"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*exchange.FILES, "predictive.png", "loss.png"}
 
-    monkeypatch.setattr(run_folder, "follow", lambda: interrupt)
-    assert main([*FIT, "--steps", "100"]) == 130
-    assert "interrupted; nothing was written" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
+
+class Small:
+    """A file of the disk, of which so many bytes are left."""
+
+    def __init__(self, file, room):
+        self.file, self.room = file, room
+
+    def write(self, content):
+        if self.file.tell() + len(content) > self.room:
+            full()
+        return self.file.write(content)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+@pytest.mark.parametrize("room", [0, 100, 5_000, 40_000])
+def test_a_disk_that_fills_up_under_hdf5_is_an_error_and_no_crash(room, tmp_path, monkeypatch):
+    # HDF5 ends the process where a write fails; here it runs in a process of its own, that it may.
+    def work():
+        import numpy as np
+
+        real = containers._Patient.__init__
+        monkeypatch.setattr(containers._Patient, "__init__", lambda self, file: real(self, Small(file, room)))
+        groups = {"posterior": {"a": (("chain", "draw"), np.random.default_rng(0).normal(size=(2, 5000)))}}
+        try:
+            containers.save(containers.build(groups), tmp_path / "posterior.nc")
+        except OSError as error:
+            os._exit(error.errno)
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
+
+
+def interrupting(number):
+    def interrupt(*_, **__):
+        os.kill(os.getpid(), number)
+        time.sleep(5)  # the signal comes at once
+
+    return interrupt
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_whatever_ends_the_scoring_keeps_the_model(number, status, tmp_path, capsys, monkeypatch):
+    handlers = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(score, "score", interrupting(number))
+        assert main([*FIT, *FEW]) == status
+    words = capsys.readouterr().err
+    assert words.count("\n") == 1
+    assert "interrupted" in words
+    assert words.endswith("; the model is in run, not scored; zoo score run scores it\n")
+    assert signal.getsignal(number) == handlers
+    assert zoo.load("run").card["fit"]["steps"] == 3
+    assert "observations_scored" not in zoo.load("run").card["metrics"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*exchange.FILES[:3], "loss.png"}
+
+
+def test_an_interrupted_training_is_kept(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run_folder, "follow", lambda: interrupting(signal.SIGTERM))
+    assert main([*FIT, "--steps", "100"]) == 143
+    assert "interrupted by SIGTERM; the model as it was then is in run, not scored" in capsys.readouterr().err
+    assert zoo.load("run").card["fit"] | {"steps": 1, "stopped": "interrupted"} == zoo.load("run").card["fit"]
 
 
 @pytest.mark.usefixtures("earlier")
-def test_a_run_stopped_while_its_files_move_is_no_run(tmp_path, capsys, monkeypatch):
-    real = Path.replace
+def test_an_interrupted_training_takes_no_earlier_run_away(tmp_path, capsys, monkeypatch):
+    before = snapshot(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "follow", lambda: interrupting(signal.SIGINT))
+        assert main([*FIT, "--steps", "100", "--replace"]) == 130
+    assert f"the model as it was then is in run/{exchange.INTERRUPTED}, not scored" in capsys.readouterr().err
+    assert zoo.load(f"run/{exchange.INTERRUPTED}").card["fit"]["steps"] == 1
+    shutil.rmtree(tmp_path / "run" / exchange.INTERRUPTED)
+    assert snapshot(tmp_path / "run") == before
 
-    def stop(path, target):
-        if path.parent.parent.name == run_folder.UNFINISHED and path.name == "summary.txt":
-            raise KeyboardInterrupt
-        return real(path, target)
 
-    monkeypatch.setattr(Path, "replace", stop)
-    assert main([*FIT, *FEW, "--replace"]) == 130
-    assert (tmp_path / "run" / "posterior.nc").exists()
-    with pytest.raises(ValueError, match=r"no config\.json"):
-        zoo.load("run")
-    capsys.readouterr()
-    assert "holds no earlier run" in fails(capsys, *FIT, *FEW)
+def test_scoring_may_be_left_for_later_and_is_then_the_same(made, tmp_path, capsys):
+    assert main([*FIT, *FEW, "--no-score"]) == 0
+    assert "zoo score run scores it" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert main(["score", "run", "--draws", "20"]) == 0
+    later, at_once = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "run", made))
+    later["seconds"] = at_once["seconds"]
+    assert later == at_once
+
+
+@pytest.mark.usefixtures("earlier")
+def test_other_data_are_not_scored_as_those_of_the_fit(tmp_path, capsys):
+    before = snapshot(tmp_path / "run")
+    (tmp_path / "moved.csv").write_text("a,b\n1,2\n3,4\n5,7\n")
+    assert "does not hold the data that 'run' was fitted to" in fails(capsys, "score", "run", "--data", "moved.csv")
+    pair = zoo.load("run")
+    zoo.create("gmm").save(tmp_path / "bare")
+    assert "its card names no fit and no data" in fails(capsys, "score", "bare")
+    assert snapshot(tmp_path / "run") == before
+    x = zoo.datasets.load("faithful").x
+    (tmp_path / "moved.csv").write_text("a,b\n" + "\n".join(f"{a!r},{b!r}" for a, b in x.tolist()))
+    assert main(["score", "run", "--data", "moved.csv", "--draws", "20"]) == 0
+    assert zoo.load("run").card["data"]["name"] == "moved.csv"
+    del pair.card["metrics"]["observations_scored"]
+
+
+# Two at a time -------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_into_one_folder_is_refused_at_once(tmp_path, capsys, monkeypatch):
+    with exchange.claimed(tmp_path / "run"):
+        began = time.perf_counter()
+        words = fails(capsys, *FIT, "--steps", "100000")
+        assert f"'run': another process ({os.getpid()}) is writing there" in words
+        assert time.perf_counter() - began < 30  # it did not fit
+    assert not (tmp_path / "run").exists()
+    assert main([*FIT, *FEW, "--no-score"]) == 0
+
+
+def test_the_lock_of_a_process_that_died_is_no_obstacle(tmp_path):
+    def work():
+        with exchange.claimed(tmp_path / "run"):
+            os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    assert (tmp_path / "run" / exchange.UNFINISHED).is_dir()
+    assert main([*FIT, *FEW, "--no-score"]) == 0
+    assert not (tmp_path / "run" / exchange.UNFINISHED).exists()
+
+
+def test_of_many_writers_one_has_the_folder(tmp_path):
+    inside, most, refused, lock = 0, 0, [], threading.Lock()
+
+    def work():
+        nonlocal inside, most
+        for _ in range(50):
+            try:
+                with exchange.claimed(tmp_path / "run"):
+                    with lock:
+                        inside += 1
+                        most = max(most, inside)
+                    time.sleep(0.0005)
+                    with lock:
+                        inside -= 1
+            except ValueError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert refused
+    assert all("is writing there" in words for words in refused)
 
 
 def test_an_empty_folder_may_be_the_current_one(tmp_path, monkeypatch):

@@ -51,6 +51,7 @@ CALLS = {  # public function -> how it is called on a pair, its data and draws f
     "prior": lambda pair, data, posterior: inference.prior(pair, data, 3),
     "log_likelihood": lambda pair, data, posterior: inference.log_likelihood(pair, posterior, data, particles=3),
     "khat": lambda pair, data, posterior: inference.khat(pair, data, draws=20, particles=20),
+    "loo": lambda pair, data, posterior: inference.loo(pair, posterior, data),
     "to_arviz": lambda pair, data, posterior: inference.to_arviz(pair, posterior, data),
 }
 CODES = {

@@ -57,6 +57,11 @@ def with_holes(data):
     return data.but(x=x)
 
 
+def no_guides(posterior):
+    """Draws that need no densities."""
+    return replace(posterior, method="mcmc") if isinstance(posterior, Posterior) else posterior
+
+
 simulate = partial(inference.fit_by_simulation, steps=2, batch_size=4, progress=False)
 CALLS = {  # function -> which pair, and how it is called on it, its data and a posterior
     "predict": ("mixture", inference.predict),
@@ -65,6 +70,7 @@ CALLS = {  # function -> which pair, and how it is called on it, its data and a 
     "assignments": ("mixture", inference.assignments),
     "novelty": ("mixture", lambda pair, po, data, **given: inference.novelty(pair, data, po, **given)),
     "to_arviz": ("mixture", inference.to_arviz),
+    "loo": ("mixture", lambda pair, po, data: inference.loo(pair, no_guides(po), data)),
     "encode": ("codes", lambda pair, po, data: inference.encode(pair, data, posterior=po)),
     "decode": ("codes", lambda pair, po, data: inference.decode(pair, torch.zeros(3, 2), posterior=po)),
     "reconstruct": ("codes", lambda pair, po, data: inference.reconstruct(pair, data, posterior=po)),
@@ -139,7 +145,7 @@ def test_every_public_function_that_takes_a_posterior_is_here():
     taking = {
         name
         for name, function in functions.items()
-        if inspect.isfunction(function) and "posterior" in inspect.signature(function).parameters
+        if inspect.isfunction(function) and {"pair", "posterior"} <= inspect.signature(function).parameters.keys()
     }
     assert taking == CALLS.keys() - {"picture"}
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import inference
+import zoo
 from inference import to_arviz
 from inference.posterior.containers import build, observations, save
 from tests.helpers.exported import CASES, N, regression
@@ -111,6 +113,47 @@ def test_arviz_takes_it_as_it_is(line, handed_over, tmp_path):
     assert found["counts"][0] == pytest.approx(groups["log_likelihood"]["x"][1].mean((0, 1)).sum(), abs=1e-3)
     assert abs(found["counts"][1]) < 1e-6
     assert found["regression"][1] > 0.1
+
+
+PRIORS = """
+import pickle, sys
+import numpy as np
+from inference.posterior.containers import build
+assert "torch" not in sys.modules, "the shim loads torch"
+for pair, (groups, coords, attrs, own) in pickle.load(sys.stdin.buffer).items():
+    made = build(groups, coords, attrs, own)
+    for group in [group for group in ("prior", "prior_predictive") if groups[group]]:
+        found = made[group].to_dataset() if hasattr(made[group], "to_dataset") else made[group]
+        assert set(found.data_vars) == set(groups[group]), (pair, group)
+        for name, (dims, values) in groups[group].items():
+            assert found[name].dims == tuple(dims), (pair, name)
+            assert np.array_equal(found[name].values, values, equal_nan=True), (pair, name)
+    print(pair)
+"""
+
+
+@pytest.fixture(scope="module")
+def priors() -> bytes:
+    """The groups of every pair, those of the prior included, as `to_arviz` hands them to the shim."""
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in zoo.names():
+            pair = zoo.create(name)
+            batch = pair.simulate(3)[0]
+            posterior = inference.draw(pair, batch, 2, stats=False)
+            patch.setattr("inference.posterior.containers.build", lambda *given, name=name: seen.update({name: given}))
+            to_arviz(pair, posterior, batch, log_likelihood=False, predictive=False, prior=9)
+    return pickle.dumps(seen)
+
+
+@pytest.mark.parametrize("line", ["0.x", "1.x"])
+def test_arviz_takes_the_prior_groups_of_every_pair(line, priors):
+    python = arviz_1() if line == "1.x" else arviz_0()
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    told = subprocess.run([python, "-c", PRIORS], input=priors, capture_output=True, env=env, check=False)
+    assert told.returncode == 0, told.stderr.decode()[-3000:]
+    assert told.stdout.decode().split() == list(zoo.names())
 
 
 @pytest.mark.parametrize(

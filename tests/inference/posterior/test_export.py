@@ -6,10 +6,13 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
+import inference
+import zoo
 from inference import to_arviz
 from inference.posterior.draws import Posterior
 from tests.helpers.exported import CASES, CHAINS, DRAWS, D, N, counts, regression, walk
@@ -184,6 +187,41 @@ def test_the_same_seed_gives_the_same_export_and_leaves_the_random_state_alone(c
     assert group(first, "posterior_predictive").identical(group(second, "posterior_predictive"))
     assert group(first, "log_likelihood").identical(group(second, "log_likelihood"))
     assert not group(first, "posterior_predictive").equals(group(other, "posterior_predictive"))
+
+
+class Named(ModelGuide):
+    """Sites that are called as dims are; counts so wide that no integer holds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("one", torch.ones(()))
+
+    def model(self, batch: Batch) -> torch.Tensor:
+        draw = pyro.sample("draw", dist.Normal(0 * self.one, self.one))
+        pyro.sample("obs", dist.Normal(draw, self.one))
+        with batch.plate():
+            return pyro.sample("x", dist.Geometric(1e-30 * self.one), obs=batch.x)
+
+
+def test_a_site_that_is_called_like_a_dim_is_exported_under_another_name():
+    pair = zoo.create("gmm").double()
+    batch = pair.simulate(12)[0]
+    made = to_arviz(pair, inference.draw(pair, batch, 2), batch, log_likelihood=False, prior=2000)
+    assert json.loads(made.attrs["renamed"]) == {"component": "component_value"}
+    weights, which = group(made, "prior")["weights"], group(made, "prior")["component_value"]
+    assert weights.dims == ("chain", "draw", "component")
+    assert which.dims == ("chain", "draw", "obs")
+    # weights ~ Dirichlet(1, 1) are uniform, and so is the component of an observation: mean 1/2
+    assert abs(float(weights.isel(component=1).mean()) - 0.5) < 4 / np.sqrt(12 * 2000)
+    picked = weights.values[0, np.arange(2000)[:, None], which.values[0]]  # E[w_z] = E[w_1^2 + w_2^2] = 2/3
+    assert abs(picked.mean() - 2 / 3) < 4 * picked.mean(1).std() / np.sqrt(2000)
+
+    own = Named().double()
+    posterior = Posterior({name: torch.zeros(1, 4).double() for name in ("draw", "obs")}, size=4)
+    made = to_arviz(own, posterior, torch.ones(3).double(), log_likelihood=False, prior=5)
+    for name in ("posterior", "prior", "log_prior", "unconstrained_posterior"):
+        assert set(group(made, name).data_vars) == {"draw_value", "obs_value"}
+    assert group(made, "prior_predictive")["x"].values.min() > 1e20  # beyond any integer: none is wrapped
 
 
 def test_a_log_likelihood_worked_out_before_is_taken():

@@ -12,7 +12,9 @@ import torch
 import inference
 import zoo
 from inference.posterior import containers
-from inference.posterior.khat import leave_one_out, pareto_k
+from inference.posterior.khat import verdict
+from inference.posterior.loo import leave_one_out
+from inference.posterior.psis import EXACT, effective_share, pareto_k, threshold
 from zoo.base import Batch, ModelGuide
 
 
@@ -32,10 +34,14 @@ def test_khat_and_loo_are_those_of_arviz():
     )
     with pytest.warns(UserWarning, match="shape parameter of Pareto"):
         theirs = az.loo(exported, pointwise=True)
-    elpd, k = leave_one_out(scores)
+    found = leave_one_out(scores)
+    elpd, k = found.pointwise, found.pareto_k
     np.testing.assert_allclose(elpd, theirs.elpd_i if hasattr(theirs, "elpd_i") else theirs.loo_i, rtol=1e-12)
     np.testing.assert_allclose(k, theirs.pareto_k, rtol=1e-12)
     np.testing.assert_array_equal(k, pareto_k(-scores))
+    assert found.penalty == pytest.approx(theirs.p if hasattr(theirs, "p") else theirs.p_loo, rel=1e-9)
+    assert found.se == pytest.approx(theirs.se, rel=1e-12)
+    assert found.threshold == pytest.approx(theirs.good_k, rel=1e-12)
     assert elpd[0] == pytest.approx(-2, abs=0.02)
     assert (k[0] < 0.7) & (k[3] > 0.7)
 
@@ -44,7 +50,8 @@ def test_leave_one_out_is_the_density_under_the_others():
     rng = np.random.default_rng(0)
     x = rng.normal(size=20)  # x_n ~ Normal(m, 1), m ~ Normal(0, 1): m | the others is Normal(sum / N, 1 / N)
     draws = rng.normal(x.sum() / 21, 21**-0.5, (4000, 1))
-    elpd, k = leave_one_out(-0.5 * ((x - draws) ** 2 + np.log(2 * np.pi)))
+    found = leave_one_out(-0.5 * ((x - draws) ** 2 + np.log(2 * np.pi)))
+    elpd, k = found.pointwise, found.pareto_k
     mean, variance = (x.sum() - x) / 20, 1 + 1 / 20
     np.testing.assert_allclose(elpd, -0.5 * ((x - mean) ** 2 / variance + np.log(2 * np.pi * variance)), atol=0.01)
     assert k.max() < 0.5
@@ -77,9 +84,57 @@ def test_rounding_does_not_move_khat():
     assert np.abs(pareto_k(rounded) - pareto_k(ratios)).mean() < 0.02
 
 
+@pytest.mark.parametrize(("draws", "limit"), [(500, 0.629), (1000, 0.667), (2201, 0.7), (10**6, 0.7), (100, 0.5)])
+def test_khat_is_held_against_the_threshold_of_its_draws(draws, limit):
+    assert threshold(draws) == pytest.approx(limit, abs=5e-4)  # Vehtari et al. 2024, table 1
+    assert threshold(1) == -np.inf
+    below, above = verdict(limit - 0.01, draws, 0.3), verdict(limit + 0.01, draws, 0.3)
+    assert "good" in below or "usable" in below
+    assert "poor" in above
+    many = inference.posterior.khat.KHat(None, np.array([limit - 0.01, limit + 0.01]), particles=draws)
+    assert many.reliable.tolist() == [True, False]
+    assert f"50% are below {limit:.2f}" in str(many)
+
+
+@pytest.mark.parametrize("width", [1.01, 1.05, 1.3, 2.0])
+def test_the_effective_share_of_the_weights_is_that_of_two_normals(width):
+    # p = Normal(0, 1) by draws of q = Normal(0, width): E[w^m] = width^m / sqrt(m width^2 - m + 1)
+    draws = width * np.random.default_rng(0).normal(size=(200_000, 2))
+    ratios = -0.5 * draws**2 * (1 - width**-2) + 1e4  # no constant counts
+    second, fourth = (width**m / (m * width**2 - (m - 1)) ** 0.5 for m in (2, 4))
+    exact = (2 * width**2 - 1) ** 0.5 / width**2
+    np.testing.assert_allclose(effective_share(ratios), exact, atol=4 * (fourth / second**2 - 1) ** 0.5 / 200_000**0.5)
+    assert ("exact" in verdict(float(pareto_k(ratios)[0]), 200_000, exact)) == (width < 1.06)
+
+
+def test_weights_that_are_nearly_one_are_called_exact_whatever_their_tail():
+    rng = np.random.default_rng(0)
+    ratios = np.log1p(1e-5 * np.exp(1.5 * rng.exponential(size=1000)))  # a tail without a mean, of hardly any weight
+    k, share = float(pareto_k(ratios)), float(effective_share(ratios))
+    assert k > threshold(1000)
+    assert share > EXACT
+    assert ratios.mean() < 0.01  # nats between log evidence and bound
+    found = inference.posterior.khat.KHat(k, np.array([k, -np.inf]), share, np.array([share, 1.0]))
+    assert "poor" not in str(found)
+    assert str(found).count("exact") == 2
+    assert found.reliable.all()
+    assert "poor" in verdict(k, 1000, 0.5)
+
+
+def test_equal_weights_are_called_exact_and_not_minus_infinity():
+    equal = inference.posterior.khat.KHat(-np.inf, np.full(3, -np.inf), 1.0, np.ones(3))
+    for said in (str(equal), verdict(-np.inf), verdict(-np.inf, 500, 1.0)):
+        assert "exact" in said
+        assert "inf" not in said
+        assert "good" not in said
+    assert effective_share(np.array([np.nan, 0.0])) == 0
+    assert effective_share(np.full((4, 2), -np.inf)).tolist() == [0, 0]
+
+
 def test_a_score_that_no_draw_moves_is_its_own():
     constant, ordinary = np.full(100, -3.0), np.random.default_rng(0).normal(-2, 0.1, 100)
-    elpd, k = leave_one_out(np.stack([constant, ordinary], axis=-1))
+    found = leave_one_out(np.stack([constant, ordinary], axis=-1))
+    elpd, k = found.pointwise, found.pareto_k
     assert elpd[0] == pytest.approx(-3)
     assert k[0] == -np.inf
     assert elpd[1] == pytest.approx(-2, abs=0.05)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from contextlib import nullcontext
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 import inference
+from inference.sampling import writer
 from inference.sampling.sample import sample
 from tests.helpers.places import benchmark
 from tests.helpers.sampling import QUICK, interrupted_after, short
@@ -59,3 +62,56 @@ def test_a_folder_that_draws_cannot_go_into_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"store: the draws take .* GB, and .* has .* GB left"):
         kept_in(tmp_path / "new", draws=10**12)
     assert not list((tmp_path / "new").iterdir())
+
+
+@short
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_a_run_that_is_killed_leaves_its_whole_draws_and_no_zeros(seconds, tmp_path, monkeypatch):
+    whole = kept_in(None)
+
+    def work():
+        taken, take = 0, writer.Draws.take
+
+        def killed(self, points, stats):
+            nonlocal taken
+            taken += 1
+            if taken == 40:
+                os._exit(9)
+            take(self, points, stats)
+
+        writer.SECONDS = seconds
+        writer.Draws.take = killed
+        with settings.using(memory=600):  # fifteen draws a piece
+            kept_in(tmp_path / "kept")
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    assert not list(tmp_path.rglob("*.npy"))  # nothing that NumPy's users would take for draws
+    found = inference.reopen(tmp_path / "kept")
+    pieces = 600 // (4 * 10)
+    assert found.size == (39 if seconds == 0 else 39 // pieces * pieces)
+    assert found.local == whole.local
+    for values, wanted in ((found.draws, whole.draws), (found.stats, whole.stats)):
+        assert values.keys() == wanted.keys()
+        for name, value in values.items():
+            torch.testing.assert_close(value, wanted[name][:, : found.size])
+    assert inference.to_arviz(sampling.EightSchools().double(), found, EIGHT).posterior["raw"].shape[1] == found.size
+    with pytest.raises(ValueError, match=r"which inference\.reopen\('.*'\) reads"):
+        kept_in(tmp_path / "kept")
+
+
+@short
+def test_draws_of_a_finished_run_are_read_again_and_a_folder_without_any_is_refused(tmp_path):
+    found = kept_in(tmp_path / "kept")
+    again = inference.reopen(tmp_path / "kept")
+    assert {name: value.shape for name, value in again.draws.items()} == {
+        name: value.shape for name, value in found.draws.items()
+    }
+    assert all(torch.equal(value, found[name]) for name, value in again.draws.items())
+    with pytest.raises(ValueError, match="holds no draws of which one was whole"):
+        inference.reopen(tmp_path / "none")
+    (tmp_path / "kept" / "draws" / "mu.npy").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"mu\.npy' cannot be read"):
+        inference.reopen(tmp_path / "kept")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits, load_wine
+from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import FactorAnalysis
 
 import inference
@@ -107,6 +107,72 @@ def test_reaches_factor_analysis(data, latent, options):
     best = FactorAnalysis(latent, svd_method="lapack", tol=1e-9, max_iter=5000).fit(x).score(x)
     _, elbo, own = fitted(x, latent, "per_feature", **options)
     check_reached(elbo, own, best + 1e-6 * abs(best))  # EM stops short of the maximum by its tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("data", "latent"), [(lambda: load_iris().data, 2), (lambda: load_wine().data, 2), (wine, 2), (digits, 10)],
+    ids=["iris", "raw_wine", "wine", "digits"],
+)  # fmt: skip
+def test_starts_at_ppca_whatever_the_scale_of_the_columns(data, latent, dtype):
+    x = data()
+    best, weight, scale = ppca(x, latent)
+    pair = zoo.create("gaussian_autoencoder", features=x.shape[1], latent=latent).to(dtype)
+    pair.initial(Batch.of(torch.tensor(x, dtype=dtype)))
+    pair = pair.double()
+    x = torch.tensor(x)
+    with torch.no_grad():
+        found, elbo = marginal(pair, x), exact_elbo(pair, x)
+    assert found.mean().item() == pytest.approx(best, rel=1e-9 if dtype == torch.float64 else 1e-4)
+    torch.testing.assert_close(elbo, found, rtol=1e-9 if dtype == torch.float64 else 1e-3, atol=1e-6)
+    assert pair.scale.item() == pytest.approx(scale, rel=1e-4)
+    signs = np.sign((pair.weight.detach().numpy() * weight).sum(0))
+    np.testing.assert_allclose(pair.weight.detach().numpy(), weight * signs, atol=1e-3 * np.abs(weight).max())
+
+
+@pytest.mark.filterwarnings("ignore:FactorAnalysis did not converge")
+def test_raw_iris_ends_where_its_closed_form_is():
+    x = load_iris().data
+    _, elbo, own = fitted(x, 2, "isotropic", steps=100)
+    assert own * 150 == pytest.approx(-404.963, abs=1e-3)
+    assert elbo == pytest.approx(own, rel=1e-9)
+    _, elbo, own = fitted(x, 2, "per_feature", steps=100)  # a noise of its own for each can only help
+    best = FactorAnalysis(2, svd_method="lapack", tol=1e-6, max_iter=1000).fit(x).score(x)
+    assert own >= best
+    assert own * 150 > -404.963
+    assert elbo == pytest.approx(own, rel=1e-6)
+
+
+@pytest.mark.parametrize("data", [wine, varying_digits])
+def test_starts_at_factor_analysis(data):
+    x = data()
+    best = FactorAnalysis(3, svd_method="lapack", tol=1e-9, max_iter=5000).fit(x).score(x)
+    found = {}
+    for unit in (1.0, 1e4):  # the second column in another unit: nothing else changes
+        pair = zoo.create("gaussian_autoencoder", features=x.shape[1], latent=3, noise="per_feature").double()
+        units = np.where(np.arange(x.shape[1]) == 1, unit, 1.0)
+        pair.initial(Batch.of(x * units))
+        with torch.no_grad():
+            found[unit] = marginal(pair, torch.tensor(x * units)).mean().item() + math.log(unit)
+            assert exact_elbo(pair, torch.tensor(x * units)).mean().item() + math.log(unit) == pytest.approx(
+                found[unit]
+            )
+    assert found[1.0] == pytest.approx(best, rel=1e-6)
+    assert found[1e4] == pytest.approx(found[1.0], rel=1e-7)
+
+
+@pytest.mark.parametrize("noise", ["isotropic", "per_feature"])
+@pytest.mark.parametrize(
+    "x",
+    [np.random.default_rng(0).normal(size=(4, 9)), np.outer(np.arange(6.0), np.ones(9)), np.ones((5, 9))],
+    ids=["wide", "one line", "constant"],
+)
+def test_few_rows_and_flat_data_give_a_finite_start(x, noise):
+    x = np.where(np.arange(9) == 8, 3.0, x)  # and a constant column
+    pair = zoo.create("gaussian_autoencoder", features=9, latent=3, noise=noise).double()
+    pair.initial(Batch.of(x))
+    assert all(torch.isfinite(value).all() for value in pair.parameters())
+    assert torch.isfinite(marginal(pair, torch.tensor(x))).all()
 
 
 def at_the_maximum(x, latent):

@@ -1,0 +1,81 @@
+"""Pareto-smoothed importance sampling (Vehtari et al. 2024): weights, the shape k̂ of their tail, their effective share.
+
+k̂ looks at the tail alone. Weights that are nearly one have a tail too, whose shape says nothing of how well they
+correct: a guide within 0.002 nats of the log evidence had k̂ = 3.89. So the effective sample size stands beside it, as a
+share of the draws: (sum w)^2 / (S sum w^2) = 1 / (1 + variance of w over squared mean), 1 where all weights are equal.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+EXACT = 0.99  # share from which weights are called equal: a guide within about 0.005 nats of its posterior
+
+
+def threshold(draws: int) -> float:
+    """The k̂ up to which the weights of so many draws can correct: min(1 - 1 / log10 S, 0.7).
+
+    0.667 at 1,000 draws, 0.629 at 500 (Vehtari et al. 2024, section 3.2.4); ArviZ judges by the same.
+    """
+    return min(1 - 1 / math.log10(draws), 0.7) if draws > 1 else -math.inf
+
+
+@np.errstate(all="ignore")
+def effective_share(log_ratios: np.ndarray[Any, Any]) -> Numbers:
+    """Effective sample size of the weights as a share of the draws, draws first: (S, ...) -> (...), from 0 to 1.
+
+    0 where a ratio is no number, or all are zero.
+    """
+    ratios = np.asarray(log_ratios, dtype=np.float64)
+    weights = np.exp(ratios - ratios.max(0))
+    share = weights.sum(0) ** 2 / (weights**2).sum(0) / len(weights)
+    return np.asarray(np.where(np.isfinite(share), np.minimum(share, 1.0), 0.0))
+
+
+def pareto_k(log_ratios: np.ndarray[Any, Any]) -> Numbers:
+    """Pareto-smoothed importance sampling's k̂ of log importance ratios, draws first: (S, ...) -> (...).
+
+    It is −∞ where all ratios are equal (an exact guide), ∞ where they have no tail that could be fitted.
+    """
+    rows = np.moveaxis(log_ratios, 0, -1).reshape(-1, len(log_ratios)).astype(np.float64)
+    return np.array([smoothed(row)[1] for row in rows]).reshape(log_ratios.shape[1:])
+
+
+@np.errstate(all="ignore")
+def smoothed(ratios: Numbers) -> tuple[Numbers, float]:
+    """Normalised log weights of log ratios, their largest smoothed where those have a tail, and k̂."""
+    plain, size = ratios - log_sum(ratios), int(min(len(ratios) / 5, 3 * len(ratios) ** 0.5))
+    if not np.isfinite(ratios.max()) or size < 5:
+        return plain, np.inf
+    if np.ptp(ratios) < 1e-9:
+        return plain, -np.inf
+    spread = _spread(ratios)
+    tail = np.sort(np.exp(spread - spread.max()))[-size:]
+    if tail[int(size / 4 + 0.5) - 1] <= tail[0]:  # many alike, or weights that one dwarfs: ArviZ answers by version
+        return plain, np.inf
+    from arviz_stats import base  # the same beside ArviZ 0.23 and 1.x
+
+    stats: Any = base
+    weights, k = stats.array_stats.psislw(-spread)  # it takes log likelihoods, the negatives of their ratios
+    return (plain, np.inf) if np.isnan(k) else (weights, float(k))
+
+
+def _spread(row: Numbers) -> Numbers:
+    """Numbers that rounding made equal, spread evenly over the smallest step between those that differ."""
+    values, group, count = np.unique(row, return_inverse=True, return_counts=True)
+    steps = np.diff(values)
+    if len(values) in (1, len(row)) or not np.isfinite(steps.min()):
+        return row
+    place = np.empty(len(row))
+    place[np.argsort(group, kind="stable")] = np.concatenate([np.arange(size) for size in count])
+    return np.asarray(row + steps.min() * ((place + 0.5) / count[group] - 0.5))
+
+
+def log_sum(row: Numbers) -> float:
+    """log of the sum of exponentials."""
+    return float(torch.from_numpy(row).logsumexp(0))

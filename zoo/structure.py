@@ -1,0 +1,46 @@
+"""What a pair is built of: the types of its modules and the shapes of its tensors, noted when it has been made.
+
+A saved pair is built anew from its arguments, and so is a copy. A part that somebody put in the place of another
+(`pair.decoder = …`) is in no argument: it would be lost, or its weights would meet another network.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from torch import nn
+
+Structure = dict[str, Any]  # name -> type of a module, or shape of a tensor
+
+_made: weakref.WeakKeyDictionary[nn.Module, Structure] = weakref.WeakKeyDictionary()
+
+
+def note(pair: nn.Module) -> None:
+    """Take the parts as they are for those that the class makes."""
+    _made[pair] = _of(pair)
+
+
+def replaced(pair: nn.Module) -> str | None:
+    """What to say of the first part that is another than the class made; None where all are its own."""
+    made, now = _made.get(pair), _of(pair)
+    if made is None or made == now:
+        return None
+    name = next((name for name in (*now, *made) if now.get(name) != made.get(name)), "")
+    whole = type(pair).__name__
+    return (
+        f"'{name}' is {_told(now.get(name))}, and {whole} makes {_told(made.get(name))}. A saved pair is built anew "
+        f"from its arguments: write a subclass of {whole} that makes this part in its `__init__`, with @register"
+    )
+
+
+def _of(pair: nn.Module) -> Structure:
+    found: Structure = {name: type(module) for name, module in pair.named_modules() if name}
+    found |= {name: tuple(value.shape) for name, value in pair.named_parameters()}
+    return found | {name: tuple(value.shape) for name, value in pair.named_buffers()}
+
+
+def _told(part: Any) -> str:
+    if part is None:
+        return "nothing"
+    return f"a {part.__name__}" if isinstance(part, type) else f"one of shape {part}"
