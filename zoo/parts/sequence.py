@@ -35,6 +35,14 @@ def steps_of(batch: Batch, steps: int) -> int:
     return steps if batch.lengths is None else int(batch.lengths.max())
 
 
+def inside(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Sequences (N, T, ...) with NaN past the end of each."""
+    if lengths is None:
+        return x
+    over = torch.arange(x.shape[1], device=x.device) >= lengths.unsqueeze(-1)
+    return x.masked_fill(over.reshape(*over.shape, *[1] * (x.ndim - 2)), torch.nan)
+
+
 def whole(pair: ModelGuide, n: int, steps: int) -> Batch:
     """Inputs of n draws from the prior: lengths, all `steps` of every sequence."""
     return Batch(n, n, lengths=torch.full((n,), steps, device=pair.device))
