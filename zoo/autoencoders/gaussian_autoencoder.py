@@ -12,6 +12,9 @@ The posterior of z_n is Gaussian, linear in x_n, and has one covariance for all 
 best ELBO is the maximum log-likelihood: of probabilistic PCA with `isotropic` noise, where the columns of W span the
 principal subspace, and of factor analysis with noise `per_feature`.
 
+Inside, x stands as (x - c) / u, so that neither depends on the units of the data: mean c and deviation u of each
+feature, with `isotropic` noise one u for all, are set by `fit`.
+
 All sites are local: `z`, the code, and `x`, the observation. There are no global latents: W, mu and psi are parameters
 of the model; A (L x D) and the Cholesky factor T (L x L) are the guide's own.
 
@@ -40,6 +43,7 @@ from torch import Tensor, nn
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts import nets
+from zoo.parts.units import Units
 
 
 @register("gaussian_autoencoder")
@@ -65,12 +69,13 @@ class GaussianAutoencoder(ModelGuide):
         super().__init__()
         if latent > features:
             raise ValueError(f"gaussian_autoencoder: latent={latent} is larger than features={features}")
-        # W and mu are kept in units of the noise, W = psi * loading and mu = psi * offset: then no gradient depends on
-        # a feature's scale, and a far-off mean is caught by psi and mu together before W can take it for a component.
+        # W and mu are kept in units of the noise, W = psi * loading and mu = c + psi * offset: then no gradient depends
+        # on a feature's scale.
         loading = torch.randn(features, latent) / math.sqrt(features)
         self.loading = nn.Parameter(loading)  # (D, L)
         self.offset = nn.Parameter(torch.zeros(features))
-        scale = torch.ones(features if noise == "per_feature" else 1)  # psi
+        self.units = Units(features, shared=noise == "isotropic")
+        scale = torch.ones(features if noise == "per_feature" else 1)  # psi / u
         self.scale = PyroParam(scale, nets.SCALE)  # type: ignore[assignment]
         # The guide starts at the exact posterior: with loading R, A = (I + R'R)^-1 R' and T T' = (I + R'R)^-1.
         covariance = (torch.eye(latent) + loading.T @ loading).inverse()
@@ -80,31 +85,42 @@ class GaussianAutoencoder(ModelGuide):
         self.register_buffer("prior_loc", torch.zeros(latent))
         self.register_buffer("prior_scale_tril", torch.eye(latent))
 
+    def measure(self, batch: Batch) -> None:
+        """Centre and unit of the features."""
+        if batch.x is not None:
+            self.units.place(batch.x)
+
     @torch.no_grad()
     def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """Start mu at the mean of the data and psi at their deviations, whatever their units; there are no globals."""
+        """Start mu at the mean of the data and psi at their deviations; there are no globals."""
         if batch.x is not None and batch.size > 1:
-            sd = batch.x.std(0, correction=0)
+            x = self.units(batch.x)
+            sd = x.std(0, correction=0)
             own = len(self.scale) > 1
             scale = sd.clamp(min=1e-3 * float(sd.max())) if own else sd.square().mean(0, keepdim=True).sqrt()
             if bool((scale > 0).all()):
                 self.scale = scale
-                self.offset.copy_(batch.x.mean(0) / scale)
+                self.offset.copy_(x.mean(0) / scale)
         return {}
 
     @property
     def weight(self) -> Tensor:
         """W, (D, L)."""
-        return self.scale[:, None] * self.loading
+        return self.noise[:, None] * self.loading
 
     @property
     def loc(self) -> Tensor:
         """Mean of x, mu, (D,)."""
-        return self.scale * self.offset
+        return self.units.inverse(self.scale * self.offset)
+
+    @property
+    def noise(self) -> Tensor:
+        """psi, (D,), or (1,)."""
+        return self.units.unit * self.scale
 
     def model(self, batch: Batch) -> Tensor:
         """Sample p(x, z); returns x, (B, D)."""
-        weight, loc, scale = self.weight, self.loc, self.scale
+        weight, loc, scale = self.weight, self.loc, self.noise
         with batch.plate():
             z = pyro.sample("z", dist.MultivariateNormal(self.prior_loc, scale_tril=self.prior_scale_tril))
             x = dist.Normal(z @ weight.mT + loc, scale).to_event(1)  # z (*, B, L), x (*, B, D)
@@ -112,6 +128,6 @@ class GaussianAutoencoder(ModelGuide):
 
     def guide(self, batch: Batch) -> Tensor:
         """Sample q(z | x); returns z, (B, L)."""
-        loc = (nets.seen(self, batch) / self.scale - self.offset) @ self.encoder.mT  # (B, L)
+        loc = (self.units(nets.seen(self, batch)) / self.scale - self.offset) @ self.encoder.mT  # (B, L)
         with batch.plate():
             return pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=self.scale_tril))

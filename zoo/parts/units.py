@@ -104,7 +104,7 @@ class Units(nn.Module):
 
 def _rows(x: Tensor) -> Tensor:
     """All rows of (..., D), one below the other, in double precision."""
-    return x.detach().double().reshape(-1, x.shape[-1])
+    return x.detach().double().flatten(0, -2)
 
 
 def _known(x: Tensor, unit: Tensor) -> Tensor:
