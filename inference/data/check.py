@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from inference.data.accept import accept
+from inference.data.precision import check_precision
 from inference.data.series import in_time, without_dates
 from inference.running.checked import Checked
 from inference.running.pieces import chunks, rows_at_once
@@ -75,7 +76,8 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
     columns = pair.schema.names if pair.schema is not None else batch.columns
     named = batch.fields() if isinstance(data, (Batch, tuple)) else {f"one array or frame, taken as {first}": None}
     batch = _keep(pair, batch, example, observed, complete, given=", ".join(named))
-    converted = {name: _convert(name, value, pair, columns) for name, value in batch.fields().items()}
+    series = example.lengths is not None
+    converted = {name: _convert(name, value, pair, columns, series) for name, value in batch.fields().items()}
     batch = batch.but(**converted)
     _check_shapes(batch, example)
     if example.lengths is not None:
@@ -162,7 +164,7 @@ def _elementwise(support: Any) -> Any:
     return support
 
 
-def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str] | None) -> Tensor:
+def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str] | None, series: bool) -> Tensor:
     if value.is_complex():
         raise ValueError(f"field '{field}': expected real numbers, got dtype {value.dtype}")
     if field == "lengths":
@@ -172,6 +174,7 @@ def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str]
         return value.detach().to(device=pair.device, dtype=torch.long)
     value = value.detach()
     _check_magnitude(field, value, pair.dtype, columns)
+    check_precision(field, value, pair.dtype, columns, series=series, fitted=lambda: pair.fitted)
     return value.to(device=pair.device, dtype=pair.dtype).contiguous()
 
 
