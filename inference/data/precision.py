@@ -82,8 +82,8 @@ def check_precision(
     where = f"field '{field}'" if one else place(field, (0, worst), columns).replace(", row 0", "")
     low = eps * float(level[worst])
     said = (
-        f"{where}: numbers near {level[worst]:.4g} that vary by about {spread[worst]:.2g}, where {str(dtype)[6:]} tells "
-        f"apart what differs by {low:.2g}: "
+        f"{where}: numbers near {level[worst]:.4g} that vary by about {spread[worst]:.2g}, where {str(dtype)[6:]} "
+        f"tells apart what differs by {low:.2g}: "
         + ("call .double() on the pair, or subtract" if dtype != torch.float64 else "subtract")
         + f" a constant such as {x[:, worst].nanmedian():.4g}"
     )

@@ -21,7 +21,7 @@ from inference.fitting.objective import Bound, Objective, choose
 from inference.fitting.options import check_options, device_of
 from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
-from inference.running.constants import take
+from inference.running.constants import described, take
 from inference.running.quiet import seeded
 from zoo import guides
 from zoo.base import Batch, ModelGuide, evaluating
@@ -309,6 +309,7 @@ def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:
             "stopped": result.reason,
             "seconds": round(result.seconds, 2),
         },
+        **({"constants": constants} if (constants := described(pair)) else {}),
         "seed": result.seed,
         "versions": versions(),
     }

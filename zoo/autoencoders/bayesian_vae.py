@@ -188,7 +188,7 @@ class BayesianVAE(ModelGuide):
     def read(self, x: Tensor) -> Tensor:
         """Rows (*, D) as the encoder sees them: shares of `trials`, Gaussian features in their units."""
         x = x.to(self.prior_loc.dtype)
-        return self.units(x) if self.likelihood == "gaussian" else x / self.trials  # type: ignore[no-any-return]
+        return self.units(x) if self.likelihood == "gaussian" else x / self.trials
 
     def encode(self, x: Tensor) -> Any:
         """q(z | x), of batch shape (B,) and event shape (L,)."""

@@ -13,12 +13,11 @@ For components k = 1..K, features d = 1..D and observations n = 1..N,
 `tied` shares s and C between components; `diag` has S_k = diag(s_k); `spherical` has one s_k for all features.
 
 Median c_d and spread u_d of a feature (by its quartiles) are set by `fit`, so the prior knows no units; a constant that
-is given instead is in those of the data. Before a fit c_d = 0 and u_d = 1. A Cauchy hardly pulls on a loc, at 1,000 even less than at 1; and an inverse gamma
-of shape 1 weighs no more than one observation against a large scale. Towards zero its density falls like
+is given instead is in those of the data. Before a fit c_d = 0 and u_d = 1. A Cauchy hardly pulls on a loc, and an
+inverse gamma of shape 1 weighs no more than one observation against a large scale. Towards zero its density falls like
 exp(-scale / s), faster than any power of s, and the floor I / 1000 keeps the deviation of a feature given the others
 above s_kd / 1000. So no component can collapse on a point, a line or a repeated column: likelihood times prior is
-bounded (Hathaway 1985; Ridolfi & Idier 1999). A component of n observations gets no narrower than about scale / n:
-leave `scale` below the smallest deviation in the data.
+bounded (Hathaway 1985; Ridolfi & Idier 1999). A component of n observations gets no narrower than about scale / n.
 
 Limits: a guide describes one labelling of the components, and MCMC does not get over from one to another. A component
 may stay empty where the bound wants fewer: three on iris end as two, and the empty one, which keeps its heavy-tailed

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import broadcast_shape
+from torch import Tensor
 
 from zoo.base import Batch, ModelGuide
 

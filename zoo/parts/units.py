@@ -99,7 +99,7 @@ class Units(nn.Module):
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
         for name, value in self.named_buffers():
             state.setdefault(prefix + name, torch.zeros_like(value) if name == "centre" else torch.ones_like(value))
-        super()._load_from_state_dict(state, prefix, *rest)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state, prefix, *rest)
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -118,5 +118,5 @@ def _quantile(ordered: Tensor, count: Tensor, q: float) -> Tensor:
     at = q * (count - 1).clamp(min=0).double()
     low = at.floor().long()
     high = torch.minimum(low + 1, (count - 1).clamp(min=0))
-    pair = (ordered.gather(0, i.unsqueeze(0)).squeeze(0) for i in (low, high))
-    return torch.lerp(*pair, at - low)
+    below, above = (ordered.gather(0, i.unsqueeze(0)).squeeze(0) for i in (low, high))
+    return torch.lerp(below, above, at - low)
