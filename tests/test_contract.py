@@ -258,7 +258,7 @@ FAULTS = {  # what is sound, what is put in its place, and the check of conforma
         "dist.Normal(loc, torch.rand(()).item() + 1)",
         "every_objective",
     ),
-    "units": ("3.0 * self.units.unit", "3.0", "units_do_not_matter"),
+    "raw": ("3.0 * self.units.unit", "3.0", "units_do_not_matter"),
 }
 
 
