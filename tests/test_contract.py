@@ -234,6 +234,9 @@ class OwnNormal(ModelGuide):
     def measure(self, batch):
         self.units.place(batch.x)
 
+    def initial(self, batch):
+        return {"loc": batch.x.mean(0)}
+
     def model(self, batch):
         loc = pyro.sample("loc", dist.Normal(self.units.centre + self.centre, 3.0 * self.units.unit).to_event(1))
         with batch.plate():
