@@ -71,7 +71,8 @@ class Units(nn.Module):
         shared: one unit for all columns, ().
     """
 
-    optional: ClassVar = True  # files from before these were kept lack them: the units are then the data's own
+    optional: ClassVar = True  # files from before these were kept lack them: the units are the data's own, and stay
+    raw = False
     centre: Tensor
     unit: Tensor
 
@@ -84,6 +85,8 @@ class Units(nn.Module):
     @torch.no_grad()
     def place(self, x: Tensor) -> None:
         """Take centre and unit of x, (..., *shape); NaN counts as missing."""
+        if self.raw:
+            return
         centre, unit = moments(x if self.centre.ndim else x.reshape(-1, 1), self.shared)
         self.centre.copy_(centre.reshape(self.centre.shape))
         self.unit.copy_(unit.reshape(self.unit.shape))
@@ -97,6 +100,7 @@ class Units(nn.Module):
         return self.centre + self.unit * t
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
+        self.raw = prefix + "unit" not in state
         for name, value in self.named_buffers():
             state.setdefault(prefix + name, torch.zeros_like(value) if name == "centre" else torch.ones_like(value))
         super()._load_from_state_dict(state, prefix, *rest)

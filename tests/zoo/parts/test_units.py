@@ -75,4 +75,5 @@ def test_a_state_from_before_units_were_kept_has_those_of_the_data():
     old = {name: value for name, value in copy.deepcopy(module).state_dict().items() if not name.startswith("0.")}
     module[0].place(torch.as_tensor(table()))
     module.load_state_dict(old)
-    assert (module[0].centre.tolist(), module[0].unit.tolist()) == ([0.0] * 3, [1.0] * 3)
+    module[0].place(torch.as_tensor(table()))
+    assert (module[0].centre.tolist(), module[0].unit.tolist()) == ([0.0] * 3, [1.0] * 3), "and they stay"
