@@ -4,6 +4,7 @@
     Fit: What happened in a fit
     NonFiniteError: Loss or gradient stayed NaN or infinite; no such step was applied. The message names the site
     KeptConstants: The pair's constants (centres, units, designs) are those of the data it was first fitted to
+    LostPrecision: The pair's floating-point type keeps only part of how a column varies, as it lies far from zero
 
     sample: Draw from the posterior of all continuous latents, global and local; discrete ones are summed out
     Sampled: Draws by MCMC, and how they came about
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from inference.codes.imputation import impute
     from inference.codes.refinement import refine
     from inference.codes.sleep import fit_by_simulation
+    from inference.data.precision import LostPrecision
     from inference.estimator import Estimator
     from inference.fitting.fit import Fit, fit
     from inference.fitting.loop import NonFiniteError
@@ -85,6 +87,7 @@ _HOMES = {
     "fitting.fit": ("fit", "Fit"),
     "fitting.loop": ("NonFiniteError",),
     "running.constants": ("KeptConstants",),
+    "data.precision": ("LostPrecision",),
     "sampling.sample": ("sample", "Sampled", "SamplingError"),
     "sampling.store": ("reopen",),
     "posterior.draws": ("draw", "predict", "prior", "generate", "Posterior"),
@@ -111,6 +114,7 @@ __all__ = [
     "Estimator",
     "Fit",
     "KeptConstants",
+    "LostPrecision",
     "NonFiniteError",
     "Posterior",
     "Sampled",

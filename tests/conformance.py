@@ -733,3 +733,99 @@ def test_an_argument_that_does_not_exist_is_named_with_the_nearest(name):
     known = next(iter(hints(registered(name).__init__)))
     with pytest.raises(ValueError, match=f"no argument '{known}s'.*did you mean '{known}'"):
         zoo.create(name, **{known + "s": 3})
+
+
+# --- units ------------------------------------------------------------------------------------------------------------
+
+UNITS = [(1e-6, 1.0), (1e6, -1e12)]  # x -> a x + b: tiny and huge, the level a million times the spread
+
+
+def units_of(pair, batch, a, b):
+    """By field, what to multiply with and to add: real numbers have a location, positive ones a unit alone, whole
+    numbers and categories neither. Covariates have both."""
+    found = {}
+    for field, value in batch.fields().items():
+        if field != "lengths":
+            site = pair.sites(batch).get(field)
+            ones = torch.ones(value.shape[1:], dtype=torch.float64)
+            real, positive = (allowed(site, v)[0] if site else ones > 0 for v in (-0.5, 0.5))
+            found[field] = torch.where(positive, a, ones), torch.where(real & positive, b, 0 * ones)
+    return found
+
+
+def in_other_units(batch, units):
+    return batch.but(**{field: a * getattr(batch, field) + b for field, (a, b) in units.items()})
+
+
+def log_units(pair, batch, units):
+    """log a of all that each row's density is of, (N,)."""
+    field = observed(pair).name
+    value, factor = getattr(batch, field), units[field][0].log()
+    counted = ~value.isnan()
+    if batch.lengths is not None:
+        inside = torch.arange(value.shape[1]) < batch.lengths.unsqueeze(-1)
+        counted &= inside.reshape(*inside.shape, *[1] * (value.ndim - 2))
+    if (lags := getattr(pair, "lags", None)) is not None:  # the first steps are given, not modelled
+        counted[:, : max(lags)] = False
+    return (counted * factor).reshape(len(value), -1).sum(-1)
+
+
+def learned(variant, batch):
+    """A pair after a few steps, too short to add what rounding makes of a gradient that is zero, and draws of its
+    latents."""
+    pair, _ = make(*variant, dtype=torch.float64)
+    inference.fit(pair, batch, steps=2, lr=1e-6, device="cpu", **QUICK)
+    return pair, inference.draw(pair, batch, 3, seed=1)
+
+
+def said(pair, posterior, batch, particles=5):
+    """Log likelihoods (S, N), and predictions."""
+    scores = inference.log_likelihood(pair, posterior, batch, particles=particles, seed=2)
+    return scores[0], inference.predict(pair, posterior, batch, seed=3)[observed(pair).name][0]
+
+
+def test_units_do_not_matter(variant):
+    """A pair of x and one of a x + b are the same model: log densities differ by log a, predictions are mapped."""
+    pair, batch = make(*variant, dtype=torch.float64)
+    if getattr(pair, "fixed_units", False):
+        pytest.skip("its constants are in units of its own")
+    if not any(bool((a != 1).any()) for a, _ in units_of(pair, batch, 2.0, 0.0).values()):
+        pytest.skip("no real numbers")
+    field = observed(pair).name
+    scores, predicted = said(*learned(variant, batch), batch)
+    for a, b in UNITS if not variant[1] else UNITS[:1]:
+        units = units_of(pair, batch, a, b)
+        other = in_other_units(batch, units)
+        found, draws = said(*learned(variant, other), other)
+        torch.testing.assert_close(found + log_units(pair, batch, units), scores, rtol=0, atol=1e-4)
+        back = (draws - units[field][1]) / units[field][0]
+        torch.testing.assert_close(back, predicted.to(back), rtol=1e-5, atol=1e-5)
+
+
+def test_single_precision_says_what_it_loses_far_from_zero_and_else_agrees(name):
+    """Data at a level of a million with a deviation of 1. A float32 pair resolves 0.06 there: it says so, and densities
+    under the same latents are off by no more than rounding makes them, some hundredths a number. With a deviation of
+    0.01 it has nothing to learn from, and is not fitted."""
+    pair, batch = make(name, dtype=torch.float64)
+    units = units_of(pair, batch, 1.0, 1e6)
+    if getattr(pair, "fixed_units", False):
+        pytest.skip("its constants are in units of its own")
+    if not any(bool(b.any()) for _, b in units.values()):
+        pytest.skip("no real numbers")
+
+    def at_a_million(deviation):
+        found = {}
+        for field, (a, b) in units.items():
+            cells = getattr(batch, field).double().reshape(-1, *a.shape)
+            sd = (cells - cells.nanmean(0)).square().nanmean(0).sqrt()
+            found[field] = torch.where(b != 0, deviation / sd, a), b
+        return in_other_units(batch, found)
+
+    far = at_a_million(1.0)
+    wide, posterior = learned((name, {}), far)
+    scores, _ = said(wide, posterior, far, particles=100)
+    with pytest.warns(inference.LostPrecision, match=r"e\+0.*float32.*double\(\)"):
+        found, _ = said(copy.deepcopy(wide).float(), posterior, far, particles=100)
+    assert abs(float((found - scores).mean())) < 0.1 * observed(pair).fn.event_shape.numel()
+    with pytest.raises(ValueError, match=r"float32.*double\(\)"):
+        inference.fit(make(name)[0], at_a_million(0.01), steps=2, device="cpu", **QUICK)

@@ -210,12 +210,13 @@ def test_unknown_model_is_answered_with_the_nearest():
 
 
 PAIR = '''
-"""A user's own pair: x_nd ~ Normal(loc_d, scale), loc_d ~ Normal(0, 3)."""
+"""A user's own pair: x_nd ~ Normal(loc_d, scale u_d), loc_d ~ Normal(c_d, 3 u_d), in units of the data."""
 import pyro
 import pyro.distributions as dist
 import torch
 from zoo import guides
 from zoo.base import ModelGuide, register
+from zoo.parts.units import Units
 
 
 @register("own_normal")
@@ -228,11 +229,18 @@ class OwnNormal(ModelGuide):
         super().__init__(guide)
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("scale", torch.tensor(scale))
+        self.units = Units(features)
+
+    def measure(self, batch):
+        self.units.place(batch.x)
+
+    def initial(self, batch):
+        return {"loc": batch.x.mean(0)}
 
     def model(self, batch):
-        loc = pyro.sample("loc", dist.Normal(self.centre, 3.0).to_event(1))
+        loc = pyro.sample("loc", dist.Normal(self.units.centre + self.centre, 3.0 * self.units.unit).to_event(1))
         with batch.plate():
-            return pyro.sample("x", dist.Normal(loc, self.scale).to_event(1), obs=batch.x)
+            return pyro.sample("x", dist.Normal(loc, self.scale * self.units.unit).to_event(1), obs=batch.x)
 '''
 
 
@@ -248,7 +256,12 @@ FAULTS = {  # what is sound, what is put in its place, and the check of conforma
         "super().__init__(guide); self.spare = torch.nn.Parameter(torch.ones(1))",
         "gradient",
     ),
-    "baked": ("dist.Normal(loc, self.scale)", "dist.Normal(loc, torch.rand(()).item() + 1)", "every_objective"),
+    "baked": (
+        "dist.Normal(loc, self.scale * self.units.unit)",
+        "dist.Normal(loc, torch.rand(()).item() + 1)",
+        "every_objective",
+    ),
+    "raw": ("3.0 * self.units.unit", "3.0", "units_do_not_matter"),
 }
 
 

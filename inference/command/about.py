@@ -65,9 +65,13 @@ def described(name: str) -> tuple[str, str, str]:
 
 
 def about_pair(options: argparse.Namespace) -> None:
-    """`zoo info`: a pair, its arguments and its graph."""
+    """`zoo info`: a pair, its arguments and its graph; or a saved one, its card."""
     import zoo
     from zoo.base import registered
+
+    if options.name not in zoo.names() and Path(options.name).is_dir():
+        print("\n".join(about_run(Path(options.name))))
+        return
 
     zoo.names()
     cls = registered(options.name)
@@ -82,6 +86,20 @@ def about_pair(options: argparse.Namespace) -> None:
     if options.graph:
         _draw_graph(pair, Path(options.graph))
         print(f"\nDrawn in {options.graph}")
+
+
+def about_run(folder: Path) -> Iterator[str]:
+    """What a saved pair is, was fitted to, and took from the data."""
+    import zoo
+    from inference.running.constants import described
+
+    pair = zoo.load(folder)
+    yield repr(pair)
+    given = {key: value for key, value in pair.card.items() if key not in ("constants", "versions")}
+    for title, entries in {"constants taken from the data, in its units": described(pair), **given}.items():
+        if isinstance(entries, dict) and entries:
+            yield f"\n{title.capitalize()}\n"
+            yield from (f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
 
 
 def _card(cls: type[ModelGuide]) -> str:

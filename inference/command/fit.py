@@ -89,6 +89,8 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
     if pair.schema is None:
         raise ValueError(f"{options.name} was given columns and has no schema")
     print(tables.described(pair), flush=True)
+    if options.double:  # before numbers take on its type
+        pair.double()
     return pair, as_batch(pair, table), pair.schema.names
 
 

@@ -10,7 +10,7 @@ Add = Callable[[str, str], argparse.ArgumentParser]
 EXAMPLES = {
     "": "examples:\n  zoo list\n  zoo info gmm\n  zoo fit gmm --data iris --set components=3 --out run\n  zoo demo",
     "list": "examples:\n  zoo list\n  zoo list 'gaussian_*'\n  zoo list --data",
-    "info": "examples:\n  zoo info hmm\n  zoo info gmm --set covariance=diag --graph gmm.png",
+    "info": "examples:\n  zoo info hmm\n  zoo info run\n  zoo info gmm --set covariance=diag --graph gmm.png",
     "fit": (
         "examples:\n"
         "  zoo fit gmm --data iris --set components=3 --out run\n"
@@ -77,7 +77,7 @@ def _about(add: Add) -> None:
     listing.add_argument("--data", action="store_true", help="list the data sets instead")
 
     info = add("info", "describe a model: what it is, its arguments, its graph")
-    info.add_argument("name", metavar="NAME", help="name of the model")
+    info.add_argument("name", metavar="NAME", help="name of the model, or the folder of a saved one")
     info.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the model")
     info.add_argument("--graph", metavar="FILE", help="also draw the graph there, .png, .svg or .pdf (needs graphviz)")
 

@@ -23,6 +23,7 @@ from torch.distributions import constraints
 
 from inference.data.accept import accept
 from inference.data.magnitude import check_size
+from inference.data.precision import check_precision
 from inference.data.series import in_time, without_dates
 from inference.data.sites import check_observes, check_seen, check_sites
 from inference.running.checked import Checked
@@ -81,7 +82,8 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
     check_seen(pair, batch, example)
     check_observes(pair, sites)
     batch = _keep(pair, batch, example, observed, complete, given=", ".join(named))
-    converted = {name: _convert(name, value, pair, columns) for name, value in batch.fields().items()}
+    series = example.lengths is not None
+    converted = {name: _convert(name, value, pair, columns, series) for name, value in batch.fields().items()}
     batch = batch.but(**converted)
     _check_shapes(batch, example)
     if example.lengths is not None:
@@ -172,7 +174,7 @@ def _elementwise(support: Any) -> Any:
     return support
 
 
-def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str] | None) -> Tensor:
+def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str] | None, series: bool) -> Tensor:
     if value.is_complex():
         raise ValueError(f"field '{field}': expected real numbers, got dtype {value.dtype}")
     if field == "lengths":
@@ -182,6 +184,7 @@ def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str]
         return value.detach().to(device=pair.device, dtype=torch.long)
     value = value.detach()
     check_size(field, value, pair.dtype, columns)
+    check_precision(field, value, pair.dtype, columns, series=series, fitted=lambda: pair.fitted)
     return value.to(device=pair.device, dtype=pair.dtype).contiguous()
 
 

@@ -26,7 +26,7 @@ from inference.fitting.options import check_options, device_of
 from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
 from inference.running.checked import Checked
-from inference.running.constants import take
+from inference.running.constants import described, take
 from inference.running.quiet import seeded
 from inference.running.width import width
 from zoo import guides
@@ -374,6 +374,7 @@ def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:
             "stopped": result.reason,
             "seconds": round(result.seconds, 2),
         },
+        **({"constants": constants} if (constants := described(pair)) else {}),
         "seed": result.seed,
         "versions": versions(),
     }

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
 
 from inference.compiling.fallback import somebodys_level
 from zoo import columns
 from zoo.base import Batch, ModelGuide
+
+_SHOWN = 32  # numbers of a constant that a card shows
+_taken: WeakKeyDictionary[ModelGuide, dict[str, Any]] = WeakKeyDictionary()
 
 
 class KeptConstants(UserWarning):
@@ -31,8 +38,14 @@ def take(pair: ModelGuide, batch: Batch, *, anew: bool = False, whole: Batch | N
     if not pair.measures:
         return ()
     if anew or not (pair.measured or pair.trained):
+        before = {name: value.clone() for name, value in pair.named_buffers()}
         pair.measure(batch)
         pair.remember(whole)
+        _taken[pair] = {
+            name: _short(value)
+            for name, value in pair.named_buffers()
+            if value.is_floating_point() and not torch.equal(value, before.get(name, value))
+        }
         return ()
     kept = pair.kept(batch, whole)
     if kept and pair.tell(whole):
@@ -44,3 +57,15 @@ def take(pair: ModelGuide, batch: Batch, *, anew: bool = False, whole: Batch | N
             stacklevel=somebodys_level(),
         )
     return kept
+
+
+def described(pair: ModelGuide) -> dict[str, Any]:
+    """The constants that were taken from data, by name, for the model card: numbers, or how many there are."""
+    return dict(_taken.get(pair) or pair.card.get("constants", {}))
+
+
+def _short(value: torch.Tensor) -> Any:
+    if value.numel() > _SHOWN:
+        return f"{'×'.join(map(str, value.shape))} numbers"
+    rounded = [float(f"{number:.6g}") for number in value.detach().double().flatten().tolist()]
+    return torch.tensor(rounded, dtype=torch.float64).reshape(value.shape).tolist()

@@ -17,7 +17,7 @@ from zoo.base import ModelGuide
 def exact_posterior(pair, x):
     """Means (N, L) and the covariance, (L, L)."""
     covariance = (torch.eye(pair.loading.shape[1]).double() + pair.loading.mT @ pair.loading).inverse()
-    return (((x - pair.loc) / pair.scale) @ pair.loading @ covariance).detach(), covariance.detach()
+    return (((x - pair.loc) / pair.noise) @ pair.loading @ covariance).detach(), covariance.detach()
 
 
 def factorised_gap(covariance):
@@ -115,7 +115,7 @@ def linear(features=6, latent=3, off=0.0, rows=40, strength=2.0):
 
 
 def exact_log_marginal(pair, x):
-    covariance = pair.weight @ pair.weight.mT + torch.diag(pair.scale.expand(x.shape[1]) ** 2)
+    covariance = pair.weight @ pair.weight.mT + torch.diag(pair.noise.expand(x.shape[1]) ** 2)
     return torch.distributions.MultivariateNormal(pair.loc, covariance).log_prob(x).detach()
 
 

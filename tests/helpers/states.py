@@ -57,11 +57,13 @@ def holes(rows: int, steps: int, features: int, seed: int = 3) -> Tensor:
 
 
 def parts(pair: Any) -> dict[str, np.ndarray]:
-    """The matrices of a linear pair."""
-    prior, decoder = pair.dynamics.prior, pair.dynamics.decoder
-    raw = {"A": prior.motion.transition, "m": prior.first, "C": decoder.weight, "d": decoder.bias}
+    """The matrices of a linear pair, in the units of the data."""
+    prior, decoder, units = pair.dynamics.prior, pair.dynamics.decoder, pair.dynamics.units
+    raw = {"A": prior.motion.transition, "m": prior.first, "C": units.unit[:, None] * decoder.weight}
+    raw["d"] = units.inverse(decoder.bias)
     scales = {"Q": prior.motion.noise, "S": prior.first_noise, "R": decoder.noise}
     found = raw | {name: functional.softplus(value).square().diag() for name, value in scales.items()}
+    found["R"] = units.unit.square() * found["R"]
     return {name: value.detach().numpy() for name, value in found.items()}
 
 

@@ -15,6 +15,9 @@ For observation n of N, with a decoder of layers j = 0..J that map I_j numbers t
 with q(W) and q(b) products of Gaussians, one for each number. Dividing by I_j keeps the prior over functions the same
 whatever the widths are (Neal 1996).
 
+Networks see and give Gaussian features as (x_d - c_d) / u_d: their means c and deviations u are set by `fit`, so the
+prior of the weights knows no units.
+
 Global sites: `weight_0`, `bias_0`, ..., in the order of the layers. Local: `z`, the code, and `x`, the observation.
 Only the encoder is a plain network.
 
@@ -47,6 +50,7 @@ from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts import nets
+from zoo.parts.units import Units
 
 WIDTH = 0.05  # standard deviation that posteriors start from, in units of the prior's
 
@@ -90,8 +94,8 @@ class BayesianVAE(ModelGuide):
         features: number of features or pixels D.
         latent: dimension of the code L, at most D.
         hidden: widths of the encoder's hidden layers, mirrored in the decoder. An empty tuple makes both linear.
-        likelihood: of a feature given the code. `bernoulli` (0 or 1), `gaussian` (real, one learned scale a feature:
-            standardise) or `binomial` (a whole number from 0 to `trials`).
+        likelihood: of a feature given the code. `bernoulli` (0 or 1), `gaussian` (real, one learned scale a feature)
+            or `binomial` (a whole number from 0 to `trials`).
         trials: the largest count, only for `binomial`: by default 16 (as in the 8x8 digits).
         weight_scale: s; the prior standard deviation of a bias, and of a weight times the root of its fan-in.
 
@@ -131,18 +135,24 @@ class BayesianVAE(ModelGuide):
         self.dims = dims  # type: ignore[misc]
         self.weights: Mapping[str, Weights] = nn.ModuleDict(weights)  # type: ignore[assignment]
         if likelihood == "gaussian":
-            self.scale = PyroParam(torch.ones(features), nets.SCALE)  # type: ignore[assignment]
+            self.units = Units(features)
+            self.scale = PyroParam(torch.ones(features), nets.SCALE)  # type: ignore[assignment]  # in these units
         self.register_buffer("prior_loc", torch.zeros(latent))
         self.register_buffer("prior_scale", torch.ones(latent))
+
+    def measure(self, batch: Batch) -> None:
+        """Centre and unit of Gaussian features."""
+        if self.likelihood == "gaussian" and batch.x is not None:
+            self.units.place(batch.x)
 
     @torch.no_grad()
     def initial(self, batch: Batch) -> dict[str, Tensor]:
         """Start the last biases at the features' means, on the decoder's scale; the guide is moved in place."""
         if batch.x is not None:
             bias = self.weights[f"bias_{len(self.weights) // 2 - 1}"]
-            mean = batch.x.mean(0)
+            mean = self.read(batch.x).mean(0)
             if self.likelihood != "gaussian":
-                mean = torch.logit(mean / self.trials, eps=1e-6)
+                mean = torch.logit(mean, eps=1e-6)
             # A pixel that is always black calls for minus infinity: go no further than the prior would.
             bias.loc.copy_(torch.clamp(mean, -3 * bias.prior_scale, 3 * bias.prior_scale))
         return {}
@@ -171,9 +181,16 @@ class BayesianVAE(ModelGuide):
             z = functional.silu(z) if j < last else z
         if self.likelihood == "binomial":
             return dist.Binomial(self.trials, logits=z)
-        return dist.Normal(z, self.scale) if self.likelihood == "gaussian" else dist.Bernoulli(logits=z)
+        if self.likelihood == "gaussian":
+            return dist.Normal(self.units.inverse(z), self.units.unit * self.scale)
+        return dist.Bernoulli(logits=z)
+
+    def read(self, x: Tensor) -> Tensor:
+        """Rows (*, D) as the encoder sees them: shares of `trials`, Gaussian features in their units."""
+        x = x.to(self.prior_loc.dtype)
+        return self.units(x) if self.likelihood == "gaussian" else x / self.trials
 
     def encode(self, x: Tensor) -> Any:
         """q(z | x), of batch shape (B,) and event shape (L,)."""
-        loc, spread = self.encoder(x.to(self.prior_loc.dtype) / self.trials).chunk(2, -1)  # each (B, L)
+        loc, spread = self.encoder(self.read(x)).chunk(2, -1)  # each (B, L)
         return dist.Normal(loc, nets.positive(spread)).to_event(1)

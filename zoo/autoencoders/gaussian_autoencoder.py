@@ -12,6 +12,9 @@ The posterior of z_n is Gaussian, linear in x_n, and has one covariance for all 
 best ELBO is the maximum log-likelihood: of probabilistic PCA with `isotropic` noise, where the columns of W span the
 principal subspace, and of factor analysis with noise `per_feature`.
 
+Inside, x stands as (x - c) / u, so that neither depends on the units of the data: mean c and deviation u of each
+feature, with `isotropic` noise one u for all, are set by `fit`.
+
 All sites are local: `z`, the code, and `x`, the observation. There are no global latents: W, mu and psi are parameters
 of the model; A (L x D) and the Cholesky factor T (L x L) are the guide's own.
 
@@ -40,6 +43,7 @@ from torch import Tensor, nn
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts import factors, nets
+from zoo.parts.units import Units
 
 
 @register("gaussian_autoencoder")
@@ -65,12 +69,13 @@ class GaussianAutoencoder(ModelGuide):
         super().__init__()
         if latent > features:
             raise ValueError(f"gaussian_autoencoder: latent={latent} is larger than features={features}")
-        # W and mu are kept in units of the noise, W = psi * loading and mu = psi * offset: then no gradient depends on
-        # a feature's scale, and a far-off mean is caught by psi and mu together before W can take it for a component.
+        # W and mu are kept in units of the noise, W = psi * loading and mu = c + psi * offset: then no gradient depends
+        # on a feature's scale.
         loading = torch.randn(features, latent) / math.sqrt(features)
         self.loading = nn.Parameter(loading)  # (D, L)
         self.offset = nn.Parameter(torch.zeros(features))
-        scale = torch.ones(features if noise == "per_feature" else 1)  # psi
+        self.units = Units(features, shared=noise == "isotropic")
+        scale = torch.ones(features if noise == "per_feature" else 1)  # psi / u
         self.scale = PyroParam(scale, nets.SCALE)  # type: ignore[assignment]
         # The guide starts at the exact posterior: with loading R, A = (I + R'R)^-1 R' and T T' = (I + R'R)^-1.
         covariance = (torch.eye(latent) + loading.T @ loading).inverse()
@@ -80,6 +85,11 @@ class GaussianAutoencoder(ModelGuide):
         self.register_buffer("prior_loc", torch.zeros(latent))
         self.register_buffer("prior_scale_tril", torch.eye(latent))
 
+    def measure(self, batch: Batch) -> None:
+        """Centre and unit of the features."""
+        if batch.x is not None:
+            self.units.place(batch.x)
+
     @torch.no_grad()
     def initial(self, batch: Batch) -> dict[str, Tensor]:
         """Start at the maximum of the likelihood, the guide at the posterior there; there are no globals.
@@ -88,15 +98,16 @@ class GaussianAutoencoder(ModelGuide):
         """
         if batch.x is None or batch.size < 2:
             return {}
-        x, latent = batch.x.double(), self.loading.shape[1]
-        x = x - x.mean(0)
+        x, latent = self.units(batch.x.double()), self.loading.shape[1]
+        loc = x.mean(0)
+        x = x - loc
         if float(x.abs().max()) > 0:
             weight, scale = factors.isotropic(x, latent) if len(self.scale) == 1 else factors.per_feature(x, latent)
-            self._place(batch.x.double().mean(0), weight, scale)
+            self._place(loc, weight, scale)
         return {}
 
     def _place(self, loc: Tensor, weight: Tensor, scale: Tensor) -> None:
-        """Move to mu (D), W (D, L) and psi (D or 1), and the guide to the posterior of the codes there."""
+        """Move to mu (D), W (D, L) and psi (D or 1), all of standardised x, and the guide to the posterior there."""
         scale = scale.clamp(min=2 * nets.SCALE.lower_bound)
         loading = weight / scale.unsqueeze(-1)  # R = W / psi
         covariance = (torch.eye(loading.shape[1]).to(loading) + loading.mT @ loading).inverse()
@@ -109,16 +120,21 @@ class GaussianAutoencoder(ModelGuide):
     @property
     def weight(self) -> Tensor:
         """W, (D, L)."""
-        return self.scale[:, None] * self.loading
+        return self.noise[:, None] * self.loading
 
     @property
     def loc(self) -> Tensor:
         """Mean of x, mu, (D,)."""
-        return self.scale * self.offset
+        return self.units.inverse(self.scale * self.offset)
+
+    @property
+    def noise(self) -> Tensor:
+        """psi, (D,), or (1,)."""
+        return self.units.unit * self.scale
 
     def model(self, batch: Batch) -> Tensor:
         """Sample p(x, z); returns x, (B, D)."""
-        weight, loc, scale = self.weight, self.loc, self.scale
+        weight, loc, scale = self.weight, self.loc, self.noise
         with batch.plate():
             z = pyro.sample("z", dist.MultivariateNormal(self.prior_loc, scale_tril=self.prior_scale_tril))
             x = dist.Normal(z @ weight.mT + loc, scale).to_event(1)  # z (*, B, L), x (*, B, D)
@@ -126,6 +142,6 @@ class GaussianAutoencoder(ModelGuide):
 
     def guide(self, batch: Batch) -> Tensor:
         """Sample q(z | x); returns z, (B, L)."""
-        loc = (nets.seen(self, batch) / self.scale - self.offset) @ self.encoder.mT  # (B, L)
+        loc = (self.units(nets.seen(self, batch)) / self.scale - self.offset) @ self.encoder.mT  # (B, L)
         with batch.plate():
             return pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=self.scale_tril))

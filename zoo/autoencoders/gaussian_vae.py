@@ -23,7 +23,7 @@ where F is an inverse autoregressive flow, so that log q(z | x) = log N(e | 0, I
 All sites are local: `z`, the code, and `x`, the observation. There are no global latents: the networks and the
 pseudo-inputs are parameters.
 
-Limits: features should be of like scale where they are `gaussian`.
+Networks see and give Gaussian features as (x_d - c_d) / u_d: their means c and deviations u are set by `fit`.
 
 Held against, in `test_gaussian_vae.py`: the ELBO by SciPy at equal weights and noise, five likelihoods by two guides
 (equal to 1e-9); the `vamp` prior by SciPy's mixture, and the flow's density by the autograd log-determinant (1e-9); log
@@ -48,6 +48,7 @@ from torch import Tensor
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts import nets
+from zoo.parts.units import Units
 
 TRIALS = {"binomial": 16, "beta_binomial": 255, "categorical": 255}  # the largest counts of digits, and of pixels
 COMPONENTS = 50  # pseudo-inputs where not told
@@ -64,8 +65,8 @@ class GaussianVAE(ModelGuide):
         hidden: widths of the encoder's hidden layers, mirrored in the decoder; for `conv` and `residual` channels, each
             halving the image. An empty tuple makes both networks linear.
         net: `mlp`, `conv` (the rows of a square image, side by side) or `residual` (that with residual blocks).
-        likelihood: of a feature given the code. `bernoulli` (0 or 1); `gaussian` (real, one learned scale a feature:
-            standardise); or a whole number from 0 to `trials`: `binomial`, `beta_binomial` (overdispersed) or
+        likelihood: of a feature given the code. `bernoulli` (0 or 1); `gaussian` (real, one learned scale a feature);
+            or a whole number from 0 to `trials`: `binomial`, `beta_binomial` (overdispersed) or
             `categorical` (any shape at all).
         trials: the largest count, only for the last three: by default 16 for `binomial` (as in the 8x8 digits) and 255
             for the others (8-bit pixels).
@@ -113,7 +114,8 @@ class GaussianVAE(ModelGuide):
         if guide == "flow":
             self.flow = nets.Flow(latent, CONTEXT)
         if likelihood == "gaussian":
-            self.scale = PyroParam(torch.ones(features), nets.SCALE)  # type: ignore[assignment]
+            self.units = Units(features)
+            self.scale = PyroParam(torch.ones(features), nets.SCALE)  # type: ignore[assignment]  # in these units
         if self.vamp:  # u, (K, D), in units of the encoder
             shape = (components or COMPONENTS, features)
             real = likelihood == "gaussian"
@@ -123,13 +125,18 @@ class GaussianVAE(ModelGuide):
         self.register_buffer("prior_loc", torch.zeros(latent))
         self.register_buffer("prior_scale", torch.ones(latent))
 
+    def measure(self, batch: Batch) -> None:
+        """Centre and unit of Gaussian features."""
+        if self.likelihood == "gaussian" and batch.x is not None:
+            self.units.place(batch.x)
+
     @torch.no_grad()
     def initial(self, batch: Batch) -> dict[str, Tensor]:
         """Start the pseudo-inputs at random rows of the data, as far as they go; there are no globals."""
         if self.vamp and batch.x is not None:
             u = self.pseudo_inputs.clone()
             rows = torch.randperm(batch.size, device=u.device)[: len(u)]
-            u[: len(rows)] = batch.x[rows].to(u.dtype) / self.trials
+            u[: len(rows)] = self.read(batch.x[rows])
             # The ends of the unit interval are at infinity for the optimiser.
             self.pseudo_inputs = u if self.likelihood == "gaussian" else u.clamp(0.01, 0.99)
         return {}
@@ -165,11 +172,18 @@ class GaussianVAE(ModelGuide):
         h = h[..., 0]
         if self.likelihood == "binomial":
             return dist.Binomial(self.trials, logits=h)
-        return dist.Normal(h, self.scale) if self.likelihood == "gaussian" else dist.Bernoulli(logits=h)
+        if self.likelihood == "gaussian":
+            return dist.Normal(self.units.inverse(h), self.units.unit * self.scale)
+        return dist.Bernoulli(logits=h)
+
+    def read(self, x: Tensor) -> Tensor:
+        """Rows (*, D) as the encoder sees them: pixels in [0, 1], Gaussian features in their units."""
+        x = x.to(self.prior_loc.dtype)
+        return self.units(x) if self.likelihood == "gaussian" else x / self.trials
 
     def encode(self, x: Tensor) -> Any:
         """q(z | x), of batch shape (B,) and event shape (L,)."""
-        h = self.encoder(x.to(self.prior_loc.dtype) / self.trials)  # (B, L + spread), from pixels in [0, 1]
+        h = self.encoder(self.read(x))  # (B, L + spread)
         q = self._gaussian(h)
         return self.flow(q.base_dist.loc, q.base_dist.scale, h[..., -CONTEXT:]) if self.family == "flow" else q
 

@@ -39,6 +39,7 @@ from torch import Tensor, nn
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts import factors, nets
+from zoo.parts.units import moments
 
 
 @register("linear_autoencoder")
@@ -80,12 +81,11 @@ class LinearAutoencoder(ModelGuide):
     def measure(self, batch: Batch) -> None:
         """Mean, deviation and covariance of the data."""
         if batch.x is not None:
-            deviation = batch.x - batch.x.mean(0)
-            unit = deviation.square().mean().sqrt()
-            if bool(unit > 0):
-                self.center.copy_(batch.x.mean(0))
-                self.unit.copy_(unit)
-                self.covariance.copy_((deviation / unit).mT @ (deviation / unit) / batch.size)
+            centre, unit = moments(batch.x, shared=True)
+            t = (batch.x.double() - centre) / unit
+            self.center.copy_(centre)
+            self.unit.copy_(unit)
+            self.covariance.copy_(t.mT @ t / batch.size if bool(t.any()) else torch.eye(len(centre)).to(t))
 
     @torch.no_grad()
     def initial(self, batch: Batch) -> dict[str, Tensor]:

@@ -38,6 +38,7 @@ from torch import Tensor
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts import nets
+from zoo.parts.units import moments
 
 
 @register("neural_autoencoder")
@@ -92,10 +93,9 @@ class NeuralAutoencoder(ModelGuide):
     def measure(self, batch: Batch) -> None:
         """Mean and deviation of the data."""
         if batch.x is not None:
-            unit = (batch.x - batch.x.mean(0)).square().mean().sqrt()
-            if bool(unit > 0):
-                self.center.copy_(batch.x.mean(0))
-                self.unit.copy_(unit)
+            centre, unit = moments(batch.x, shared=True)
+            self.center.copy_(centre)
+            self.unit.copy_(unit)
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes of rows (*, D), (*, L), inside the unit cube."""

@@ -3,8 +3,8 @@
 For components k = 1..K, features d = 1..D and observations n = 1..N,
 
     weights           w ~ Dirichlet(alpha, ..., alpha)    or  w_k = v_k prod_{j<k} (1 - v_j),  v_k ~ Beta(1, alpha)
-    locs           m_kd ~ Cauchy(0, loc_scale)
-    scales         s_kd ~ InverseGamma(1, scale)
+    locs           m_kd ~ Cauchy(c_d, 10 u_d)               or  Cauchy(0, loc_scale)
+    scales         s_kd ~ InverseGamma(1, u_d / 10)         or  InverseGamma(1, scale)
     correlations    C_k ~ LKJCholesky(eta)
     component       z_n ~ Categorical(w)
     x           x_n given z_n = k ~ Normal(m_k, S_k S_k^T),    S_k = diag(s_k) (C_k + I / 1000)
@@ -12,12 +12,12 @@ For components k = 1..K, features d = 1..D and observations n = 1..N,
 `weights`, `locs`, `scales` and `correlations` are global; `component` is local and summed out. `full` has all of them;
 `tied` shares s and C between components; `diag` has S_k = diag(s_k); `spherical` has one s_k for all features.
 
-The priors suit data in raw units. A Cauchy hardly pulls on a loc, at 1,000 even less than at 1; and an inverse gamma
-of shape 1 weighs no more than one observation against a large scale. Towards zero its density falls like
+Median c_d and spread u_d of a feature (by its quartiles) are set by `fit`, so the prior knows no units; a constant that
+is given instead is in those of the data. Before a fit c_d = 0 and u_d = 1. A Cauchy hardly pulls on a loc, and an
+inverse gamma of shape 1 weighs no more than one observation against a large scale. Towards zero its density falls like
 exp(-scale / s), faster than any power of s, and the floor I / 1000 keeps the deviation of a feature given the others
 above s_kd / 1000. So no component can collapse on a point, a line or a repeated column: likelihood times prior is
-bounded (Hathaway 1985; Ridolfi & Idier 1999). A component of n observations gets no narrower than about scale / n:
-leave `scale` below the smallest deviation in the data.
+bounded (Hathaway 1985; Ridolfi & Idier 1999). A component of n observations gets no narrower than about scale / n.
 
 Limits: a guide describes one labelling of the components, and MCMC does not get over from one to another. A component
 may stay empty where the bound wants fewer: three on iris end as two, and the empty one, which keeps its heavy-tailed
@@ -50,6 +50,7 @@ from zoo.base import Batch, ModelGuide, register
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.em import gaussian
+from zoo.parts.units import measured, spread, usual
 from zoo.settings import settings
 
 FLOOR = 1e-3  # least conditional deviation of a feature given the others, in its own scale
@@ -67,8 +68,10 @@ class GMM(ModelGuide):
         covariance: `full`, `tied` (one full matrix for all), `diag`, or `spherical`.
         weights: `dirichlet`, or `stick_breaking` (a Dirichlet process truncated at K).
         concentration: alpha, of either prior of the weights.
-        loc_scale: scale of the Cauchy prior of the locs.
-        scale: rate of the inverse-gamma prior of the scales, the smallest deviations to expect.
+        loc_scale: scale of the Cauchy prior of the locs, around zero; by default 10 units of the data around their
+            median.
+        scale: rate of the inverse-gamma prior of the scales, the smallest deviations to expect; by default a tenth of
+            a unit.
         correlation: eta of the LKJ prior; 1 is uniform over correlation matrices, larger is nearer to none.
         guide: family of the automatic guide over the global latents.
     """
@@ -80,15 +83,18 @@ class GMM(ModelGuide):
         covariance: Literal["full", "tied", "diag", "spherical"] = "full",
         weights: Literal["dirichlet", "stick_breaking"] = "dirichlet",
         concentration: float = 1.0,
-        loc_scale: float = 10.0,
-        scale: float = 0.1,
+        loc_scale: float | None = None,
+        scale: float | None = None,
         correlation: float = 1.0,
         guide: guides.Family = "normal",
     ) -> None:
         super().__init__(guide)
         self.features, self.components, self.covariance, self.weights = features, components, covariance, weights
         self.correlated = covariance in ("full", "tied") and features > 1
-        constants(self, alpha=concentration, loc_scale=loc_scale, scale=scale, eta=correlation)
+        constants(self, alpha=concentration, eta=correlation)
+        self.register_buffer("loc", torch.zeros(features), persistent=loc_scale is None)
+        usual(self, (features,), loc_scale=(loc_scale, 10.0))
+        usual(self, () if covariance == "spherical" else (features,), scale=(scale, 0.1))
         own = () if covariance == "tied" else ("component",)
         self.dims = {  # type: ignore[misc]
             "weights": ("component",),
@@ -106,7 +112,7 @@ class GMM(ModelGuide):
         sticks = self.weights == "stick_breaking"
         priors = {
             "weights": stick_breaking(self.alpha, K) if sticks else dist.Dirichlet(self.alpha.expand(K)),
-            "locs": dist.Cauchy(0 * self.loc_scale, self.loc_scale).expand((K, D)).to_event(2),
+            "locs": dist.Cauchy(self.loc, self.loc_scale).expand((K, D)).to_event(2),
             "scales": InverseGamma(torch.ones_like(self.scale), self.scale).expand(shape).to_event(len(shape)),
         }
         if self.correlated:
@@ -144,6 +150,15 @@ class GMM(ModelGuide):
             return scales
         eye = torch.eye(self.features, dtype=scales.dtype, device=scales.device)
         return scales.unsqueeze(-1) * (values["correlations"] + FLOOR * eye)
+
+    def measure(self, batch: Batch) -> None:
+        """Where the priors stand: median and spread of each feature."""
+        if batch.x is not None:
+            centre, unit = spread(batch.x)
+            shared = unit.square().mean().sqrt() if self.covariance == "spherical" else unit
+            measured(self, loc_scale=10 * unit, scale=0.1 * shared)
+            if "loc_scale" in self.from_data:
+                self.loc.copy_(centre)
 
     def initial(self, batch: Batch, starts: int = 20, iterations: int = 100) -> dict[str, Tensor]:
         """What `maximise` finds, from all rows, or from as many at random as take some ten seconds."""

@@ -4,6 +4,7 @@ constants      constants of a prior, in buffers
 covariates     standardised, ranked, through random features; what a regression asks of its data
 polynomials    of several covariates, orthonormal over a design
 factors        linear-Gaussian factors at their maximum likelihood
+units          centre and unit of the data, in which priors and networks speak
 missing        constraints that let NaN through
 nets           networks of two or more models
 masked         networks whose outputs see only what comes before them

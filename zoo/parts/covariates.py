@@ -16,38 +16,6 @@ from zoo.base import Batch, ModelGuide
 KNOTS = 100
 
 
-class Standard(nn.Module):
-    """t = (x - centre) / unit, column by column: mean 0 and standard deviation 1 over the training rows.
-
-    Args:
-        shape: of one row, (D,) or ().
-    """
-
-    centre: Tensor
-    unit: Tensor
-
-    def __init__(self, *shape: int) -> None:
-        super().__init__()
-        self.register_buffer("centre", torch.zeros(shape))
-        self.register_buffer("unit", torch.ones(shape))
-
-    @torch.no_grad()
-    def place(self, x: Tensor) -> None:
-        """Take mean and standard deviation of x, (N, *shape); a constant column keeps the unit 1."""
-        x = x.double()
-        unit = x.std(0, correction=0)
-        self.centre.copy_(x.mean(0))
-        self.unit.copy_(torch.where(unit > 1e-12 * x.abs().amax(0), unit, torch.ones_like(unit)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From the units of the data, (*, *shape), to standard ones."""
-        return (x - self.centre) / self.unit
-
-    def inverse(self, t: Tensor) -> Tensor:
-        """Back to the units of the data."""
-        return self.centre + self.unit * t
-
-
 class Ranks(nn.Module):
     """u = F_d(x_d) in [0, 1]: the share of training rows below, ties counted half (Linero & Yang 2018, section 5).
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import broadcast_shape
+from torch import Tensor
 
 from zoo.base import Batch, ModelGuide
 
@@ -33,6 +34,14 @@ def steps_of(batch: Batch, steps: int) -> int:
     if batch.x is not None:
         return batch.x.shape[1]
     return steps if batch.lengths is None else int(batch.lengths.max())
+
+
+def inside(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Sequences (N, T, ...) with NaN past the end of each."""
+    if lengths is None:
+        return x
+    over = torch.arange(x.shape[1], device=x.device) >= lengths.unsqueeze(-1)
+    return x.masked_fill(over.reshape(*over.shape, *[1] * (x.ndim - 2)), torch.nan)
 
 
 def whole(pair: ModelGuide, n: int, steps: int) -> Batch:

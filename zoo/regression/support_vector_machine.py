@@ -50,7 +50,8 @@ from torch.nn import functional
 from zoo.base import Batch, ModelGuide, register
 from zoo.guides import Family
 from zoo.parts.constants import constants
-from zoo.parts.covariates import Fourier, Standard, by_row, check_response, covariates, response
+from zoo.parts.covariates import Fourier, by_row, check_response, covariates, response
+from zoo.parts.units import Units
 
 
 class Hinge(dist.Categorical):
@@ -120,7 +121,7 @@ class SupportVectorMachine(ModelGuide):
         if classes < 2:
             raise ValueError(f"support_vector_machine: needs at least 2 classes, got classes={classes}")
         self.features, self.classes, self.normalised = features, classes, likelihood == "normalised"
-        self.standard = Standard(features)
+        self.standard = Units(features)
         self.basis = nn.Identity() if kernel == "linear" else Fourier(features, frequencies, gamma or 1 / features)
         self.shape = (1 if classes == 2 else classes, features if kernel == "linear" else 2 * frequencies)  # (K', F)
         half = math.sqrt(0.5)

@@ -11,10 +11,12 @@ For series n = 1..N, their steps t = P+1..T_n, lags l_1..l_L = 1..p and s, 2s, .
 
 All latents are global: the series share them. Their first P steps are given, not modelled: `simulate` draws those from
 Normal(m, S), whatever the latents are. The mean m and deviation S of the series, and m_u and S_e of the inputs, are set
-by `fit`: the prior knows no units. That is the `conjugate` prior. The `independent` one is in the units of the data,
-with m = m_u = 0,
+by `fit`: the prior knows no units. That is the `conjugate` prior. The `independent` one is
 
-    sqrt(v) ~ HalfCauchy(r),    c ~ Normal(0, g),    w_k, b_e ~ Normal(0, h)
+    sqrt(v) ~ HalfCauchy(r),    c ~ Normal(0, g),    w_k ~ Normal(0, h),    b_e ~ Normal(0, h S / S_e)
+
+with r = g = S and h = 1/2 by default. Those of r, g and h that are given are in the units of the data: b_e is then of
+scale h too, and with a g that is given m = m_u = 0.
 
 Missing steps (NaN, not among the first P) are integrated out, exactly; see `zoo.parts.series`. The guide is
 
@@ -51,6 +53,7 @@ from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.sequence import steps_of, whole
 from zoo.parts.series import AutoregressiveSeries, lagged, past_end
+from zoo.parts.units import moments
 
 
 @register("autoregressive")
@@ -68,12 +71,12 @@ class Autoregressive(ModelGuide):
         inputs: E, the number of inputs u_t at each step, that are known at the time, ahead too.
         missing: the most missing steps in a series; without it NaN is refused.
         steps: the number of steps T of simulated series.
-        prior: `conjugate`, or `independent` in the units of the data.
-        intercept_scale: g.
+        prior: `conjugate`, or `independent` of the noise.
+        intercept_scale: g; by default 1, and S with the independent prior.
         coefficient_scale: h; by default 5, and 1/2 with the independent prior.
         noise_concentration: a of the conjugate prior; 2a prior observations of the noise.
         noise_rate: b of the conjugate prior; together they have a sum of squares of 2b S^2.
-        noise_scale: r of the independent prior.
+        noise_scale: r of the independent prior; by default S.
 
     Raises:
         ValueError: a period within the order, a seasonal order without period, or fewer steps than lags.
@@ -88,11 +91,11 @@ class Autoregressive(ModelGuide):
         missing: int | None = None,
         steps: int = 30,
         prior: Literal["conjugate", "independent"] = "conjugate",
-        intercept_scale: float = 1.0,
+        intercept_scale: float | None = None,
         coefficient_scale: float | None = None,
         noise_concentration: float = 1.0,
         noise_rate: float = 0.001,
-        noise_scale: float = 1.0,
+        noise_scale: float | None = None,
     ) -> None:
         super().__init__()
         if seasonal is None and seasonal_order is not None:
@@ -110,14 +113,16 @@ class Autoregressive(ModelGuide):
         self.blocks = {name: slice(ends[name] - size, ends[name]) for name, size in sizes.items() if size}
         h = coefficient_scale or (5.0 if self.conjugate else 0.5)
         widths = torch.full((ends["slopes"],), h)  # (F), F = 1 + L + E
-        widths[0] = intercept_scale
+        widths[0] = intercept_scale or 1.0
         self.register_buffer("widths", widths)
         self.register_buffer("unit", torch.ones_like(widths))  # 1, S of each lag, S_e of each input
         self.register_buffer("center", torch.tensor(0.0))  # m
         self.register_buffer("spread", torch.tensor(1.0))  # S
         self.register_buffer("input_center", torch.zeros(self.E))  # m_u
-        constants(self, a=noise_concentration, b=noise_rate, r=noise_scale)
-        usual = torch.tensor(noise_rate / noise_concentration if self.conjugate else noise_scale**2)
+        constants(self, a=noise_concentration, b=noise_rate, r=noise_scale or 1.0)
+        given = {"intercept": intercept_scale, "coefficients": coefficient_scale, "noise": noise_scale}
+        self.from_data = {name for name, value in given.items() if value is None or self.conjugate}
+        usual = torch.tensor(noise_rate / noise_concentration) if self.conjugate else self.r.square()
         self.noise = Learned(Factor("inverse_gamma", usual.log(), torch.tensor(10.0)))
         root = WIDTH * (widths if self.conjugate else widths / usual.sqrt())
         line = linear.Coefficients(torch.zeros_like(widths), root.diag())
@@ -212,15 +217,24 @@ class Autoregressive(ModelGuide):
             raise ValueError("the series are constant: without noise, prior='independent' has no proper posterior")
 
     def measure(self, batch: Batch) -> None:
-        """Centre and unit of the series and inputs, for the conjugate prior."""
+        """Centre and unit of the series and inputs, but where constants of the independent prior were given."""
+        z, u, over = self._doubled(batch)
+        (centre, unit), (input_centre, input_unit) = moments(z.reshape(-1, 1)), moments(u[~over])
+        centre, unit = centre[0], unit[0]
+        if "intercept" in self.from_data:
+            self.center.copy_(centre)
+            self.input_center.copy_(input_centre)
+            self.spread.copy_(unit)
         if self.conjugate:
-            z, u, over = self._doubled(batch)
-            known = z[~z.isnan()]
-            self.center.copy_(known.mean())
-            self.input_center.copy_(u[~over].mean(0))
-            self.spread.copy_(linear.deviation(known - known.mean()))
-            self.unit[1:] = self.spread
-            self.unit[len(self.unit) - self.E :] = linear.deviation(u[~over] - u[~over].mean(0))
+            self.unit[1:] = unit
+            self.unit[len(self.unit) - self.E :] = input_unit
+            return
+        if "intercept" in self.from_data:
+            self.widths[0] = unit
+        if "coefficients" in self.from_data:
+            self.widths[len(self.widths) - self.E :] = self.widths[1] * unit / input_unit
+        if "noise" in self.from_data:
+            self.r.copy_(unit)
 
     def _doubled(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Series (B, T) and inputs (B, T, E) in double precision, and which steps are past the end; those are NaN."""

@@ -11,13 +11,15 @@ For states k = 1..K, features d = 1..D, sequences n = 1..N and their steps t = 1
 and F_k, by `emission`, is
 
     gaussian     Normal(m_k, S_k S_k^T),  S_k = diag(s_k) if the covariance is diag, diag(s_k) (C_k + I / 1000) if full
-                 m_kd ~ Cauchy(0, loc_scale)      s_kd ~ InverseGamma(1, scale)      C_k ~ LKJCholesky(eta)
+                 m_kd ~ Cauchy(c_d, 10 u_d)       or  Cauchy(0, loc_scale)
+                 s_kd ~ InverseGamma(1, u_d / 10) or  InverseGamma(1, scale)         C_k ~ LKJCholesky(eta)
     poisson      Poisson(r_k),      r_k ~ LogNormal(log rate, 2)
     categorical  Categorical(p_k),  p_k ~ Dirichlet(alpha, ..., alpha)
 
 All latents are global: `initial`; `transition`, `stay` and `destination`, or `sticks`; and `locs` m, `scales` s,
-`correlations` C, `rates` r or `probs` p. The priors of m and s suit data in raw units and keep the likelihood times the
-prior bounded; `scale` should lie below the deviations of the data.
+`correlations` C, `rates` r or `probs` p. Median c_d and spread u_d of a feature (by its quartiles) are set by `fit`, so
+the prior knows no units; a constant that is given instead is in those of the data. Before a fit c_d = 0 and u_d = 1.
+Likelihood times prior is bounded; `scale` should lie below the deviations of the data.
 
 Limits: MCMC does not get over between far modes: where labels of states may switch it stops warming up once chains are
 seen to stay apart, and says so.
@@ -48,7 +50,8 @@ from zoo.parts.chains import baum_welch, transitions
 from zoo.parts.chains.chain import HiddenMarkovChain
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
-from zoo.parts.sequence import steps_of, whole
+from zoo.parts.sequence import inside, steps_of, whole
+from zoo.parts.units import measured, spread, usual
 
 FLOOR = 1e-3  # least conditional deviation of a feature given the others, in its own scale
 
@@ -73,8 +76,10 @@ class HMM(ModelGuide):
         steps: the number of steps T of simulated sequences.
         concentration: alpha, of the Dirichlet priors.
         persistence: what the prior adds to alpha for staying in a state.
-        loc_scale: scale of the Cauchy prior of the locs.
-        scale: rate of the inverse-gamma prior of the scales, the smallest deviations to expect.
+        loc_scale: scale of the Cauchy prior of the locs, around zero; by default 10 units of the data around their
+            median.
+        scale: rate of the inverse-gamma prior of the scales, the smallest deviations to expect; by default a tenth of
+            a unit.
         correlation: eta of the LKJ prior; 1 is uniform over correlation matrices, larger is nearer to none.
         rate: prior median of the Poisson rates.
         guide: family of the automatic guide over the global latents.
@@ -82,6 +87,7 @@ class HMM(ModelGuide):
 
     alpha: Tensor
     moves: Tensor
+    loc: Tensor
     scale: Tensor
     loc_scale: Tensor
     log_rate: Tensor
@@ -98,8 +104,8 @@ class HMM(ModelGuide):
         steps: int = 20,
         concentration: float = 1.0,
         persistence: Annotated[float, AtLeast(0)] = 1.0,
-        loc_scale: float = 10.0,
-        scale: float = 0.1,
+        loc_scale: float | None = None,
+        scale: float | None = None,
         correlation: float = 1.0,
         rate: float = 10.0,
         guide: guides.Family = "normal",
@@ -115,7 +121,9 @@ class HMM(ModelGuide):
         self.states, self.features, self.categories, self.steps = states, features, categories, steps
         self.emission, self.start, self.transitions = emission, start, transitions
         self.correlated = covariance == "full" and features > 1
-        constants(self, alpha=concentration, loc_scale=loc_scale, scale=scale, eta=correlation)
+        constants(self, alpha=concentration, eta=correlation)
+        self.register_buffer("loc", torch.zeros(features), persistent=loc_scale is None)
+        usual(self, (features,), loc_scale=(loc_scale, 10.0), scale=(scale, 0.1))
         self.register_buffer("moves", concentration + persistence * torch.eye(states))
         self.register_buffer("log_rate", torch.tensor(rate).log())
         self.dims = {  # type: ignore[misc]
@@ -142,7 +150,7 @@ class HMM(ModelGuide):
         elif self.emission == "categorical":
             priors["probs"] = dist.Dirichlet(self.alpha.expand(K, self.categories)).to_event(1)
         else:
-            priors["locs"] = dist.Cauchy(0 * self.loc_scale, self.loc_scale).expand((K, D)).to_event(2)
+            priors["locs"] = dist.Cauchy(self.loc, self.loc_scale).expand((K, D)).to_event(2)
             priors["scales"] = InverseGamma(torch.ones_like(self.scale), self.scale).expand((K, D)).to_event(2)
         if self.correlated:
             priors["correlations"] = dist.LKJCholesky(D, self.eta).expand((K,)).to_event(1)
@@ -177,6 +185,14 @@ class HMM(ModelGuide):
     def inputs(self, n: int) -> Batch:
         """Lengths: all steps of every sequence."""
         return whole(self, n, self.steps)
+
+    def measure(self, batch: Batch) -> None:
+        """Where the priors of a Gaussian emission stand: median and spread of each feature."""
+        if batch.x is not None and self.emission == "gaussian":
+            centre, unit = spread(inside(batch.x, batch.lengths))
+            measured(self, loc_scale=10 * unit, scale=0.1 * unit)
+            if "loc_scale" in self.from_data:
+                self.loc.copy_(centre)
 
     def initial(self, batch: Batch, starts: int = 10, iterations: int = 50) -> dict[str, Tensor]:
         """What `maximise` finds, from all steps, or from as many at random as take some seconds."""

@@ -39,6 +39,7 @@ from torch.distributions import constraints
 from zoo.base import Batch, ModelGuide, register
 from zoo.parts import nets
 from zoo.parts.masked import Conditional, MaskedAutoregression, MaskedNetwork
+from zoo.parts.units import moments
 
 FLOOR = 1e-3  # least conditional deviation of a feature, in its own: a constant feature would take it to zero
 
@@ -150,9 +151,9 @@ class Reals(Conditional):
 
     def standardise(self, x: Tensor) -> None:
         """Take mean and deviation of rows (n, D)."""
-        deviation = (x - x.mean(0)).square().mean(0).sqrt()
-        self.center.copy_(x.mean(0))
-        self.unit.copy_(torch.where(deviation > 0, deviation, 1))
+        center, unit = moments(x)
+        self.center.copy_(center)
+        self.unit.copy_(unit)
 
     def code(self, x: Tensor) -> Tensor:
         """Standardised, (n, D, 1)."""

@@ -16,6 +16,8 @@ theta is learned. The output layer is learned too, `output="point"`; or it has a
 
     weight      W ~ Normal(0, 1 / sqrt(H))       bias      b ~ Normal(0, 1)
 
+Real numbers go in and out as (x_d - c_d) / u_d: mean c and deviation u of each feature are set by `fit`.
+
 `weight` and `bias` are global latents; there are no local ones. The density of a sequence is exact, by the chain rule.
 
 Limits: no latents but for a `bayesian` output layer: the density is exact, the other parameters are points.
@@ -44,7 +46,8 @@ from zoo.base import Batch, ModelGuide, register
 from zoo.parts.nets import positive
 from zoo.parts.recurrent.cells import Cell, Recurrence
 from zoo.parts.recurrent.path import Path
-from zoo.parts.sequence import steps_of, whole
+from zoo.parts.sequence import inside, steps_of, whole
+from zoo.parts.units import Units
 
 Emission = Literal["categorical", "bernoulli", "gaussian", "mixture"]
 
@@ -112,6 +115,9 @@ class Recurrent(ModelGuide):
             "mixture": self.components * (1 + 2 * features),
         }[emission]
         self.net = Recurrence(cell, inputs + 1, hidden, layers)  # one more input says that this is the start
+        self.real = emission in ("gaussian", "mixture")
+        if self.real:
+            self.units = Units(features)
         self.bayesian = output == "bayesian"
         if not self.bayesian:
             self.head = nn.Linear(hidden, outputs)
@@ -140,10 +146,15 @@ class Recurrent(ModelGuide):
         """Lengths: all steps of every sequence."""
         return whole(self, n, self.steps)
 
+    def measure(self, batch: Batch) -> None:
+        """Centre and unit of real features."""
+        if self.real and batch.x is not None:
+            self.units.place(inside(batch.x, batch.lengths))
+
     def encode(self, x: Tensor) -> Tensor:
         """What the network is told of steps (*, T) or (*, T, D): (*, T, I), the last entry 0."""
         codes = torch.arange(self.categories, dtype=x.dtype, device=x.device)
-        told = (x.unsqueeze(-1) == codes).to(x.dtype) if self.categories else x
+        told = (x.unsqueeze(-1) == codes).to(x.dtype) if self.categories else self.units(x) if self.real else x
         return functional.pad(told, (0, 1))
 
     def decode(self, h: Tensor) -> Any:
@@ -153,7 +164,10 @@ class Recurrent(ModelGuide):
         if self.emission == "bernoulli":
             return dist.Bernoulli(logits=h).to_event(1)
         if self.emission == "gaussian":
-            return dist.Normal(h[..., : self.features], positive(h[..., self.features :])).to_event(1)
+            return self._normal(h)
         logits, h = h[..., : self.components], h[..., self.components :].unflatten(-1, (self.components, -1))
-        normal = dist.Normal(h[..., : self.features], positive(h[..., self.features :])).to_event(1)  # (*, K), (D)
-        return dist.MixtureSameFamily(dist.Categorical(logits=logits), normal)
+        return dist.MixtureSameFamily(dist.Categorical(logits=logits), self._normal(h))  # (*, K), (D)
+
+    def _normal(self, h: Tensor) -> Any:
+        loc, scale = h[..., : self.features], positive(h[..., self.features :])
+        return dist.Normal(self.units.inverse(loc), self.units.unit * scale).to_event(1)

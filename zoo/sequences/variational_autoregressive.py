@@ -12,6 +12,8 @@ carried on: a linear-Gaussian state-space model if F is Normal,
 
     z_n1 ~ Normal(m, diag(s)^2)     z_nt ~ Normal(A z_{n,t-1}, diag(q)^2)     x_nt ~ Normal(C z_nt + d, diag(r)^2)
 
+Gaussian features stand as (x_d - c_d) / u_d in all of this: their means c and deviations u are set by `fit`.
+
 The guide multiplies the prior of each state by what observations say of it, a Gaussian factor g, and normalises:
 
     q(z_n | x_n) = prod_t q(z_nt | z_n1..z_{n,t-1}, x_n)     q(z_nt | ...) ~ Normal(a(h_nt), diag(b(h_nt))^2) g_nt(z_nt)
@@ -51,7 +53,8 @@ from zoo.parts.recurrent import affine
 from zoo.parts.recurrent.cells import Cell, Recurrence
 from zoo.parts.recurrent.dynamics import Chain, Dynamics, Emission, Evidence, normal
 from zoo.parts.recurrent.latent_path import LatentPath, Observations
-from zoo.parts.sequence import steps_of, whole
+from zoo.parts.sequence import inside, steps_of, whole
+from zoo.parts.units import Units
 
 MOST = 15.0  # log of the largest precision of evidence over that of the prior
 
@@ -60,8 +63,8 @@ MOST = 15.0  # log of the largest precision of evidence over that of the prior
 class VariationalAutoregressive(ModelGuide):
     """Variational recurrent neural network (Chung et al. 2015).
 
-    Its joint density stands at the top of this file. `x` is (N, T, D), of about unit scale if `gaussian`; `lengths`,
-    (N,), says how many steps of each sequence count. NaN is a missing value. What stands past the end is ignored.
+    Its joint density stands at the top of this file. `x` is (N, T, D); `lengths`, (N,), says how
+    many steps of each sequence count. NaN is a missing value. What stands past the end is ignored.
 
     Args:
         features: the number of features D.
@@ -135,12 +138,17 @@ class VariationalAutoregressive(ModelGuide):
         """Lengths: all steps of every sequence."""
         return whole(self, n, self.steps)
 
+    def measure(self, batch: Batch) -> None:
+        """Centre and unit of Gaussian features."""
+        if isinstance(self.dynamics.units, Units) and batch.x is not None:
+            self.dynamics.units.place(inside(batch.x, batch.lengths))
+
     def _chain(self, batch: Batch) -> Chain:
         return Chain(self.dynamics, steps_of(batch, self.steps), batch.x, batch.lengths)
 
     def _evidence(self, chain: Chain) -> Evidence:
         """What the observations say of each state."""
-        x: Any = chain.x  # (B, T, D)
+        x: Any = self.dynamics.units(chain.x)  # (B, T, D)
         if self.linear:
             prior, decoder = cast("Any", self.dynamics.prior), cast("Any", self.dynamics.decoder)
             motion = prior.motion if self.smooth else None

@@ -21,7 +21,7 @@ from typing import Any, cast
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.history import History, Mark
 from zoo.making import making_in
@@ -138,7 +138,8 @@ def _rebuilt(record: dict[str, Any], weights: Path) -> Pair:
         expected = pair.state_dict()
     except Exception as error:  # the arguments come from a file: whatever they provoke is the file's fault
         raise DamagedFile(f"{CONFIG}: cannot build '{name}': {error or type(error).__name__}") from error
-    pair.load_state_dict(_tensors(weights, expected))
+    later = {f"{at}.{name}" for at, part in pair.named_modules() if _optional(part) for name, _ in part.named_buffers()}
+    pair.load_state_dict(_tensors(weights, expected, later))
     if wrong := _not_finite(pair):
         raise DamagedFile(f"{WEIGHTS}: {wrong} holds values that are not finite")
     pair.card = record["card"]
@@ -151,11 +152,18 @@ def _rebuilt(record: dict[str, Any], weights: Path) -> Pair:
     return pair.train(record["training"])
 
 
-def _tensors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file, once their names and shapes are known to be the expected ones."""
+def _optional(part: nn.Module) -> bool:
+    """Whether files from before its buffers were kept may lack them, all of them: it then fills them itself."""
+    return bool(getattr(part, "optional", False))
+
+
+def _tensors(path: Path, expected: dict[str, Tensor], later: set[str]) -> dict[str, Tensor]:
+    """The tensors of a file, once their names and shapes are known to be the expected ones, or all but `later`."""
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()
+            if later.isdisjoint(names):
+                expected = {name: value for name, value in expected.items() if name not in later}
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             wanted = {name: tuple(value.shape) for name, value in expected.items()}
             _same(wanted, shapes, "shape")

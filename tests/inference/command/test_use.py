@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
+import inference
 import zoo
+from inference.command.about import about_run
 from inference.command.main import main
+from inference.command.run_folder import table
 from inference.posterior.draws import generate
 from tests.helpers.command import blank_pictures, fails
 
@@ -416,3 +421,25 @@ def test_a_damaged_run_is_refused(tmp_path, capsys):
     weights = tmp_path / "broken" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     assert "broken" in fails(capsys, "sample", "broken", *OUT)
+
+
+def test_info_of_a_run_shows_what_was_taken_from_the_data(tmp_path):
+    x = np.random.default_rng(0).normal(size=(50, 2)) * 1e-3 + 5.0
+    pair = zoo.create("gmm", scale=1e-4)
+    inference.fit(pair, x, steps=1, progress=False, compile="off")
+    lines = "\n".join(about_run(pair.save(tmp_path / "run")))
+    centre = [float(f"{value:.6g}") for value in np.median(x.astype(np.float32), 0).astype(float)]
+    found = json.loads(re.search(r"  loc: (.*)", lines)[1])
+    assert found == pytest.approx(centre, rel=1e-5)
+    assert "\n  scale: " not in lines, "what was given was not taken"
+
+
+def test_latents_are_listed_as_the_model_writes_them():
+    pair = zoo.create("gmm")
+    batch = pair.simulate(30)[0]
+    inference.fit(pair, batch, steps=1, progress=False, compile="off")
+    posterior = inference.draw(pair, batch, 20)
+    exported = inference.to_arviz(pair, posterior, batch)
+    names = [name for name in pair.sites(batch) if name in posterior.globals]
+    shown = [line.split("[")[0] for line in table(exported, names, 100)[1:]]
+    assert list(dict.fromkeys(shown)) == ["weights", "locs", "scales", "correlations"]

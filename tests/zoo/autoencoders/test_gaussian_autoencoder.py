@@ -46,13 +46,13 @@ def ppca(x, latent):
 
 def marginal(pair, x):
     """log p(x_n) under the pair's own W, mu, psi, (N,)."""
-    covariance = pair.weight @ pair.weight.mT + torch.diag(pair.scale.expand(x.shape[1]) ** 2)
+    covariance = pair.weight @ pair.weight.mT + torch.diag(pair.noise.expand(x.shape[1]) ** 2)
     return torch.distributions.MultivariateNormal(pair.loc, covariance).log_prob(x)
 
 
 def exact_elbo(pair, x):
     """The ELBO of each observation with the expectation over z done by hand, (N,)."""
-    weight, loc, scale, tril = pair.weight, pair.loc, pair.scale.expand(x.shape[1]), pair.scale_tril
+    weight, loc, scale, tril = pair.weight, pair.loc, pair.noise.expand(x.shape[1]), pair.scale_tril
     mean = ((x - loc) / scale) @ pair.encoder.mT
     residual = (x - loc - mean @ weight.mT) / scale
     spread = (weight / scale[:, None] @ tril).square().sum()

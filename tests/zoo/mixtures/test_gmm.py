@@ -198,3 +198,28 @@ def test_plain_pyro_sums_the_components_out():
     loss = TraceEnum_ELBO(max_plate_nesting=1, strict_enumeration_warning=False).loss(model, lambda: None)
     prior = sum(fn.log_prob(values[name]) for name, fn in pair.prior().items())
     assert -loss == pytest.approx((prior + 2 * observed(pair, values, batch).sum()).item(), rel=1e-9)
+
+
+def test_defaults_find_clusters_a_ten_thousandth_wide_where_scikit_learn_does():
+    """The prior made for data of unit scale put a component at -0.456, far from all rows."""
+    r = np.random.default_rng(0)
+    x = 1e-4 * np.concatenate([r.normal(size=(40, 2)), r.normal(size=(40, 2)) + 6])
+    theirs = GaussianMixture(2, n_init=5, random_state=0, reg_covar=1e-6).fit(x / 1e-4)
+    pair = GMM(2, 2).double()
+    inference.fit(pair, x, method="em")
+    found = inference.draw(pair, x, 300, seed=0)["locs"][0].mean(0)
+    found, wanted = found[found[:, 0].argsort()].numpy(), theirs.means_[theirs.means_[:, 0].argsort()]
+    np.testing.assert_allclose(found / 1e-4, wanted, rtol=0, atol=0.1)
+
+
+def test_constants_that_are_given_are_in_the_units_of_the_data_and_stay():
+    x = torch.randn(30, 2).double() * 1e-3 + 5
+    given, mixed = GMM(2, 2, loc_scale=2.0, scale=0.25).double(), GMM(2, 2, scale=0.25).double()
+    for pair in (given, mixed):
+        pair.measure(Batch.of(x))
+        assert pair.scale.tolist() == 0.25
+    assert given.loc_scale.tolist() == 2.0
+    assert not given.loc.any()
+    torch.testing.assert_close(mixed.loc, torch.as_tensor(np.median(x.numpy(), 0)))
+    iqr = scipy.stats.iqr(x.numpy(), 0, scale="normal")
+    torch.testing.assert_close(mixed.loc_scale, torch.as_tensor(10 * iqr), rtol=1e-6, atol=0)

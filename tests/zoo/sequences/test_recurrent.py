@@ -185,7 +185,7 @@ def test_a_bayesian_output_layer_has_a_posterior_that_narrows_with_data():
     for rows in (5, 200):
         again = zoo.create("recurrent", emission="gaussian", hidden=4, steps=10, output="bayesian").double()
         again.load_state_dict(pair.state_dict())
-        inference.fit(again, truth.simulate(rows)[0], steps=400, **QUIET)
+        inference.fit(again, truth.simulate(rows)[0], steps=400, initialise=True, **QUIET)  # with units of these data
         posterior = inference.draw(again, truth.simulate(2)[0], 300)
         assert posterior["weight"].shape == (1, 300, 4, 2)
         spread[rows] = float(posterior["weight"].std(1).mean())

@@ -39,6 +39,7 @@ class Model(Protocol):
     correlated: bool
     alpha: Tensor
     moves: Tensor
+    loc: Tensor
     scale: Tensor
     loc_scale: Tensor
     log_rate: Tensor
@@ -179,10 +180,11 @@ class Data:
     def _normals(self, sums: tuple[Tensor, ...], before: Values | None) -> tuple[Tensor, Tensor]:
         """Locs and scales, (R, K, D): each given the other, so that the Cauchy prior can have its say."""
         count, total, squares = sums
-        prior, shift = self.pair.loc_scale.double(), total / count.clamp(min=1e-9)
+        loc, prior, shift = self.pair.loc.double(), self.pair.loc_scale.double(), total / count.clamp(min=1e-9)
         if before is not None:
-            weight = 2 / (1 + (before["locs"] / prior).square()) * (before["scales"] / prior).square()
-            shift = (total - weight * self.middle) / (count + weight)
+            far = (before["locs"] - loc) / prior
+            weight = 2 / (1 + far.square()) * (before["scales"] / prior).square()
+            shift = (total - weight * (self.middle - loc)) / (count + weight)
         apart = (squares - 2 * shift * total + count * shift.square()).clamp(min=0)
         return shift + self.middle, gaussian.scale_mode(count, apart, self.pair.scale.double())
 

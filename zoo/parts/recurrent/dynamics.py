@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pyro.distributions as dist
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from zoo.parts.nets import positive
 from zoo.parts.recurrent.cells import over
+from zoo.parts.units import Units
 
 Emission = Literal["gaussian", "bernoulli"]
 
@@ -34,12 +35,15 @@ class Dynamics(nn.Module):
         emission: distribution of x_t.
         latent: dimension of a state L.
         features: dimension of an observation D.
+
+    Gaussian observations are in standard units for the networks: `units` holds those of the data.
     """
 
     def __init__(
         self, net: nn.Module, prior: nn.Module, decoder: nn.Module, emission: Emission, latent: int, features: int
     ) -> None:
         super().__init__()
+        self.units = Units(features) if emission == "gaussian" else nn.Identity()
         self.net, self.prior, self.decoder = net, prior, decoder
         self.emission, self.latent, self.features = emission, latent, features
 
@@ -51,7 +55,7 @@ class Dynamics(nn.Module):
     def told(self, x: Tensor, z: Tensor) -> Tensor:
         """What the network is told of steps: x, zero where missing, which these are, z and no start, (*, I)."""
         missing = x.isnan()
-        return torch.cat([torch.where(missing, 0.0, x), missing.to(z), z, torch.zeros_like(z[..., :1])], -1)
+        return torch.cat([torch.where(missing, 0.0, self.units(x)), missing.to(z), z, torch.zeros_like(z[..., :1])], -1)
 
     def start(self, rows: int, like: Tensor) -> Tensor:
         """What it is told before the first step, (R, 1, I)."""
@@ -69,7 +73,8 @@ class Dynamics(nn.Module):
         parts = self.decoder(h, z)
         if self.emission == "bernoulli":
             return dist.Bernoulli(logits=parts[0], validate_args=False)
-        return dist.Normal(parts[0], positive(parts[1]), validate_args=False)
+        units = cast(Units, self.units)
+        return dist.Normal(units.inverse(parts[0]), units.unit * positive(parts[1]), validate_args=False)
 
 
 @dataclass(frozen=True)

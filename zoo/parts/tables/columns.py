@@ -73,7 +73,7 @@ class Columns(nn.Module):
         sd = (torch.where(seen, cells - mean, 0).square().sum(0) / count).sqrt()
         # A constant column, whose deviation is rounding at most, has a unit in proportion to its size.
         constant = sd <= 1e-12 * mean.abs()
-        unit = torch.where(constant, 1e-3 * mean.abs().clamp(min=1e-3), sd.clamp(min=1e-12))
+        unit = torch.where(constant, 1e-3 * torch.where(mean == 0, 1e-3, mean.abs()), sd)
         self.centre[self.number] = mean.to(self.centre)
         self.unit[self.number] = unit.to(self.unit)
 

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from zoo.base import Batch, ModelGuide
 from zoo.parts.constants import constants
-from zoo.parts.covariates import Ranks, Standard, by_row, check_response, covariates
+from zoo.parts.covariates import Ranks, by_row, check_response, covariates
 from zoo.parts.trees.leaves import Pseudo
 from zoo.parts.trees.soft_trees import Anatomy, Gates, anatomy
+from zoo.parts.units import Units
 
 Task = Literal["regression", "classification"]
 
@@ -57,7 +58,7 @@ class TreePair(ModelGuide):
         self.features, self.depth, self.classification = features, depth, task == "classification"
         if self.classification and classes < 2:
             raise ValueError(f"{self.name}: a classification needs at least 2 classes, got classes={classes}")
-        self.ranks, self.units = Ranks(features), Standard()
+        self.ranks, self.units = Ranks(features), Units()
         self.gates = Gates(features, depth, trees, sharpness, sparsity)
         leaves = (2**depth, classes if self.classification else 1)
         self.shape = leaves if trees is None else (trees, *leaves)  # (L, K) or (T, L, K)
