@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist workste
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow test-arviz1 lint format bench clean
+.PHONY: help demo test test-slow campaigns test-arviz1 lint format bench clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -29,6 +29,12 @@ test: $(STAMP)  ## every quick test
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(PYTEST) -m slow --timeout 1800
+
+campaigns: $(STAMP)  ## bad data, threads, kills and faults: how many of each end wrong; half an hour
+	@for campaign in bad_data threads kills faults; do \
+		echo "== $$campaign"; \
+		OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.campaigns.$$campaign || wrong=1; \
+	done; test -z "$$wrong"
 
 test-arviz1: $(ARVIZ1)/.stamp  ## the ArviZ export under ArviZ 1.x; needs Python 3.12 or newer
 	ZOO_PYTHON312=$(ARVIZ1)/bin/python $(BIN)/python -m pytest tests/inference/posterior/test_containers.py -rs
