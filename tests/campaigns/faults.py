@@ -47,6 +47,20 @@ class Cell:
     wrong: str
 
 
+class Worth(dist.Normal):
+    """A normal whose log density is `worth` more."""
+
+    def __init__(self, loc: Any, scale: Any, worth: Any, **options: Any) -> None:
+        super().__init__(loc, scale, **options)
+        self.worth = worth
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Worth:
+        return Worth(self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.worth)
+
+    def log_prob(self, value: Any) -> Any:
+        return super().log_prob(value) + self.worth
+
+
 class Poisoned(ModelGuide):
     """A normal mean whose gradient is NaN while `flag` is 0, and whose likelihood is `worth` a row more."""
 
@@ -60,9 +74,7 @@ class Poisoned(ModelGuide):
         # The square root has the slope 1/0 at 0, and 0 times infinity is NaN: the value stays what it is.
         mean = loc + 0 * ((self.flag * loc) ** 2).sqrt()
         with batch.plate():
-            dist_x = dist.Normal(mean, 1.0)
-            pyro.sample("x", dist_x, obs=batch.x)
-            pyro.factor("worth", self.worth.expand(batch.size))
+            return pyro.sample("x", Worth(mean, 1.0, self.worth), obs=batch.x)
 
 
 def poison(name: str, value: float, at: Callable[[int], bool]) -> Callable[[int, float, ModelGuide], None]:
