@@ -216,7 +216,8 @@ def fit(
         )
         reason = loop.run(torch.Generator().manual_seed(int(seed)))
         if keeping and keeping.back():
-            reason = f"{reason}: no better than the start, which is kept"
+            over = "all steps done" if reason.startswith("diverged") else reason  # nothing of that is left
+            reason = f"{over}: no better than the start, which is kept"
         if isinstance(pair.automatic, guides.AutoLaplace):
             curvature.curve(pair, train, chosen)
     result = Fit(

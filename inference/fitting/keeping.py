@@ -46,7 +46,8 @@ class Keeping:
     def back(self) -> bool:
         """Go back to them unless the bound has risen since, by two standard errors; whether it went back."""
         risen = self._bounds() - self.bounds
-        if not bool(self.bounds.isfinite().all()) or float(risen.mean()) > 2 * float(risen.std()) / len(risen) ** 0.5:
+        error = float(risen.std()) / len(risen) ** 0.5 if len(risen) > 1 else 0.0
+        if not bool(self.bounds.isfinite().all()) or float(risen.mean()) > 2 * error:
             return False
         for name, value in self.pair.named_parameters():
             value.copy_(self.kept[name])

@@ -25,6 +25,7 @@ from inference.posterior.likelihood import scores
 from inference.posterior.psis import Numbers, log_sum, smoothed, threshold
 from inference.running.words import check_count, told
 from zoo.base import ModelGuide
+from zoo.threads.turns import in_turn
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class LeaveOneOut:
         return f"LeaveOneOut(elpd {self.elpd:.2f}, se {self.se:.2f}, p_loo {self.penalty:.2f}, {of}{unsure})"
 
 
+@in_turn
 def loo(pair: ModelGuide, posterior: Posterior, data: Any, *, seed: int = 0) -> LeaveOneOut:
     """Leave-one-out scores by Pareto-smoothed importance sampling; draws of a guide are weighed by p / q.
 

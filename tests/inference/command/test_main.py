@@ -12,6 +12,7 @@ import inference
 import zoo
 from inference.command import exchange, fit, parser
 from inference.command.main import main
+from inference.data.check import check
 from inference.fitting.fit import split
 from tests.helpers.command import FEW, FIT, fails
 
@@ -152,7 +153,7 @@ def test_a_run_folder_is_complete_and_its_model_predicts_the_same(case, tmp_path
     options = parser.parser().parse_args(["fit", name, *words, "--out", "run"])
     data, _ = fit.fitting_pair(name, {}, *fit.load(options.data, options.target))[1], None
     if options.validation:  # what was held out is no part of the posterior
-        data = split(pair, data, options.validation, 4)[0]
+        data = split(check(pair, data), options.validation, 4)[0]
     posterior = inference.draw(pair, data, 20, seed=4)
     scores = inference.log_likelihood(pair, posterior, data, seed=4).flatten(0, 1).double().numpy()
     best = scores.max(0)

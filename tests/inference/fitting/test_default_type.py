@@ -45,6 +45,7 @@ def test_a_fit_is_the_same_under_either_default_type(name):
     torch.testing.assert_close(under(torch.float64, losses, pair), alone, rtol=1e-6, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore:.*R-hat")
 @pytest.mark.parametrize("compile", ["graph", "off"])
 def test_a_pair_made_under_double_precision_fits(compile):  # noqa: A002
     faithful = zoo.datasets.load("faithful")
@@ -66,4 +67,5 @@ def test_codes_by_simulation_are_the_same_under_either_default_type():
         return inference.encode(fitted, data, draws=2)
 
     one, other = (under(kind, trained, pair) for kind in (torch.float64, torch.float32))
-    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(one.mean, other.mean)
+    torch.testing.assert_close(one.draws, other.draws)

@@ -17,6 +17,7 @@ import pytest
 import inference
 import zoo
 from inference import to_arviz
+from inference.posterior import containers
 from inference.posterior.containers import build, observations, save
 from tests.helpers.exported import CASES, N, regression
 from tests.helpers.places import ROOT
@@ -28,6 +29,7 @@ USE = """
 import pickle, sys, warnings
 import arviz as az
 import numpy as np
+from inference.posterior import containers
 from inference.posterior.containers import build, observations, save
 assert "torch" not in sys.modules, "the shim loads torch"
 one = int(az.__version__.split(".")[0]) >= 1
@@ -118,6 +120,7 @@ def test_arviz_takes_it_as_it_is(line, handed_over, tmp_path):
 PRIORS = """
 import pickle, sys
 import numpy as np
+from inference.posterior import containers
 from inference.posterior.containers import build
 assert "torch" not in sys.modules, "the shim loads torch"
 for pair, (groups, coords, attrs, own) in pickle.load(sys.stdin.buffer).items():
@@ -185,11 +188,11 @@ def test_a_save_is_whole_or_not_at_all(tmp_path, monkeypatch):
     save(made, file)
     first = file.read_bytes()
 
-    def fail(path, **_):
-        Path(path).write_bytes(b"half")
+    def fail(container, opened):
+        opened.write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(type(made), "to_netcdf", lambda self, path, **options: fail(path))
+    monkeypatch.setattr(containers, "_write", fail)
     with pytest.raises(OSError, match="disk full"):
         save(made, file)
     assert file.read_bytes() == first

@@ -125,7 +125,7 @@ def test_starts_at_ppca_whatever_the_scale_of_the_columns(data, latent, dtype):
         found, elbo = marginal(pair, x), exact_elbo(pair, x)
     assert found.mean().item() == pytest.approx(best, rel=1e-9 if dtype == torch.float64 else 1e-4)
     torch.testing.assert_close(elbo, found, rtol=1e-9 if dtype == torch.float64 else 1e-3, atol=1e-6)
-    assert pair.scale.item() == pytest.approx(scale, rel=1e-4)
+    assert pair.noise.item() == pytest.approx(scale, rel=1e-4)
     signs = np.sign((pair.weight.detach().numpy() * weight).sum(0))
     np.testing.assert_allclose(pair.weight.detach().numpy(), weight * signs, atol=1e-3 * np.abs(weight).max())
 
