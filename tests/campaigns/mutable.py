@@ -68,32 +68,40 @@ def _silent(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Begin and end, (line, column), of what no number depends on."""
     found: list[ast.AST] = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
-            found.append(node)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found += node.decorator_list
-            words = getattr(node, "returns", None)
-            if node.name in WORDS or (isinstance(words, ast.Name) and words.id == "str"):
-                found.append(node)
-            elif words is not None:
-                found.append(words)
-        elif isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
+        if isinstance(node, ast.FunctionDef) and node.returns is not None:
+            found.append(node.returns)
+        if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
             found.append(node.annotation)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "warn":
-            found.append(node)
-        elif isinstance(node, ast.keyword) and node.arg in QUIET:
-            found.append(node)
-        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            found.append(node)
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and _of_types(node.value):
+        if _in_words(node) or _of_types(node):
             found.append(node)
     return [((n.lineno, n.col_offset), (n.end_lineno, n.end_col_offset)) for n in found]  # type: ignore[attr-defined]
 
 
-def _of_types(value: ast.expr) -> bool:
-    """Whether an expression is a union of types: `int | None`."""
+def _in_words(node: ast.AST) -> bool:
+    """Whether a piece of code makes messages, texts or pictures."""
+    if isinstance(node, ast.FunctionDef):
+        return node.name in WORDS or (isinstance(node.returns, ast.Name) and node.returns.id == "str")
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Attribute) and node.func.attr == "warn"
+    if isinstance(node, ast.keyword):
+        return node.arg in QUIET
+    return isinstance(node, ast.Raise | ast.JoinedStr)
+
+
+def _of_types(node: ast.AST) -> bool:
+    """Whether a piece of code is for imports and types alone: `Kind = int | None`."""
+    if isinstance(node, ast.If):
+        return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    if isinstance(node, ast.Assign):
+        return isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.BitOr) and _union(node.value)
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def _union(value: ast.expr) -> bool:
     if isinstance(value, ast.BinOp):
-        return isinstance(value.op, ast.BitOr) and _of_types(value.left) and _of_types(value.right)
-    return isinstance(value, ast.Name | ast.Subscript | ast.Constant) and not isinstance(
-        getattr(value, "value", None), int | float
+        return isinstance(value.op, ast.BitOr) and _union(value.left) and _union(value.right)
+    return isinstance(value, ast.Name | ast.Attribute | ast.Subscript) or (
+        isinstance(value, ast.Constant) and value.value is None
     )

@@ -30,7 +30,7 @@ from pathlib import Path
 from tests.campaigns.mutable import OPERATORS, Spot, change, mutated, spots
 
 ROOT = Path(__file__).parents[2]
-WARM = ("torch", "pyro", "pytest", "scipy.stats", "pandas", "sklearn", "arviz", "hypothesis", "matplotlib.figure")
+WARM = ("torch", "pyro", "pytest", "scipy.stats", "pandas", "sklearn", "arviz", "matplotlib.figure")
 
 _MIXTURES, _TREES = ["tests/zoo/mixtures"], ["tests/zoo/regression/test_decision_tree.py", "tests/zoo/regression"]
 _CODES, _VAES = ["tests/inference/codes"], ["tests/zoo/autoencoders"]
