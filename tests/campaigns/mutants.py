@@ -6,8 +6,9 @@
 
 The mutations are those of cosmic-ray, of each kind the one or two that are hardest to see. Those in messages, reprs,
 annotations, decorators and texts are left out. Each mutant stands in a copy of the tree and is met by the test files
-that cover its file (`COVER`), the most likely first, until one test fails. It counts as killed only where that test
-passes without it. Survivors are printed with their line: they want a test, or a word on why no test can see them.
+that cover its file (`tests/campaigns/covering.py`), the most likely first, until one test fails. It counts as killed
+only where that test passes without it, else it is "unsound". Survivors are printed with their line: they want a test,
+or a word on why no test can see them.
 """
 
 from __future__ import annotations
@@ -27,51 +28,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.campaigns.covering import ROOT, core, covering
 from tests.campaigns.mutable import OPERATORS, Spot, change, mutated, spots
 
-ROOT = Path(__file__).parents[2]
 WARM = ("torch", "pyro", "pytest", "scipy.stats", "pandas", "sklearn", "arviz", "matplotlib.figure")
-
-_MIXTURES, _TREES = ["tests/zoo/mixtures"], ["tests/zoo/regression/test_decision_tree.py", "tests/zoo/regression"]
-_CODES, _VAES = ["tests/inference/codes"], ["tests/zoo/autoencoders"]
-_PARTS, _SEQUENCES = ["tests/zoo/parts"], ["tests/zoo/sequences"]
-
-# What covers a file: the longest beginning of its path that stands here, after the test of its own name. Without
-# conformance, whose checks take minutes for each pair.
-COVER: dict[str, list[str]] = {
-    "inference/codes": _CODES,
-    "inference/fitting": ["tests/inference/fitting"],
-    "inference/posterior": ["tests/inference/posterior"],
-    "inference/questions": ["tests/inference/questions", "tests/zoo/regression/test_decision_tree.py"],
-    "inference/running": ["tests/inference/running", "tests/inference/codes", "tests/inference/posterior"],
-    "inference/sampling": ["tests/inference/sampling"],
-    "zoo/autoencoders": [*_VAES, "tests/inference/codes/test_collapse.py"],
-    "zoo/graphs": ["tests/zoo/graphs", "tests/zoo/parts/test_networks.py", "tests/inference/questions/test_queries.py"],
-    "zoo/guides.py": ["tests/inference/fitting", "tests/inference/posterior", "tests/zoo/test_pair.py"],
-    "zoo/mixtures": _MIXTURES,
-    "zoo/parts": [*_PARTS, *_VAES, *_SEQUENCES],
-    "zoo/parts/chains": [*_PARTS, "tests/zoo/sequences/test_hmm.py", "tests/inference/questions/test_sequences.py"],
-    "zoo/parts/conjugate": [*_PARTS, "tests/zoo/regression", "tests/zoo/sequences/test_autoregressive.py"],
-    "zoo/parts/covariates.py": [*_PARTS, "tests/zoo/regression"],
-    "zoo/parts/em": ["tests/zoo/parts/test_em.py", *_MIXTURES],
-    "zoo/parts/missing.py": [*_PARTS, *_MIXTURES, *_VAES],
-    "zoo/parts/networks": [*_PARTS, "tests/zoo/graphs", "tests/inference/questions/test_queries.py"],
-    "zoo/parts/polynomials.py": [*_PARTS, "tests/zoo/regression"],
-    "zoo/parts/recurrent": [*_PARTS, *_SEQUENCES],
-    "zoo/parts/series.py": [*_PARTS, *_SEQUENCES],
-    "zoo/parts/sequence.py": [*_PARTS, *_SEQUENCES],
-    "zoo/parts/tables": [*_PARTS, *_MIXTURES, "tests/zoo/autoencoders/test_naive_bayes_vae.py"],
-    "zoo/parts/trees": [*_TREES, "tests/inference/questions"],
-    "zoo/regression": ["tests/zoo/regression", "tests/inference/questions"],
-    "zoo/sequences": [*_SEQUENCES, "tests/inference/questions/test_sequences.py"],
-}
-# Files of tests that are not called after what they test.
-OWN = {
-    "inference/fitting/step.py": "test_fit.py", "inference/fitting/loop.py": "test_fit.py",
-    "inference/posterior/draws.py": "test_check.py", "inference/posterior/psis.py": "test_khat.py",
-    "inference/codes/reading.py": "test_encoding.py", "zoo/parts/tables/rows.py": "test_columns.py",
-    "zoo/parts/trees/leaves.py": "test_decision_tree.py", "zoo/parts/em/gaussian.py": "test_em.py",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,38 +45,6 @@ class Result:
     seconds: float
 
 
-def core(names: Sequence[str] = ()) -> list[str]:
-    """Files of the numeric core, or those of them that were named (a file or a folder), by path from the root."""
-    found = []
-    for name in names or [key for key in COVER if key.count("/") == 1]:
-        path = ROOT / name
-        if not path.exists():
-            raise ValueError(f"{name}: there is no such file or folder")
-        files = sorted(path.rglob("*.py")) if path.is_dir() else [path.resolve()]
-        found += [file.relative_to(ROOT).as_posix() for file in files if file.name != "__init__.py"]
-    for name in found:
-        covering(name)
-    return list(dict.fromkeys(found))
-
-
-def covering(path: str) -> list[str]:
-    """Test files for a source file: that of its own name first, then what covers its folder.
-
-    Raises:
-        ValueError: the file is outside the numeric core.
-    """
-    known = [key for key in COVER if path == key or path.startswith(f"{key}/")]
-    if not known:
-        raise ValueError(f"{path}: no tests are known for it; the core is {', '.join(COVER)}")
-    files: list[str] = []
-    for name in COVER[max(known, key=len)]:
-        home = ROOT / name
-        files += [name] if home.is_file() else [p.relative_to(ROOT).as_posix() for p in sorted(home.glob("test_*.py"))]
-    own = OWN.get(path, f"test_{Path(path).stem}.py")
-    stem = own.removesuffix(".py")
-    return sorted(dict.fromkeys(files), key=lambda name: (Path(name).name != own, stem not in name))
-
-
 class Tree:
     """A copy of the project in which mutants stand, one at a time."""
 
@@ -126,19 +54,21 @@ class Tree:
         ignored = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "run", "demo", "build", "dist")
         shutil.copytree(ROOT, self.root, ignore=ignored)
         os.environ.setdefault("ZOO_REFERENCE", str(ROOT.parent / "shared" / "reference"))
-        os.environ.update(PYTHONPATH=str(self.root), OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
+        os.environ.update(PYTHONPATH=str(self.root), OMP_NUM_THREADS="1")
         for name in WARM:  # a fork has them already
             importlib.import_module(name)
+        self._first_failure(["--collect-only", "tests"])  # which leaves the byte code of everything behind
 
     def meet(self, path: str, spot: Spot) -> Result:
         """Put a mutant in its place, run what covers it, and take it out again."""
         file, start = self.root / path, time.monotonic()
-        sound = file.read_text()
+        sound, at = file.read_text(), file.stat().st_mtime
         file.write_text(mutated(sound, spot))
         try:
             test = self._first_failure(covering(path))
         finally:
             file.write_text(sound)
+            os.utime(file, (at, at))  # its byte code holds again
         outcome = "survived"
         if test == "time":
             outcome, test = "out of time", ""
@@ -186,8 +116,9 @@ class Tree:
         sys.path[:] = [str(self.root), *(p for p in sys.path if Path(p).resolve() != ROOT)]
         for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
             del sys.modules[name]
-        sys.dont_write_bytecode = True
+        sys.dont_write_bytecode = "--collect-only" not in tests
         first = First()
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1" * sys.dont_write_bytecode
         status = pytest.main([*tests, "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"], [first])
         send.send(first.failed or (tests[0] if status else ""))
         send.close()
@@ -239,7 +170,8 @@ if __name__ == "__main__":
     parser.add_argument("--list", action="store_true", help="say which mutants, and run nothing")
     options = parser.parse_args()
     found = [(path, spot) for path in core(options.files) for spot in spots((ROOT / path).read_text())]
-    random.Random(options.seed).shuffle(found)
+    # By the place of each mutant alone, so that a sample hardly changes with the rest of the tree.
+    found.sort(key=lambda of: random.Random(f"{options.seed} {of[0]} {of[1].kind} {of[1].occurrence}").random())
     chosen = found[options.skip : options.sample]
     print(f"{len(chosen)} of {len(found)} mutants, {len(OPERATORS)} kinds, seed {options.seed}", flush=True)
     if options.list:
