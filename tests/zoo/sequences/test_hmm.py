@@ -97,9 +97,9 @@ def test_many_draws_at_once_equal_a_loop(config: dict[str, Any]) -> None:
 def test_support_takes_missing_values() -> None:
     pair = HMM(emission="poisson")
     x = torch.tensor([[1.0, 3.0, torch.nan], [2.0, -1.0, 0.5]])
-    with pytest.raises(ValueError, match=r"row 1, column 1: expected .*NaN.*, got -1"):
+    with pytest.raises(ValueError, match=r"row 1, step 1: expected .*NaN.*, got -1"):
         as_batch(pair, x)
-    with pytest.raises(ValueError, match=r"row 0, column 1: expected .*, got 4"):
+    with pytest.raises(ValueError, match=r"row 0, step 1: expected .*, got 4"):
         as_batch(HMM(emission="categorical", categories=4), torch.tensor([[0, 4]]))
     assert torch.isfinite(pair.sites(as_batch(pair, x[:1]))["x"].fn.log_prob(x[:1])).all()
 
