@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -89,6 +90,13 @@ def test_auto_traces_long_runs_only():
     long = inference.fit(Normal(), data(), steps=200, **QUICK)
     assert long.compile == "graph"
     assert long.trace_seconds > 0
+
+
+def test_seconds_are_those_of_the_clock_around_the_fit():
+    began = time.perf_counter()
+    result = inference.fit(Normal(), data(), steps=30, **QUICK)
+    whole = time.perf_counter() - began
+    assert 0 < result.seconds <= whole
 
 
 class Branching(Normal):
