@@ -265,7 +265,11 @@ def test_series_that_do_not_fit_are_refused_by_row() -> None:
     refuse(pair, Batch.of(x=x, lengths=[10, 9, 3]), r"field 'x', row 2: a series of 3 steps; with p=4")
     spoiled = x.clone()
     spoiled[1, 6:9] = torch.nan
-    refuse(pair, spoiled, r"'x', row 1, column 6: expected a number \(this model takes no missing values\)")
+    refuse(
+        pair,
+        spoiled,
+        r"'x', row 1, step 6: expected a number \(autoregressive takes missing ones where .* missing=… says how many\)",
+    )
     refuse(gaps, spoiled, r"field 'x', row 1: 3 missing steps, expected at most missing=2")
     spoiled[1, 6:9], spoiled[2, 3] = 0, torch.nan
     refuse(gaps, spoiled, r"field 'x', row 2, step 3: NaN among the first 4 steps")

@@ -232,7 +232,7 @@ def test_an_alphabet_is_saved_with_the_pair(tmp_path):
         (lambda: inference.fit(zoo.create("recurrent"), torch.tensor([[0.0, 8.0]]), steps=1, **QUIET), "from 0 to 7"),
         (
             lambda: inference.fit(zoo.create("recurrent"), torch.tensor([[0.0, torch.nan]]), steps=1, **QUIET),
-            "row 0, column 1: expected a number",
+            "row 0, step 1: expected a number",
         ),
         (lambda: continuation(made(), torch.zeros(1, 2), torch.tensor([2]), 1, temperature=0), "temperature: expected"),
         (lambda: continuation(made(), torch.zeros(1, 2), torch.tensor([2]), 1, top_p=1.5), "top_p: expected"),
