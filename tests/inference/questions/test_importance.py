@@ -1,4 +1,4 @@
-"""The numbers of an importance against order statistics, and against the formula of its source by enumeration."""
+"""The interval of an importance against order statistics that are known and NumPy's quantiles."""
 
 from __future__ import annotations
 
