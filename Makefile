@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist workste
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow campaigns test-arviz1 lint format bench clean
+.PHONY: help demo test test-slow campaigns test-arviz1 mutants lint format bench clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -38,6 +38,13 @@ campaigns: $(STAMP)  ## bad data, threads, kills and faults: how many of each en
 
 test-arviz1: $(ARVIZ1)/.stamp  ## the ArviZ export under ArviZ 1.x; needs Python 3.12 or newer
 	ZOO_PYTHON312=$(ARVIZ1)/bin/python $(BIN)/python -m pytest tests/inference/posterior/test_containers.py -rs
+
+FILES ?=
+SAMPLE ?= 200
+SEED ?= 0
+mutants: $(STAMP)  ## do the tests see faults planted at random? hours; FILES=inference/codes/gaps.py SAMPLE=20 for a file
+	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e '.[mutants]'
+	$(BIN)/python -m tests.campaigns.mutants $(FILES) --sample $(SAMPLE) --seed $(SEED) $(OPTIONS)
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -183,7 +183,7 @@ class Pair(PyroModule):
                 observed=node["is_observed"],
                 enumerated=node["infer"].get("enumerate") == "parallel",
                 discrete=node["fn"].support.is_discrete,
-                event_shape=torch.Size(node["fn"].event_shape),
+                event_shape=torch.Size(node["fn"].event_shape),  # which may be a tuple
                 fn=node["fn"],
                 value=node["value"],
             )

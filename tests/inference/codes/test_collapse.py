@@ -71,3 +71,17 @@ def test_kl_without_closed_form_is_the_total():
     spread = 2 * (0.5**2 + 0.5**4 / 2 + (0.5 * x).square().mean())
     assert abs(found["c"] - wanted.mean()) < 5 * math.sqrt(spread / 400 / 60)
     torch.testing.assert_close(found["a"], (0.5 * x[:, 0].square()).mean(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.3, 1e-4])
+def test_a_unit_is_active_just_above_the_threshold(threshold):
+    """The mean of each code is linear in x, so that its variance is scaled to 1 % below and above the threshold."""
+    pair, batch = planted([])
+    limit = 0.01 if threshold is None else threshold  # the threshold of Burda et al. 2016
+    options = {} if threshold is None else {"threshold": threshold}
+    with torch.no_grad():
+        rows = encode(pair, batch).mean["z"]
+        wanted = torch.tensor([0.99, 1.01, 1.01], dtype=torch.float64) * limit
+        pair.encoder.mul_((wanted / rows.numpy().var(0)).sqrt()[:, None])
+    assert encode(pair, batch).mean["z"].numpy().var(0) == pytest.approx(wanted.numpy(), rel=1e-9)
+    assert active_units(pair, batch, **options)["z"].tolist() == [False, True, True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -89,6 +90,19 @@ def test_auto_traces_long_runs_only():
     long = inference.fit(Normal(), data(), steps=200, **QUICK)
     assert long.compile == "graph"
     assert long.trace_seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("gmm", {"steps": 3}), ("gmm", {"method": "em"}), ("polynomial_regression", {})],  # the last takes no steps
+)
+def test_seconds_are_those_of_the_clock_around_the_fit(name, options):
+    pair = zoo.create(name)
+    batch, _ = pair.simulate(20)
+    began = time.perf_counter()
+    result = inference.fit(pair, batch, **options, **QUICK)
+    whole = time.perf_counter() - began
+    assert 0 < result.seconds <= whole
 
 
 class Branching(Normal):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from contextlib import nullcontext
 
 import arviz as az
@@ -138,6 +139,24 @@ def test_resampled_draws_are_those_of_the_posterior():
     assert (scored.elpd_loo if hasattr(scored, "elpd_loo") else scored.elpd) == pytest.approx(exact.sum(), abs=0.1)
     torch.testing.assert_close(found.stats["log_p"], inference.resample(guide, seed=3).stats["log_p"], rtol=0, atol=0)
     assert inference.resample(guide, 70).size == 70
+
+
+@pytest.mark.parametrize("last", [0.0, 3.0])
+def test_each_draw_is_taken_as_often_as_its_weight_says(last):
+    """Systematic resampling takes a draw of weight w, by ArviZ, floor(S w) or ceil(S w) times, also the last ones."""
+    from arviz_stats import base
+
+    ratios = torch.randn(400, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    ratios[-20:] += last
+    stats = {"log_p": ratios[None], "log_q": torch.zeros(1, 400).double()}
+    numbered = Posterior({"w": torch.arange(400.0).double()[None]}, size=400, stats=stats)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        taken = inference.resample(numbered, 10_000)["w"].flatten().long().bincount(minlength=400)
+    log_weights = base.array_stats.psislw(-ratios.numpy())[0]
+    weights = np.exp(log_weights - np.logaddexp.reduce(log_weights))
+    assert taken.sum() == 10_000
+    assert (np.abs(taken.numpy() - 10_000 * weights) < 1 + 1e-6).all()
 
 
 def test_draws_without_weights_are_what_they_are():

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 
 import inference
 import zoo
 from inference.questions import queries
-from inference.questions.queries import query
+from inference.questions.queries import Answer, query
 from tests.helpers.networks import BINARY, QUICK, conditional, gaussian_given, joint, made, spread, truth
 from zoo.graphs.bayesian_network import BayesianNetwork
 
@@ -183,6 +183,35 @@ def test_answers_are_averaged_over_the_draws():
     torch.testing.assert_close(answer.mean, wanted.mean(0))
     torch.testing.assert_close(answer.interval[0], wanted.quantile(0.25, 0))
     assert answer["yes"] == pytest.approx(float(wanted[:, 1].mean()))
+
+
+@pytest.mark.parametrize("mass", [0.9, 0.5, 0.13])
+def test_both_ends_of_an_interval_are_quantiles_of_the_draws(mass):
+    """Of NumPy, for each state of one variable, of two together, and of real ones; the words give the same numbers."""
+    rng = np.random.default_rng(0)
+    table = rng.dirichlet(np.ones(6), 40).reshape(40, 2, 3)
+    states, real = (("no", "yes"), ("a", "b", "c")), rng.gamma(2.0, size=(40, 2))
+    zero = torch.zeros(40)
+    both = Answer(("u", "v"), states, "", torch.from_numpy(table), None, zero, mass)
+    one = Answer(("u",), states[:1], "", torch.from_numpy(table.sum(2)), None, zero, mass)
+    normal = Answer(("w", "t"), (), "", torch.from_numpy(real), torch.ones(40, 2).double(), zero, mass)
+    for answer, draws in ((both, table), (one, table.sum(2)), (normal, real)):
+        wanted = np.quantile(draws, [(1 - mass) / 2, (1 + mass) / 2], axis=0)
+        np.testing.assert_allclose(torch.stack(answer.interval), wanted, rtol=1e-12)
+    low, high = np.quantile(table.sum(2)[:, 1], [(1 - mass) / 2, (1 + mass) / 2])
+    assert f"yes: {table.sum(2)[:, 1].mean():.4f}  [{low:.4f}, {high:.4f}, {mass:.0%} interval]" in str(one)
+
+
+def test_the_sd_of_a_real_answer_is_that_of_the_mixture_over_the_draws():
+    """Each draw is a normal: the second moment of all is the mean of theirs (SciPy), the first that of the means."""
+    rng = np.random.default_rng(1)
+    means, sds = rng.normal(3.0, 2.0, (50, 2)), rng.gamma(3.0, size=(50, 2))
+    answer = Answer(("w", "t"), (), "", torch.from_numpy(means), torch.from_numpy(sds), torch.zeros(50), 0.9)
+    lines = str(answer).splitlines()
+    for q, line in enumerate(lines):
+        told = float(line.partition(", sd ")[2].split()[0])
+        second = norm(means[:, q], sds[:, q]).moment(2).mean()
+        assert told == pytest.approx((second - means[:, q].mean() ** 2) ** 0.5, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from hmmlearn import hmm as hmmlearn
+from scipy import optimize
+from scipy.special import expit, log_softmax, softmax
 from torch import Tensor
 
 from tests.helpers.chains import KINDS_OF_MOVES, MISSING, moving
-from zoo.parts.chains.transitions import stationary
+from zoo.parts.chains.transitions import most_probable, stationary
 from zoo.sequences.hmm import HMM
 
 
@@ -100,3 +102,28 @@ def test_stationary_distribution() -> None:
     pi = stationary(transition)
     torch.testing.assert_close((pi.unsqueeze(-2) @ transition).squeeze(-2), pi)
     torch.testing.assert_close(pi.sum(-1), torch.ones(5, dtype=torch.float64))
+
+
+def test_the_m_step_of_tied_transitions_ends_where_scipy_does() -> None:
+    """Of given moves the density of (stay, q) is that of the definition: SciPy climbs it, and the M-steps end there."""
+    rng = np.random.default_rng(0)
+    moves, persistence, alpha = 30 * rng.random((4, 4)) + 60 * np.eye(4), 2.5, 0.7
+
+    def negative(free: np.ndarray) -> float:
+        stay, q = expit(free[0]), softmax(np.append(free[1:], 0.0))
+        A = stay * np.eye(4) + (1 - stay) * q
+        prior = persistence * np.log(stay) + alpha * np.log1p(-stay) + alpha * np.log(q).sum()
+        return -float((moves * np.log(A)).sum() + prior)
+
+    best = optimize.minimize(negative, np.zeros(4), tol=1e-12, options={"gtol": 1e-9})
+    q = np.exp(log_softmax(np.append(best.x[1:], 0.0)))
+    counts = torch.full((4, 4), alpha).double() + persistence * torch.eye(4).double()
+    counts[0, 0] = persistence  # where tied transitions keep the prior of `stay`
+    values, scores, given = None, [], torch.from_numpy(moves)[None]
+    for _ in range(200):
+        values = most_probable("tied", given, counts, torch.tensor(alpha).double(), values)
+        stay, log_q = float(values["stay"]), values["destination"][0].log().numpy()
+        scores.append(negative(np.append(np.log(stay / (1 - stay)), log_q[:-1] - log_q[-1])))
+    assert (np.diff(scores) < 1e-9).all()  # each M-step climbs
+    assert float(values["stay"]) == pytest.approx(expit(best.x[0]), abs=1e-5)
+    np.testing.assert_allclose(values["destination"][0], q, atol=1e-5)
