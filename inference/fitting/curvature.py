@@ -41,10 +41,8 @@ def set_widths(pair: ModelGuide, batch: Batch, objective: Objective, values: Map
     auto = pair.automatic
     if not isinstance(auto, guides.Standardised) or not values:
         return False
-    some, most = batch, settings.hessian_rows
-    if batch.size > most:
-        some = batch.select(torch.randperm(batch.size)[:most].to(pair.device))
-    with _as_point(pair, some, values) as loc:
+    some = some_rows(batch, pair.device)
+    with as_point(pair, some, values) as loc:
         if len(loc) > settings.hessian_latents:  # a Hessian row costs as much as a few steps
             precision = fisher.precision(pair, some, objective, loc)
             if precision is None:
@@ -131,8 +129,14 @@ def _by_differences(function: Callable[[Tensor], Tensor], loc: Tensor) -> Tensor
     return found
 
 
+def some_rows(batch: Batch, device: torch.device) -> Batch:
+    """All rows, or as many at random as the curvature is taken over."""
+    most = settings.hessian_rows
+    return batch if batch.size <= most else batch.select(torch.randperm(batch.size)[:most].to(device))
+
+
 @contextmanager
-def _as_point(pair: ModelGuide, batch: Batch, values: Mapping[str, Tensor]) -> Iterator[Tensor]:
+def as_point(pair: ModelGuide, batch: Batch, values: Mapping[str, Tensor] | None = None) -> Iterator[Tensor]:
     """The pair with a point in place of its automatic guide, for a while; yields the point, (P,)."""
     point = guides.build("laplace", pair.model, values)
     with poutine.block(), torch.no_grad():

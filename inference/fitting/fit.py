@@ -18,10 +18,10 @@ from inference.compiling.fallback import choose_mode
 from inference.data.check import check, check_pair
 from inference.data.learnable import check_learnable
 from inference.data.series import understood
-from inference.fitting import curvature, exact
+from inference.fitting import curvature, exact, search
 from inference.fitting.keeping import Keeping
 from inference.fitting.loop import Callback, Loop
-from inference.fitting.objective import Bound, Objective, choose
+from inference.fitting.objective import Bound, Objective, choose, plain
 from inference.fitting.options import check_options, device_of
 from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
@@ -190,6 +190,8 @@ def fit(
         before = list(pair.own_parameters().values())
         mark = Mark.of(before)
         placed = _start(pair, train, chosen, started)
+        if not placed and not given.continuous_locals and chosen.has_globals and not pair.own_parameters():
+            placed = search.move(pair, train, plain(chosen), compile)
         keeping = Keeping(pair, train) if not chosen.has_globals and mark.left(before) else None
         if steps is None and epochs is None and (evidence := exact.exact_evidence(pair, train, seed)) is not None:
             return _exact(pair, train, chosen, seed, began, kept, evidence)
@@ -291,8 +293,7 @@ def _place(pair: ModelGuide, batch: Batch, objective: Objective, values: dict[st
     """Move the automatic guide to these values of the global latents; True if the curvature there gave it widths."""
     if (auto := pair.automatic) is not None and values:
         guides.start(auto, pair.guide_family, pair.model, batch.select(slice(0, min(2, batch.size))), values)
-    plain = replace(objective, bound="elbo", particles=1, free_bits=0.0)
-    return curvature.set_widths(pair, batch, plain, values)
+    return curvature.set_widths(pair, batch, plain(objective), values)
 
 
 def _exact(

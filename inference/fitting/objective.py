@@ -12,7 +12,7 @@ with locals z, globals t and scale = N / B. `Objective.pyro` is the estimator of
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -134,3 +134,8 @@ def choose(
         estimator = "mean_field"
     has_globals = any(not is_local(model[name]) for name in latent)
     return Objective(bound, particles, estimator, has_globals, free_bits)
+
+
+def plain(objective: Objective) -> Objective:
+    """The ELBO of one particle, estimated in the same way."""
+    return replace(objective, bound="elbo", particles=1, free_bits=0.0)

@@ -1,0 +1,182 @@
+"""Where a guide over global latents starts in a pair that suggests no values of its own: a search of bounded cost.
+
+Newton's method on the log joint density in the unconstrained space, with central differences of a recorded gradient for
+the second derivatives and their absolute values where they are negative, so that every step leads uphill whatever the
+latents' units and correlations. At each point that is curved downwards the Laplace approximation, as far as the guide
+can hold it, gets a bound on the log evidence from a few draws, the same for all; the start is the best of them. That of
+most hierarchical models lies on the way and not at its end, which is the neck of the funnel: Zhang et al. (2022),
+"Pathfinder: parallel quasi-Newton variational inference", choose so from the path of L-BFGS.
+
+All of it in double precision: the curvature of correlated latents is lost in single.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inference.fitting.curvature import as_point, some_rows
+from inference.fitting.fisher import prior_width
+from inference.fitting.objective import Objective
+from inference.fitting.step import Stepper
+from zoo import guides
+from zoo.base import Batch, ModelGuide
+from zoo.settings import settings
+from zoo.threads.handlers import unvalidated
+from zoo.threads.randomness import apart
+
+_STEPS, _HALVINGS, _WORSE = 60, 20, 8  # Newton steps; halvings of one; points in a row that are worse than the best
+_DRAWS = 16  # behind each bound
+_PART = 0.01  # of a latent's conditional width: of third order nothing is left, of rounding neither
+_FLAT = 1e-10  # of the largest curvature, in the latents' own units: less is none
+_LONGEST = 3.0  # of a step, in deviations of the prior
+
+Density = Callable[[Tensor], "tuple[float, Tensor]"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A Gaussian to start from: centre (P,), conditional widths (P,), and covariance factor (P, P)."""
+
+    loc: Tensor
+    width: Tensor
+    tril: Tensor
+
+
+def move(pair: ModelGuide, batch: Batch, objective: Objective, mode: str) -> bool:
+    """Put the automatic guide where the search ends, in place; False where it leads to nothing better.
+
+    Args:
+        pair: without continuous locals and without parameters but the guide's.
+        batch: all observations; the density is that of some of them, scaled, where they are many.
+        objective: of the plain ELBO.
+        mode: `off` for no recorded gradient.
+    """
+    auto = pair.automatic
+    if auto is None or isinstance(auto, guides.AutoDelta):
+        return False
+    before = _of(auto)
+    if not 0 < len(before.loc) <= settings.hessian_latents:
+        return False
+    double = pair if pair.dtype == torch.float64 else copy.deepcopy(pair).double()
+    some = some_rows(batch, pair.device).to(dtype=torch.float64)
+    with apart(0), unvalidated(), as_point(double, some) as loc:
+        stepper = Stepper(double, objective, "off" if mode == "off" else "graph", fallback=True)
+        one = torch.ones((), dtype=torch.float64, device=pair.device)
+        place = list(stepper.parameters).index("auto.loc")
+
+        def density(at: Tensor) -> tuple[float, Tensor]:
+            """Minus the log joint density and its gradient."""
+            loc.copy_(at)
+            try:
+                with torch.enable_grad():
+                    loss, gradients = stepper(some, one)
+            except (ValueError, torch.linalg.LinAlgError):  # outside of what a distribution takes
+                return math.inf, torch.full_like(at, math.nan)
+            return float(loss) * batch.total, gradients[place].detach() * batch.total
+
+        longest = _LONGEST * prior_width(double, some, loc)
+        full, point = isinstance(auto, guides.Multivariate), isinstance(auto, guides.AutoLaplace)
+        found = _search(density, before, longest, full, point)
+    if found is None:
+        return False
+    _put(auto, found, pair.dtype)
+    return True
+
+
+def _of(auto: guides.AutoGuide) -> Place:
+    """The Gaussian of a guide; one of no width where it is a point."""
+    if isinstance(auto, guides.AutoLaplace):
+        nothing = torch.zeros_like(auto.loc, dtype=torch.float64)
+        return Place(auto.loc.detach().double(), nothing, nothing.diag_embed())
+    posterior = auto.get_posterior()
+    width = posterior.stddev.detach().double()
+    return Place(posterior.mean.detach().double(), width, width.diag_embed())
+
+
+@torch.no_grad()
+def _put(auto: guides.AutoGuide, found: Place, dtype: torch.dtype) -> None:
+    loc, width, tril = (value.to(dtype) for value in (found.loc, found.width, found.tril))
+    if isinstance(auto, guides.AutoLaplace):
+        auto.loc.copy_(loc)
+        return
+    auto.centre.copy_(loc)
+    auto.loc.zero_()
+    auto.standardise(width, tril)
+
+
+def _search(density: Density, before: Place, longest: Tensor, full: bool, point: bool) -> Place | None:
+    """The best Gaussian on the way to the mode, or the mode itself for a `point`; None if none is better than before.
+
+    Args:
+        density: minus the log joint density and its gradient at (P,).
+        before: where the guide stands.
+        longest: step of each latent, (P,).
+        full: whether the guide can hold correlations.
+    """
+    P = len(before.loc)
+    noise = torch.randn(_DRAWS, P, dtype=torch.float64).to(before.loc)
+    noise = torch.cat([noise, -noise])
+
+    def bound(place: Place) -> float:
+        if point:
+            return -density(place.loc)[0]
+        tril = place.tril if full else place.width.diag_embed()
+        values = [density(place.loc + tril @ draw)[0] for draw in noise]
+        entropy = float(tril.diagonal().log().sum()) + P / 2 * (1 + math.log(2 * math.pi))
+        found = entropy - sum(values) / len(values)
+        return found if math.isfinite(found) else -math.inf
+
+    best, at, since, found = bound(before), before.loc, 0, None
+    value, gradient = density(at)
+    scale = torch.ones_like(at)
+    for _ in range(_STEPS):
+        if not math.isfinite(value) or not bool(gradient.isfinite().all()):
+            break
+        hessian = _hessian(density, at, scale)
+        if not bool(hessian.isfinite().all()):
+            break
+        own = hessian.diagonal().abs().clamp(min=1e-12).rsqrt()
+        values, vectors = torch.linalg.eigh(own[:, None] * hessian * own)
+        curved = values.abs().clamp(min=_FLAT * float(values.abs().max()))
+        step = -own * (vectors @ ((vectors.mT @ (own * gradient)) / curved))
+        decrement = -float(gradient @ step)
+        if float(values[0]) > _FLAT * float(values[-1]) and (not point or decrement < 1e-6):
+            root = own[:, None] * vectors * curved.rsqrt()
+            place = Place(at.clone(), own, torch.linalg.qr(root.mT).R.mT)
+            place = Place(place.loc, own, place.tril * place.tril.diagonal().sign())
+            mine = bound(place)
+            if mine > best + 1e-3:
+                best, found, since = mine, place, 0
+            else:
+                since += 1
+        if decrement < 1e-8 or since >= _WORSE:
+            break
+        step = step / max(1.0, float((step.abs() / longest).max()))
+        for _ in range(_HALVINGS):
+            new, slope = density(at + step)
+            if math.isfinite(new) and new <= value + 1e-4 * float(gradient @ step):
+                break
+            step = step / 2
+        else:
+            break
+        at, value, gradient, scale = at + step, new, slope, own
+    return found
+
+
+def _hessian(density: Density, at: Tensor, scale: Tensor) -> Tensor:
+    """Central differences of the gradient, (P, P), each step a small part of the latent's own width."""
+    for _ in range(3):
+        steps = _PART * scale
+        rows = [(density(at + s)[1] - density(at - s)[1]) / (2 * s.sum()) for s in steps.diag_embed()]
+        found = torch.stack(rows)
+        wanted = found.diagonal().abs().clamp(min=1e-4).rsqrt()
+        if not bool(((wanted / scale).log().abs() > math.log(10)).any()):
+            break
+        scale = wanted
+    return (found + found.mT) / 2
