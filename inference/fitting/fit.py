@@ -19,7 +19,7 @@ from inference.data.check import check, check_pair
 from inference.data.learnable import check_learnable
 from inference.data.series import understood
 from inference.fitting import curvature, exact, search
-from inference.fitting.keeping import Keeping
+from inference.fitting.keeping import Keeping, KeepingGuide
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose, plain
 from inference.fitting.options import check_options, device_of
@@ -190,9 +190,16 @@ def fit(
         before = list(pair.own_parameters().values())
         mark = Mark.of(before)
         placed = _start(pair, train, chosen, started)
-        if not placed and not given.continuous_locals and chosen.has_globals and not pair.own_parameters():
+        alone = chosen.has_globals and not given.continuous_locals and not pair.own_parameters()
+        if alone and not placed:
             placed = search.move(pair, train, plain(chosen), compile)
-        keeping = Keeping(pair, train) if not chosen.has_globals and mark.left(before) else None
+        keeping: Keeping | KeepingGuide | None = None
+        if not chosen.has_globals and mark.left(before):
+            keeping = Keeping(pair, train)
+        elif (
+            alone and placed and started and chosen.bound == "elbo" and isinstance(pair.automatic, guides.Standardised)
+        ):
+            keeping = KeepingGuide(pair, train, plain(chosen))
         if steps is None and epochs is None and (evidence := exact.exact_evidence(pair, train, seed)) is not None:
             return _exact(pair, train, chosen, seed, began, kept, evidence)
         if steps is None and epochs is not None:

@@ -14,8 +14,9 @@ from pyro import poutine
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from inference.fitting import settled
 from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
-from inference.fitting.step import Stepper
+from inference.fitting.step import SINGULAR, Stepper
 from inference.running import pieces
 from inference.running.densities import run
 from inference.running.quiet import seeded
@@ -27,7 +28,6 @@ from zoo.threads.randomness import apart
 
 Callback = Callable[[int, float, ModelGuide], bool | None]
 _PARTICLES = 8  # of a held-out bound
-_SINGULAR: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]
 _BAD_STEPS = 10  # consecutive non-finite steps before giving up
 
 
@@ -84,6 +84,7 @@ class Loop:
     skipped: int = 0
     bad: int = 0  # the last so many steps were not finite
     offence: str = ""  # what was not finite in the first of them
+    rounds: int = 2  # of further stages, where losses stand still and the guide is not where the ELBO is highest
     decay: float = 1.0  # of the step size, whenever the loss stands still
 
     def __post_init__(self) -> None:
@@ -111,7 +112,7 @@ class Loop:
         self.pair.train()
         try:
             for step in range(self.limit):
-                stop = self._advance(step, self._batch(rows), parameters)
+                stop = self._advance(step, rows, parameters)
                 self._show(bar, step)
                 if stop:
                     reason = stop
@@ -134,15 +135,16 @@ class Loop:
             reason = diverged(self.losses[min(self.anneal, len(self.losses) // 2) :]) or reason
         return reason
 
-    def _advance(self, step: int, batch: Batch, parameters: Sequence[nn.Parameter]) -> str | None:
+    def _advance(self, step: int, rows: Iterator[Tensor], parameters: Sequence[nn.Parameter]) -> str | None:
         """One step and what follows from it; a reason to stop, or None."""
+        batch = self._batch(rows)
         rate = self.lr * self.decay * learning_rate(self.schedule, step, self.limit)
         self.scalars[1].fill_(rate)
         if self.anneal:
             self.scalars[0].fill_(min(1.0, (step + 1) / self.anneal))
         try:
             loss = float(self.stepper.step(batch, *self.scalars))
-        except _SINGULAR:  # of a matrix that is not finite, or no longer positive definite
+        except SINGULAR:  # of a matrix that is not finite, or no longer positive definite
             loss = math.nan
         if not math.isfinite(loss):
             self.skipped += 1
@@ -161,7 +163,7 @@ class Loop:
             return "stopped by a callback"
         if self.known and not self.placed and step == self.limit // 3:
             self._standardise()
-        return self._validate(step, parameters) or self._converged(step, loss)
+        return self._validate(step, parameters) or self._converged(step, loss, rows)
 
     def _validate(self, step: int, parameters: Sequence[nn.Parameter]) -> str | None:
         every = max(1, self.train.size // self.size) if self.size < self.train.size else 100
@@ -172,7 +174,7 @@ class Loop:
         stop = self.stopping.update(score, parameters)
         return f"validation has not improved in {self.stopping.patience} evaluations" if stop else None
 
-    def _converged(self, step: int, loss: float) -> str | None:
+    def _converged(self, step: int, loss: float, rows: Iterator[Tensor]) -> str | None:
         if self.schedule != "plateau" or step < self.anneal:
             return None
         if self.convergence.update(loss):
@@ -180,7 +182,26 @@ class Loop:
             self.decay *= 0.3 if self.placed else 1.0
             self._standardise()
             self.average_from = step if self.convergence.last else self.limit
-        return "the ELBO has converged" if self.convergence.done else None
+        return self._settled(rows) if self.convergence.done else None
+
+    def _settled(self, rows: Iterator[Tensor]) -> str | None:
+        """Losses stand still: whether the guide is where the ELBO is highest, or is to go on, which it may twice."""
+        if self.pair.own_parameters() or not self.stepper.objective.plain:
+            return "the ELBO has converged"
+        self.averaging.apply()
+        slope = settled.slope(self.stepper, lambda: self._batch(rows), self.scalars[0])
+        self.averaging = Averaging(list(self.stepper.parameters.values()))
+        if not slope:
+            return "the ELBO has converged"
+        if not self.rounds:
+            return (
+                f"not converged: losses stand still, but the ELBO rises by {slope:.2g} nats for each width of the guide"
+            )
+        self.rounds -= 1
+        self.decay, self.average_from = 1.0, self.limit
+        self.convergence = Convergence(self.convergence.tolerance, stages=2)
+        self.stepper.adam.restart()
+        return None
 
     def _standardise(self) -> None:
         """Let the guide's own widths set the length of steps from here on; the guide stays what it is."""
@@ -232,7 +253,7 @@ def _offender(stepper: Stepper, batch: Batch) -> str:
     with apart(), torch.no_grad(), unvalidated(), poutine.block():
         try:
             return _first_offender(stepper, batch)
-        except _SINGULAR as error:
+        except SINGULAR as error:
             return f"linear algebra fails ({next(iter(str(error).splitlines()), '')})"
 
 

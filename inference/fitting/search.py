@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from torch import Tensor
 from inference.fitting.curvature import as_point, some_rows
 from inference.fitting.fisher import prior_width
 from inference.fitting.objective import Objective
-from inference.fitting.step import Stepper
+from inference.fitting.step import SINGULAR, Stepper
 from zoo import guides
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
@@ -58,7 +59,7 @@ def move(pair: ModelGuide, batch: Batch, objective: Objective, mode: str) -> boo
         mode: `off` for no recorded gradient.
     """
     auto = pair.automatic
-    if auto is None or isinstance(auto, guides.AutoDelta):
+    if auto is None or not isinstance(auto, (guides.Standardised, guides.AutoLaplace)):
         return False
     before = _of(auto)
     if not 0 < len(before.loc) <= settings.hessian_latents:
@@ -76,11 +77,12 @@ def move(pair: ModelGuide, batch: Batch, objective: Objective, mode: str) -> boo
             try:
                 with torch.enable_grad():
                     loss, gradients = stepper(some, one)
-            except (ValueError, torch.linalg.LinAlgError):  # outside of what a distribution takes
+            except (ValueError, SINGULAR):  # outside of what a distribution takes
                 return math.inf, torch.full_like(at, math.nan)
             return float(loss) * batch.total, gradients[place].detach() * batch.total
 
-        longest = _LONGEST * prior_width(double, some, loc)
+        spread = prior_width(double, some, loc)
+        longest = _LONGEST * torch.where(spread.isfinite() & (spread > 0), spread, 1.0)
         full, point = isinstance(auto, guides.Multivariate), isinstance(auto, guides.AutoLaplace)
         found = _search(density, before, longest, full, point)
     if found is None:
@@ -89,7 +91,7 @@ def move(pair: ModelGuide, batch: Batch, objective: Objective, mode: str) -> boo
     return True
 
 
-def _of(auto: guides.AutoGuide) -> Place:
+def _of(auto: Any) -> Place:
     """The Gaussian of a guide; one of no width where it is a point."""
     if isinstance(auto, guides.AutoLaplace):
         nothing = torch.zeros_like(auto.loc, dtype=torch.float64)
@@ -100,7 +102,7 @@ def _of(auto: guides.AutoGuide) -> Place:
 
 
 @torch.no_grad()
-def _put(auto: guides.AutoGuide, found: Place, dtype: torch.dtype) -> None:
+def _put(auto: Any, found: Place, dtype: torch.dtype) -> None:
     loc, width, tril = (value.to(dtype) for value in (found.loc, found.width, found.tril))
     if isinstance(auto, guides.AutoLaplace):
         auto.loc.copy_(loc)
@@ -132,31 +134,40 @@ def _search(density: Density, before: Place, longest: Tensor, full: bool, point:
         found = entropy - sum(values) / len(values)
         return found if math.isfinite(found) else -math.inf
 
-    best, at, since, found = bound(before), before.loc, 0, None
+    best, found = bound(before), None
+    for origin in (before.loc, torch.zeros_like(before.loc)):  # the prior median may be no place at all: Gamma(0, 0)
+        since = 0
+        for place in _path(density, origin, longest, point):
+            since += 1
+            if (mine := bound(place)) > best + 1e-3:
+                best, found, since = mine, place, 0
+            if since >= _WORSE:
+                break
+        if found is not None:
+            return found
+    return None
+
+
+def _path(density: Density, at: Tensor, longest: Tensor, point: bool) -> Iterator[Place]:
+    """The Laplace approximations on the way to the mode, or there alone for a `point`."""
     value, gradient = density(at)
     scale = torch.ones_like(at)
     for _ in range(_STEPS):
         if not math.isfinite(value) or not bool(gradient.isfinite().all()):
-            break
+            return
         hessian = _hessian(density, at, scale)
         if not bool(hessian.isfinite().all()):
-            break
+            return
         own = hessian.diagonal().abs().clamp(min=1e-12).rsqrt()
         values, vectors = torch.linalg.eigh(own[:, None] * hessian * own)
         curved = values.abs().clamp(min=_FLAT * float(values.abs().max()))
         step = -own * (vectors @ ((vectors.mT @ (own * gradient)) / curved))
         decrement = -float(gradient @ step)
         if float(values[0]) > _FLAT * float(values[-1]) and (not point or decrement < 1e-6):
-            root = own[:, None] * vectors * curved.rsqrt()
-            place = Place(at.clone(), own, torch.linalg.qr(root.mT).R.mT)
-            place = Place(place.loc, own, place.tril * place.tril.diagonal().sign())
-            mine = bound(place)
-            if mine > best + 1e-3:
-                best, found, since = mine, place, 0
-            else:
-                since += 1
-        if decrement < 1e-8 or since >= _WORSE:
-            break
+            tril = torch.linalg.qr((own[:, None] * vectors * curved.rsqrt()).mT).R.mT
+            yield Place(at.clone(), own, tril * tril.diagonal().sign())
+        if decrement < 1e-8:
+            return
         step = step / max(1.0, float((step.abs() / longest).max()))
         for _ in range(_HALVINGS):
             new, slope = density(at + step)
@@ -164,9 +175,8 @@ def _search(density: Density, before: Place, longest: Tensor, full: bool, point:
                 break
             step = step / 2
         else:
-            break
+            return
         at, value, gradient, scale = at + step, new, slope, own
-    return found
 
 
 def _hessian(density: Density, at: Tensor, scale: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from inference.running.naming import naming_the_site
 from zoo.base import Batch, ModelGuide
 from zoo.threads.handlers import unvalidated
 
+SINGULAR: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]
 _FUSED_FROM = 16_384  # numbers among the parameters from which torch's own fused Adam beats a compiled one
 
 

@@ -106,7 +106,8 @@ def sample(
         chains: how many, C.
         method: `hmc`, or `nuts` (Pyro's, chain after chain: a slow reference).
         start: `jitter` around `pair.initial(data)`, or the prior median; `prior`; `guide`, draws from the fitted guide,
-            which also give the first metric; `auto` is `guide` for a fitted pair, else `jitter`.
+            which also give the first metric; `auto` is `guide` for a fitted pair, else `jitter`. Where chains
+            cannot move from there, which `notes` says, `jitter`, a Gaussian at the mode, and `prior` follow in turn.
         max_warmup: most transitions of warm-up, which ends when R-hat of all latents is below 1.01, or when chains are
             seen to stay apart for good: labels that switch, or modes too far from each other.
         thin: transitions for each draw that is kept.
@@ -145,20 +146,23 @@ def sample(
         _check_room(potential, chains, draws if folder is None else 1)
         if trained and potential.has_globals:  # codes of other rows are no refit
             take(pair, batch)
-        chosen = ("guide" if trained else "jitter") if start == "auto" else start
-        points, metric = starts.find(potential, chosen, values, chains)
         mode, _ = choose_mode(compile, 3 * (draws * thin + 2 * CHECKED))
-        walkers = Chains(potential, chains, seed, mode, compile == "auto")
-        told = {name: dtype or points.dtype for name, dtype in _TOLD[method].items()}
-        kept = Draws(potential, points, draws, told, folder)
-        try:
-            run = _nuts if method == "nuts" else _hmc
-            tuned = run(walkers, kept, points, metric, draws, max_warmup, thin, progress)
-            found = _result(walkers, kept, *tuned)
-        except BaseException:
-            if not kept.done:
-                kept.remove()
-            raise
+        run = _nuts if method == "nuts" else _hmc
+
+        def tried(chosen: str) -> Sampled:
+            points, metric = starts.find(potential, chosen, values, chains)
+            walkers = Chains(potential, chains, seed, mode, compile == "auto")
+            told = {name: dtype or points.dtype for name, dtype in _TOLD[method].items()}
+            kept = Draws(potential, points, draws, told, folder)
+            try:
+                tuned = run(walkers, kept, points, metric, draws, max_warmup, thin, progress)
+                return _result(walkers, kept, *tuned)
+            except BaseException:
+                if not kept.done:
+                    kept.remove()
+                raise
+
+        found = starts.first(tried, starts.order(potential, trained) if start == "auto" else (start,))
     for note in found.notes:
         warnings.warn(note, stacklevel=somebodys_level())
     return found

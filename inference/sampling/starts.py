@@ -1,18 +1,56 @@
-"""Where chains start: around a point, from the prior, or where a fitted guide says."""
+"""Where chains start: around a point, from the prior, or where a fitted guide says; and where else, if not there."""
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from inference.fitting import search
+from inference.fitting.objective import choose, plain
 from inference.posterior.draws import draw
 from inference.sampling.chains import SamplingError, unit
 from inference.sampling.hamiltonian import Metric
 from inference.sampling.potential import Potential
+from zoo.base import ModelGuide
 
 TRIES = 20  # for a start of finite density
+
+
+Found = TypeVar("Found")
+
+
+def order(potential: Potential, trained: bool) -> tuple[str, ...]:
+    """The starts to try, one after the other."""
+    first = ("guide", "jitter") if trained else ("jitter",)
+    given = potential.given
+    alone = given.globals and not given.continuous_locals and not given.pair.own_parameters()
+    return (*first, "mode", "prior") if alone and given.pair.automatic is not None else (*first, "prior")
+
+
+def first(run: Callable[[str], Found], names: Sequence[str]) -> Found:
+    """What `run` gives for the first start from which chains can move, with a note of those from which they could not.
+
+    Raises:
+        SamplingError: of the first start, where there is none.
+    """
+    failed: dict[str, SamplingError] = {}
+    for name in names:
+        try:
+            found = run(name)
+        except SamplingError as error:
+            failed[name] = error
+            continue
+        if failed:
+            told = f"start='auto': chains could not move from {', '.join(failed)}; these started from {name}"
+            return cast(Found, replace(cast(Any, found), notes=(told, *cast(Any, found).notes)))
+        return found
+    raise next(iter(failed.values()))
 
 
 def find(potential: Potential, start: str, values: dict[str, Tensor], chains: int) -> tuple[Tensor, Metric | None]:
@@ -20,7 +58,7 @@ def find(potential: Potential, start: str, values: dict[str, Tensor], chains: in
 
     Args:
         potential: the density.
-        start: `jitter`, `prior` or `guide`.
+        start: `jitter`, `prior`, `guide`, or `mode`: the Laplace approximation that `inference.fitting.search` finds.
         values: of latents, by site, to jitter around; the others take their prior median.
         chains: how many, C.
 
@@ -28,8 +66,8 @@ def find(potential: Potential, start: str, values: dict[str, Tensor], chains: in
         SamplingError: no point of finite density was found.
     """
     metric = None
-    if start == "guide":
-        cloud = _guide(potential, max(chains, 200))
+    if start in ("guide", "mode"):
+        cloud = _guide(potential, max(chains, 200), potential.pair if start == "guide" else _at_mode(potential))
         spread = cloud.std(0)
         if bool((spread > 0).all()):
             metric = unit(cloud.mean(0), spread, chains)
@@ -70,6 +108,18 @@ def _centre(potential: Potential, values: dict[str, Tensor]) -> Tensor:
     return torch.where(median.abs() > 3 * spread / math.sqrt(count), median, torch.zeros_like(median))
 
 
-def _guide(potential: Potential, draws: int) -> Tensor:
-    found = draw(potential.pair, potential.given, draws, stats=False, seed=int(torch.randint(2**31, ())))
+def _at_mode(potential: Potential) -> ModelGuide:
+    """A copy of the pair, its guide at the mode.
+
+    Raises:
+        SamplingError: no mode was found.
+    """
+    pair, batch = copy.deepcopy(potential.pair), potential.given.batch
+    if not search.move(pair, batch, plain(choose(pair, batch.select(slice(0, min(2, batch.size))))), "graph"):
+        raise SamplingError(f"{pair.name}: no mode from which the log density falls on all sides was found")
+    return pair
+
+
+def _guide(potential: Potential, draws: int, pair: ModelGuide) -> Tensor:
+    found = draw(pair, replace(potential.given, pair=pair), draws, stats=False, seed=int(torch.randint(2**31, ())))
     return potential.free({block.name: found[block.name][0] for block in potential.blocks if block.name in found.draws})
