@@ -1,7 +1,8 @@
 """Expectation-maximisation of hidden Markov models, with R starts run as one batch (Baum et al. 1970).
 
-Every start is k-means on single steps, or, where states follow one another from left to right, a cut of each sequence
-at random places (Rabiner 1989, section V.C). R stands left of the sequences' dimension.
+Starts are k-means on single steps and, as many again, on what stands around them (`surroundings`: states that last, or
+differ in their spread alone); where states follow one another from left to right, cuts of each sequence at random
+places (Rabiner 1989, section V.C). R stands left of the sequences' dimension.
 
 What climbs is the log joint density of the latents as they are without constraints: probabilities by their logits,
 scales and rates by their logs. Its M-step is exact for all but full covariances, which are shrunk a little towards
@@ -22,6 +23,7 @@ from torch.distributions import biject_to
 from zoo.batch import Batch
 from zoo.parts.chains import transitions
 from zoo.parts.chains.chain import HiddenMarkovChain
+from zoo.parts.chains.surroundings import surroundings
 from zoo.parts.em import gaussian
 from zoo.settings import settings
 
@@ -107,7 +109,7 @@ class Data:
         if pair.transitions == "left_right":
             states = _cut(starts, self.lengths, T, pair.states).to(self.x.dtype)
         else:
-            some = torch.randperm(N)[: max(1, settings.memory // (4 * starts * pair.states * T))]
+            some = torch.randperm(N)[: max(1, settings.memory // (8 * starts * pair.states * T))]
             states = _clusters(pair, self.x[some], self.seen[some], starts)
         after = states[:, :, 1:] * self.within[some, 1:, None]
         moves = torch.einsum("rnti,rntj->rij", states[:, :, :-1], after)
@@ -206,12 +208,20 @@ def _cut(starts: int, lengths: Tensor, steps: int, states: int) -> Tensor:
 
 
 def _clusters(pair: Model, x: Tensor, seen: Tensor, starts: int) -> Tensor:
-    """States of single steps by k-means, (R, B, T, K); none where nothing is seen."""
+    """States by k-means, (R, B, T, K), of single steps and of their surroundings; none where nothing is seen."""
     points = _points(pair, x, seen)  # (B, T, P)
     some = seen if x.ndim == 2 else seen.any(-1)
-    states = x.new_zeros(starts, *x.shape[:2], pair.states)
-    states[:, some] = gaussian.kmeans(points[some], pair.states, starts)
-    return states
+    kinds = [(points, starts)]
+    if starts > 1 and pair.emission != "categorical":
+        views = surroundings(points, some)
+        kinds += [(view, len(range(i, starts, len(views)))) for i, view in enumerate(views)]
+    found = []
+    for view, count in kinds:
+        if count:
+            states = x.new_zeros(count, *x.shape[:2], pair.states)
+            states[:, some] = gaussian.kmeans(view[some], pair.states, count)
+            found.append(states)
+    return torch.cat(found)
 
 
 def _points(pair: Model, x: Tensor, seen: Tensor) -> Tensor:
