@@ -91,6 +91,12 @@ def negative_log_joint(pair: ModelGuide, batch: Batch, objective: Objective) -> 
     return function
 
 
+def hessian_of(pair: ModelGuide, batch: Batch, objective: Objective) -> Callable[[Tensor], Tensor]:
+    """Second derivatives of minus the log joint density at a point guide's `loc`, (P, P)."""
+    function = negative_log_joint(pair, batch, objective)
+    return lambda loc: _hessian(function, loc, large(batch))
+
+
 def large(batch: Batch) -> bool:
     """Whether differences of gradients are cheaper than differentiating twice."""
     return sum(value.numel() for value in batch.fields().values()) > _LARGE

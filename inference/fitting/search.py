@@ -15,16 +15,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from inference.compiling.fallback import FAILED
+from inference.fitting import curvature
 from inference.fitting.curvature import as_point, some_rows
 from inference.fitting.fisher import prior_width
 from inference.fitting.objective import Objective
 from inference.fitting.step import SINGULAR, Stepper
+from inference.running.densities import UnsupportedGuide
 from zoo import guides
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
@@ -67,28 +70,61 @@ def move(pair: ModelGuide, batch: Batch, objective: Objective, mode: str) -> boo
     double = pair if pair.dtype == torch.float64 else copy.deepcopy(pair).double()
     some = some_rows(batch, pair.device).to(dtype=torch.float64)
     with apart(0), unvalidated(), as_point(double, some) as loc:
-        stepper = Stepper(double, objective, "off" if mode == "off" else "graph", fallback=True)
-        one = torch.ones((), dtype=torch.float64, device=pair.device)
-        place = list(stepper.parameters).index("auto.loc")
+        gradients = _plain(double, some, objective)
+        if mode != "off":
+            try:
+                recorded = _recorded(double, some, objective)
+                recorded(loc)
+                gradients = recorded
+            except (*FAILED, UnsupportedGuide):  # of which the steps will tell
+                pass
 
         def density(at: Tensor) -> tuple[float, Tensor]:
             """Minus the log joint density and its gradient."""
             loc.copy_(at)
             try:
                 with torch.enable_grad():
-                    loss, gradients = stepper(some, one)
+                    return gradients(at)
             except (ValueError, SINGULAR):  # outside of what a distribution takes
                 return math.inf, torch.full_like(at, math.nan)
-            return float(loss) * batch.total, gradients[place].detach() * batch.total
 
-        spread = prior_width(double, some, loc)
+        try:
+            spread = prior_width(double, some, loc)
+        except (RuntimeError, ValueError):  # a model that takes one draw at a time
+            spread = torch.ones_like(loc)
         longest = _LONGEST * torch.where(spread.isfinite() & (spread > 0), spread, 1.0)
         full, point = isinstance(auto, guides.Multivariate), isinstance(auto, guides.AutoLaplace)
         found = _search(density, before, longest, full, point)
+        if found is not None:
+            found = _polished(found, density, curvature.hessian_of(double, some, objective))
     if found is None:
         return False
     _put(auto, found, pair.dtype)
     return True
+
+
+def _recorded(pair: ModelGuide, batch: Batch, objective: Objective) -> Density:
+    """At the point where the pair's point guide stands, by a graph."""
+    stepper = Stepper(pair, objective, "graph", fallback=False)
+    one = torch.ones((), dtype=pair.dtype, device=pair.device)
+    place = list(stepper.parameters).index("auto.loc")
+
+    def density(_: Tensor) -> tuple[float, Tensor]:
+        loss, gradients = stepper(batch, one)
+        return float(loss) * batch.total, gradients[place].detach() * batch.total
+
+    return density
+
+
+def _plain(pair: ModelGuide, batch: Batch, objective: Objective) -> Density:
+    function = curvature.negative_log_joint(pair, batch, objective)
+
+    def density(at: Tensor) -> tuple[float, Tensor]:
+        at = at.detach().requires_grad_()
+        value = function(at)
+        return float(value.detach()), torch.autograd.grad(value, at)[0]
+
+    return density
 
 
 def _of(auto: Any) -> Place:
@@ -164,8 +200,7 @@ def _path(density: Density, at: Tensor, longest: Tensor, point: bool) -> Iterato
         step = -own * (vectors @ ((vectors.mT @ (own * gradient)) / curved))
         decrement = -float(gradient @ step)
         if float(values[0]) > _FLAT * float(values[-1]) and (not point or decrement < 1e-6):
-            tril = torch.linalg.qr((own[:, None] * vectors * curved.rsqrt()).mT).R.mT
-            yield Place(at.clone(), own, tril * tril.diagonal().sign())
+            yield _place(at.clone(), own, own[:, None] * vectors * curved.rsqrt())
         if decrement < 1e-8:
             return
         step = step / max(1.0, float((step.abs() / longest).max()))
@@ -177,6 +212,30 @@ def _path(density: Density, at: Tensor, longest: Tensor, point: bool) -> Iterato
         else:
             return
         at, value, gradient, scale = at + step, new, slope, own
+
+
+def _place(at: Tensor, own: Tensor, root: Tensor) -> Place:
+    """A Gaussian of covariance `root root^T`."""
+    tril = torch.linalg.qr(root.mT).R.mT
+    return Place(at, own, tril * tril.diagonal().sign())
+
+
+def _polished(found: Place, density: Density, hessian: Callable[[Tensor], Tensor]) -> Place:
+    """The same with second derivatives that are exact, and a step of Newton's method with them if it is a small one."""
+    at = found.loc
+    for _ in range(2):
+        exact = hessian(at)
+        own = exact.diagonal().clamp(min=1e-300).rsqrt()
+        factor, info = torch.linalg.cholesky_ex(own[:, None] * exact * own)
+        if info or not bool(factor.isfinite().all()):
+            return found
+        root = own[:, None] * torch.linalg.inv(factor).mT
+        found = _place(at, own, root)
+        slope = root.mT @ density(at)[1]  # in widths of the Gaussian
+        if not float(slope.norm()) < 0.1:
+            return found
+        at = at - root @ slope
+    return replace(found, loc=at)
 
 
 def _hessian(density: Density, at: Tensor, scale: Tensor) -> Tensor:

@@ -216,7 +216,7 @@ class HMM(ModelGuide):
 
         Args:
             batch: the sequences; all of them are used.
-            starts: R, by k-means on single steps, and as many on their surroundings, or by random cuts; `iterations` each.
+            starts: R, by k-means on single steps, and as many on what is near, or random cuts; `iterations` each.
             tolerance: a run ends once its log joint density per sequence rises by less.
             start: values by site to start from instead.
 
