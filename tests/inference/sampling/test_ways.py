@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
 import inference
 import zoo
-from inference.sampling.sample import sample
+from inference.sampling.sample import SamplingError, sample
 from tests.helpers.pairs import Coded
 from tests.helpers.sampling import QUICK, Normals, data_of, interrupted_after, short, z_scores
+from zoo.base import ModelGuide
 
 
 @short
@@ -101,3 +104,30 @@ def test_an_interrupt_before_the_first_draw_leaves_nothing(where, tmp_path, monk
     assert pair.training
     assert all(torch.equal(value, before[name]) for name, value in pair.state_dict().items())
     assert not list(tmp_path.iterdir())
+
+
+class Precise(ModelGuide):
+    """x_n ~ Normal(3, t^(-1/2)), t ~ Gamma(1e-4, 1e-4): at the prior median of t there is nothing to go by."""
+
+    def __init__(self) -> None:
+        super().__init__("normal")
+        self.register_buffer("rate", torch.tensor(1e-4))
+
+    def model(self, batch):
+        t = pyro.sample("t", dist.Gamma(self.rate, self.rate))
+        with batch.plate():
+            return pyro.sample("x", dist.Normal(3.0, t.rsqrt()), obs=batch.x)
+
+
+@pytest.mark.slow
+@short
+def test_where_chains_cannot_move_the_next_start_is_tried():
+    x = 3 + torch.randn(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 2
+    shape, rate = 1e-4 + 25, 1e-4 + float((x - 3).square().sum()) / 2  # Gamma(shape, rate), by conjugacy
+    with pytest.warns(UserWarning, match="chains could not move from jitter; these started from mode"):
+        found = sample(Precise().double(), x, 100, 16, max_warmup=300, **{**QUICK, "compile": "off"})
+    assert found.notes[0].startswith("start='auto'")
+    assert float(found["t"].mean()) == pytest.approx(shape / rate, abs=0.2 * shape**0.5 / rate)
+    assert float(found["t"].std()) == pytest.approx(shape**0.5 / rate, rel=0.2)
+    with pytest.raises(SamplingError, match="every chain diverges"):  # a start that was asked for is the only one
+        sample(Precise().double(), x, 100, 16, start="jitter", **{**QUICK, "compile": "off"})
