@@ -153,7 +153,8 @@ def fit(
         validation: fraction of rows held out, or a data set; early stopping then keeps the best parameters.
         patience: evaluations (one an epoch, or 100 steps) without improvement before early stopping.
         tolerance: improvement in nats per observation that counts as none.
-        initialise: start at `pair.initial(data)` and take constants anew, or do not; by default on the first fit only.
+        initialise: start at `pair.initial(data)`, or where that is empty at what a search finds, and take constants anew,
+            or do not; by default on the first fit only.
         seed: seeds everything drawn here; the caller's random state is left as it was.
         device: `auto` takes a GPU when there is one.
         compile: `graph` records loss, gradients and Adam's step as one graph, `inductor` compiles that, `off` is
@@ -191,15 +192,13 @@ def fit(
         mark = Mark.of(before)
         placed = _start(pair, train, chosen, started)
         alone = chosen.has_globals and not given.continuous_locals and not pair.own_parameters()
-        if alone and not placed:
-            placed = search.move(pair, train, plain(chosen), compile)
         keeping: Keeping | KeepingGuide | None = None
         if not chosen.has_globals and mark.left(before):
             keeping = Keeping(pair, train)
-        elif (
-            alone and placed and started and chosen.bound == "elbo" and isinstance(pair.automatic, guides.Standardised)
-        ):
-            keeping = KeepingGuide(pair, train, plain(chosen))
+        elif alone and not placed and search.move(pair, train, plain(chosen), compile):
+            placed = True
+            if chosen.bound == "elbo" and isinstance(pair.automatic, guides.Standardised):
+                keeping = KeepingGuide(pair, train, plain(chosen))
         if steps is None and epochs is None and (evidence := exact.exact_evidence(pair, train, seed)) is not None:
             return _exact(pair, train, chosen, seed, began, kept, evidence)
         if steps is None and epochs is not None:

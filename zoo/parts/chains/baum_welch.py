@@ -26,6 +26,7 @@ from zoo.parts.chains.chain import HiddenMarkovChain
 from zoo.parts.chains.surroundings import surroundings
 from zoo.parts.em import gaussian
 from zoo.settings import settings
+from zoo.threads.randomness import apart
 
 Values = dict[str, Tensor]  # by site, each (R, 1, ...)
 
@@ -211,17 +212,20 @@ def _clusters(pair: Model, x: Tensor, seen: Tensor, starts: int) -> Tensor:
     """States by k-means, (R, B, T, K), of single steps and of their surroundings; none where nothing is seen."""
     points = _points(pair, x, seen)  # (B, T, P)
     some = seen if x.ndim == 2 else seen.any(-1)
-    kinds = [(points, starts)]
-    if starts > 1 and pair.emission != "categorical":
-        views = surroundings(points, some)
-        kinds += [(view, len(range(i, starts, len(views)))) for i, view in enumerate(views)]
-    found = []
-    for view, count in kinds:
-        if count:
-            states = x.new_zeros(count, *x.shape[:2], pair.states)
-            states[:, some] = gaussian.kmeans(view[some], pair.states, count)
-            found.append(states)
+    views = surroundings(points, some) if starts > 1 and pair.emission != "categorical" else []
+    found = [_as_states(points, some, pair.states, starts)]
+    with apart(0):  # what is drawn after it is what it was without them
+        for i, view in enumerate(views):
+            if i < starts:
+                found.append(_as_states(view, some, pair.states, len(range(i, starts, len(views)))))
     return torch.cat(found)
+
+
+def _as_states(points: Tensor, some: Tensor, states: int, starts: int) -> Tensor:
+    """Clusters of some points as states, (R, B, T, K)."""
+    found = points.new_zeros(starts, *some.shape, states)
+    found[:, some] = gaussian.kmeans(points[some], states, starts)
+    return found
 
 
 def _points(pair: Model, x: Tensor, seen: Tensor) -> Tensor:
