@@ -153,8 +153,8 @@ def fit(
         validation: fraction of rows held out, or a data set; early stopping then keeps the best parameters.
         patience: evaluations (one an epoch, or 100 steps) without improvement before early stopping.
         tolerance: improvement in nats per observation that counts as none.
-        initialise: start at `pair.initial(data)`, or where that is empty at what a search finds, and take constants anew,
-            or do not; by default on the first fit only.
+        initialise: start at `pair.initial(data)`, or what a search finds where that is empty, and take constants
+            anew, or do not; by default on the first fit only.
         seed: seeds everything drawn here; the caller's random state is left as it was.
         device: `auto` takes a GPU when there is one.
         compile: `graph` records loss, gradients and Adam's step as one graph, `inductor` compiles that, `off` is
