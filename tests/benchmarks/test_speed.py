@@ -55,6 +55,7 @@ class TestSpeed:
             assert f"<!-- {mark} -->" in speed.README.read_text()
 
 
+@pytest.mark.slow
 def test_hidden_markov_chains_agree_and_their_times_are_told(capsys):
     found = benchmark("markov").main(["--quick"])  # refuses methods whose log-likelihoods differ
     assert {work for work, _, _ in found} == {"score", "gradient"}

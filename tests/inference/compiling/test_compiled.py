@@ -238,6 +238,7 @@ def test_without_a_working_compiler_the_graph_runs_and_says_so(monkeypatch, brok
     assert sum("not compiled instead" in str(w.message) for w in caught) == 1
 
 
+@pytest.mark.slow
 def test_where_torch_can_make_no_cache_folder_plain_pyro_runs_and_says_so(tmp_path):
     (tmp_path / "file").touch()
     code = (

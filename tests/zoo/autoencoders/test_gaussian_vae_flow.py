@@ -79,6 +79,7 @@ class Squares(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:gaussian_vae keeps the constants it was made with")  # as its decoder is given
+@pytest.mark.slow
 def test_a_flow_follows_a_bent_posterior_with_two_modes():
     """A decoder that is given and fixed: log p(x) by quadrature is above every bound, and the flow's is nearest."""
     grid = torch.linspace(-6, 6, 241, dtype=torch.float64)

@@ -99,6 +99,7 @@ def difference(ours, theirs, precision=0.01):
     return ours.mean(0) - theirs.mean(0), error
 
 
+@pytest.mark.slow
 def test_level_with_a_plain_twin_from_the_same_start():
     ahead, error = difference(*side_by_side(seeds=(0, 1, 2), steps=300, particles=100, same_start=True))
     assert (np.abs(ahead) < 4 * error).all(), f"{ahead} ± {error}"

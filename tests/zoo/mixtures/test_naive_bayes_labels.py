@@ -129,6 +129,7 @@ def test_latent_class_analysis_recovers_the_classes():
     assert ((pulled.mean(0) - torch.tensor(PROBS)).abs() < 4 * pulled.std(0)).all()
 
 
+@pytest.mark.slow
 def test_hidden_rows_help_the_few_that_have_a_label():
     scores = []
     for seed in range(6):

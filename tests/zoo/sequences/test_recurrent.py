@@ -178,6 +178,7 @@ def bits(pair, data):
     return -float(scores.sum()) / len(data) / math.log(2)
 
 
+@pytest.mark.slow
 def test_a_bayesian_output_layer_has_a_posterior_that_narrows_with_data():
     truth = made(emission="gaussian", hidden=4, steps=10)
     pair = zoo.create("recurrent", emission="gaussian", hidden=4, steps=10, output="bayesian").double()
