@@ -7,6 +7,8 @@ step         from a pair and an objective to steps of Adam, as a graph or plain 
 adam         Adam, as operations that a graph can hold
 objective    the bounds, chosen from the trace
 exact        is the guide the posterior already?
+search       where a guide starts in a pair that suggests nothing
+settled      whether a guide stands where the ELBO is highest
 keeping      a start in closed form, kept where steps lead no higher
 fisher       first widths of many latents, from gradients of single rows
 curvature    second derivatives: first widths of a guide, and the Laplace guide

@@ -192,6 +192,7 @@ def fit(
         mark = Mark.of(before)
         placed = _start(pair, train, chosen, started)
         alone = chosen.has_globals and not given.continuous_locals and not pair.own_parameters()
+        alone = alone and type(pair).initial is ModelGuide.initial  # else the pair knows better where to start
         keeping: Keeping | KeepingGuide | None = None
         if not chosen.has_globals and mark.left(before):
             keeping = Keeping(pair, train)

@@ -110,6 +110,7 @@ def accuracy(labels, y):
     return table[linear_sum_assignment(-table)].sum() / len(y)
 
 
+@pytest.mark.slow
 def test_latent_class_analysis_recovers_the_classes():
     x, y, joint = simulated(500, 0)
     pair = made(MIXED, 3)

@@ -75,7 +75,7 @@ def test_the_exact_smoother_is_above_the_exact_filter() -> None:
     assert gap > 4 * bounds["filter"].mean(1).std() / math.sqrt(50)
 
 
-@pytest.mark.parametrize("guide", ["smooth", "filter"])
+@pytest.mark.parametrize("guide", ["smooth", pytest.param("filter", marks=pytest.mark.slow)])
 def test_a_learned_guide_stays_below_the_kalman_filter_and_the_smoother_comes_within_one_per_cent(guide: str) -> None:
     truth = linear(2, 2, exact=True, steps=6)
     torch.manual_seed(1)
@@ -195,7 +195,7 @@ def test_the_density_of_a_draw_is_that_of_the_same_sequences_when_observed(kind:
     torch.testing.assert_close(drawn.log_prob_sum(), observed.log_prob_sum())
 
 
-@pytest.mark.parametrize("guide", ["smooth", "filter"])
+@pytest.mark.parametrize("guide", ["smooth", pytest.param("filter", marks=pytest.mark.slow)])
 def test_a_filter_does_not_see_the_future_and_a_smoother_does(guide: str) -> None:
     pair, x = create(guide=guide), holes(1, 5, 2)
     z, other = torch.randn(1, 5, 2).double(), x.clone()
