@@ -313,22 +313,8 @@ def _exact(
     evidence: float,
 ) -> Fit:
     """Nothing to do: the guide is the posterior."""
-    result = Fit(
-        losses=np.array([-evidence / train.total]),
-        steps=0,
-        epochs=0.0,
-        reason=exact.REASON,
-        seconds=time.perf_counter() - began,
-        trace_seconds=0.0,
-        compile="off",
-        compile_reason="no gradients are taken",
-        objective=objective,
-        seed=seed,
-        batch_size=train.size,
-        kept=kept,
-    )
-    _write_card(pair, train, result)
-    return result
+    losses = np.array([-evidence / train.total])
+    return _without_steps(pair, train, objective, seed, began, kept, losses=losses, steps=0, reason=exact.REASON)
 
 
 def _maximise(
@@ -345,11 +331,29 @@ def _maximise(
         _place(pair, train, objective, values)
     if isinstance(auto, guides.AutoLaplace):
         curvature.curve(pair, train, objective)
+    reason = "expectation-maximisation has converged"
+    losses = -np.array(course)
+    return _without_steps(pair, train, objective, seed, began, kept, losses=losses, steps=len(course), reason=reason)
+
+
+def _without_steps(
+    pair: ModelGuide,
+    train: Batch,
+    objective: Objective,
+    seed: int,
+    began: float,
+    kept: tuple[str, ...],
+    *,
+    losses: np.ndarray[Any, Any],
+    steps: int,
+    reason: str,
+) -> Fit:
+    """What happened in a fit that took no gradient; each of its steps saw all rows."""
     result = Fit(
-        losses=-np.array(course),
-        steps=len(course),
-        epochs=float(len(course)),
-        reason="expectation-maximisation has converged",
+        losses=losses,
+        steps=steps,
+        epochs=float(steps),
+        reason=reason,
         seconds=time.perf_counter() - began,
         trace_seconds=0.0,
         compile="off",

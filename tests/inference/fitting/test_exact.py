@@ -156,3 +156,10 @@ def test_the_command_says_so(tmp_path, monkeypatch, capsys):
     assert f"stopped: {REASON}" in said
     assert "exact: the weights of its draws are equal" in said
     assert REASON in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_a_fit_without_steps_says_how_the_series_were_understood():
+    x = torch.randn(3, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    fit = inference.fit(zoo.create("autoregressive").double(), x, **QUIET)
+    assert fit.steps == 0
+    assert "on 3 series of 40 steps" in repr(fit)
