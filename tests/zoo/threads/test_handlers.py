@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -172,6 +173,7 @@ def test_a_child_forked_during_a_fit_can_use_pairs():
     steps.wait(60)
     child = os.fork()
     if child == 0:
+        signal.alarm(30)  # a lock that is never free ends the child, and the test fails
         try:
             with pair.turn:  # held by a thread that the child does not have
                 code = 0 if free.simulate(3)[0].size == 3 else 1
