@@ -1,13 +1,15 @@
 """Expectation-maximisation of hidden Markov models, with R starts run as one batch (Baum et al. 1970).
 
 Starts are k-means on single steps and, as many again, on what stands around them (`surroundings`: states that last, or
-differ in their spread alone); where states follow one another from left to right, cuts of each sequence at random
-places (Rabiner 1989, section V.C). R stands left of the sequences' dimension.
+differ in their spread alone) and, where steps are few, what lies nearest to random ones of them: k-means of overlapping
+states nearly always ends the same, and seldom on the way to the highest maximum. Where states follow one another from
+left to right, cuts of each sequence at random places (Rabiner 1989, section V.C). R stands left of the sequences'
+dimension.
 
-What climbs is the log joint density of the latents as they are without constraints: probabilities by their logits,
-scales and rates by their logs. Its M-step is exact for all but full covariances, which are shrunk a little towards
-none, and for what the transitions say of a stationary start, which it leaves out. A Cauchy prior is a normal one whose
-precision is unknown, and is expected along with the states (Lange, Little & Taylor 1989).
+What climbs is the log joint density of the latents as the guide holds them: by logits and logs, without constraints, or
+of the values themselves where the guide is a point. Its M-step is exact for all but full covariances, which are shrunk
+a little towards none. A Cauchy prior is a normal one whose precision is unknown, and is expected along with the states
+(Lange, Little & Taylor 1989).
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ from zoo.settings import settings
 from zoo.threads.randomness import apart
 
 Values = dict[str, Tensor]  # by site, each (R, 1, ...)
+_FURTHER, _FEW = 60, 1_000  # starts from random steps: so many for so many steps, and fewer for more
+_PATIENCE = 5, 15  # iterations before a start is given up, and where steps are few
+_LEAST = 1e-8  # of a count: a probability of exactly zero has no logit
 
 
 class Model(Protocol):
@@ -40,6 +45,8 @@ class Model(Protocol):
     emission: Literal["gaussian", "poisson", "categorical"]
     transitions: transitions.Transitions
     correlated: bool
+    start: Literal["free", "stationary"]
+    guide_family: str
     alpha: Tensor
     moves: Tensor
     loc: Tensor
@@ -67,7 +74,8 @@ def maximise(
         now = data.started(starts)
     else:
         now = data.e_step({name: start[name].double()[None, None] for name in pair.prior()})[1]
-    found, course = gaussian.climb(now, data.m_step, data.e_step, iterations, tolerance, rising=True)
+    patience = _PATIENCE[int(data.seen.sum()) <= _FEW * data.seen[0, 0].numel()]
+    found, course = gaussian.climb(now, data.m_step, data.e_step, iterations, tolerance, rising=True, patience=patience)
     values = {name: found[name][0].to(data.dtype) for name in pair.prior()}
     return (values if pair.transitions == "left_right" else _ordered(values, pair.states)), course
 
@@ -88,6 +96,7 @@ class Data:
         if batch.x.isinf().any():
             raise ValueError(f"hmm: sequence {int(batch.x.isinf().flatten(1).any(-1).nonzero()[0])} of x is not finite")
         self.pair, self.x, self.dtype = pair, batch.x.double(), batch.x.dtype
+        self.point = float(pair.guide_family == "delta")  # the Jacobians of logits and logs are not counted
         N, T = self.x.shape[:2]
         if not self.dtype.is_floating_point:
             self.dtype = pair.dtype
@@ -147,12 +156,19 @@ class Data:
                 found = [states[:, :, 0].sum(1), moves.squeeze(1), *self.sums(states, some)]
                 mine = [a + b for a, b in zip(mine, found, strict=True)] if mine else found
             counts.append(mine)
-        for name, fn in pair.prior().items():
-            transform = biject_to(fn.support)
-            free = transform.inv(values[name])
-            score += (fn.log_prob(values[name]) + transform.log_abs_det_jacobian(free, values[name])).squeeze(-1)
+        score += self.prior(values).squeeze(-1)
         before = [values[name].squeeze(1) for name in pair.prior()]
         return score / N, (*(torch.cat(parts) for parts in zip(*counts, strict=True)), *before)
+
+    def prior(self, values: Values) -> Tensor:
+        """Log prior density of the values, (R, 1)."""
+        total = torch.zeros(())
+        for name, fn in self.pair.prior().items():
+            total = total + fn.log_prob(values[name])
+            if not self.point:
+                transform = biject_to(fn.support)
+                total = total + transform.log_abs_det_jacobian(transform.inv(values[name]), values[name])
+        return total
 
     def m_step(self, first: Tensor, moves: Tensor, *rest: Tensor) -> Values:
         """The values of highest expected log joint density."""
@@ -160,12 +176,15 @@ class Data:
         size = {"categorical": 1, "poisson": 2}.get(pair.emission, 3)
         sums, last = rest[:size], rest[size:]
         before = dict(zip(sites, last, strict=True)) if last else None
+        stationary = pair.start == "stationary"
         values = {
-            "initial": F.normalize(first + pair.alpha, 1, -1),
-            **transitions.most_probable(pair.transitions, moves, pair.moves, pair.alpha, before),
+            "initial": F.normalize((first + pair.alpha - self.point).clamp(min=_LEAST), 1, -1),
+            **transitions.most_probable(
+                pair.transitions, moves, pair.moves, pair.alpha, before, self.point, first if stationary else None
+            ),
         }
         if pair.emission == "categorical":
-            values["probs"] = F.normalize(sums[0] + pair.alpha, 1, -1)
+            values["probs"] = F.normalize((sums[0] + pair.alpha - self.point).clamp(min=_LEAST), 1, -1)
         elif pair.emission == "poisson":
             values["rates"] = self._rates(*sums)
         elif pair.correlated:
@@ -175,7 +194,7 @@ class Data:
             values["locs"] = shift + self.middle
             values["correlations"] = gaussian.correlation_tril(count, scatter, float(pair.features))
             squares = scatter.diagonal(dim1=-2, dim2=-1).clamp(min=0)
-            values["scales"] = gaussian.scale_mode(count.unsqueeze(-1), squares, pair.scale.double())
+            values["scales"] = gaussian.scale_mode(count.unsqueeze(-1) + self.point, squares, pair.scale.double())
         else:
             values["locs"], values["scales"] = self._normals(sums, before)
         return {name: values[name].unsqueeze(1) for name in pair_sites}
@@ -189,14 +208,14 @@ class Data:
             weight = 2 / (1 + far.square()) * (before["scales"] / prior).square()
             shift = (total - weight * (self.middle - loc)) / (count + weight)
         apart = (squares - 2 * shift * total + count * shift.square()).clamp(min=0)
-        return shift + self.middle, gaussian.scale_mode(count, apart, self.pair.scale.double())
+        return shift + self.middle, gaussian.scale_mode(count + self.point, apart, self.pair.scale.double())
 
     def _rates(self, count: Tensor, total: Tensor) -> Tensor:
-        """The mode of log r, (R, K), of so many Poisson counts and r ~ LogNormal(log rate, 2), by Newton's method."""
+        """The mode of log r (or r), (R, K), of Poisson counts and r ~ LogNormal(log rate, 2), by Newton's method."""
         centre, log_rate = self.pair.log_rate.double(), ((total + 0.1) / (count + 0.1)).log()
         for _ in range(20):
             expected = count * log_rate.exp()
-            log_rate = log_rate + (total - expected - (log_rate - centre) / 4) / (expected + 0.25)
+            log_rate = log_rate + (total - expected - (log_rate - centre) / 4 - self.point) / (expected + 0.25)
         return log_rate.exp()
 
 
@@ -218,13 +237,23 @@ def _clusters(pair: Model, x: Tensor, seen: Tensor, starts: int) -> Tensor:
         for i, view in enumerate(views):
             if i < starts:
                 found.append(_as_states(view, some, pair.states, len(range(i, starts, len(views)))))
+        further = min(_FURTHER, _FURTHER * _FEW // max(1, int(some.sum()))) if starts > 1 else 0
+        for i, view in enumerate([points, *views]):
+            if i < further:
+                mine = len(range(i, further, len(views) + 1))
+                found.append(_as_states(view, some, pair.states, mine, random=True))
     return torch.cat(found)
 
 
-def _as_states(points: Tensor, some: Tensor, states: int, starts: int) -> Tensor:
-    """Clusters of some points as states, (R, B, T, K)."""
+def _as_states(points: Tensor, some: Tensor, states: int, starts: int, random: bool = False) -> Tensor:
+    """Clusters of some points as states, (R, B, T, K): by k-means, or about points at random."""
     found = points.new_zeros(starts, *some.shape, states)
-    found[:, some] = gaussian.kmeans(points[some], states, starts)
+    few = points[some]
+    if random:
+        centres = few[torch.randint(len(few), (starts, states), device=few.device)]  # (R, K, P)
+        found[:, some] = F.one_hot(torch.cdist(few.expand(starts, -1, -1), centres).argmin(-1), states).to(found)
+    else:
+        found[:, some] = gaussian.kmeans(few, states, starts)
     return found
 
 

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Transitions = Literal["free", "tied", "left_right"]
+_TURNS = 10  # of a matrix and the slope of its stationary distribution
 
 
 def prior(kind: Transitions, counts: Tensor, alpha: Tensor) -> dict[str, dist.TorchDistribution]:
@@ -71,7 +72,13 @@ def log_start(values: dict[str, Tensor], log_transition: Tensor) -> Tensor:
 
 
 def most_probable(
-    kind: Transitions, moves: Tensor, counts: Tensor, alpha: Tensor, before: dict[str, Tensor] | None
+    kind: Transitions,
+    moves: Tensor,
+    counts: Tensor,
+    alpha: Tensor,
+    before: dict[str, Tensor] | None,
+    point: float = 0.0,
+    first: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The M-step: the sites of A given expected moves, (..., K, K).
 
@@ -81,14 +88,17 @@ def most_probable(
         counts: c, (K, K), added to them.
         alpha: scalar.
         before: the sites under which these were expected; tied ones need them.
+        point: 1 for the highest density of the probabilities themselves, 0 for that of their logits.
+        first: states that sequences start in, (..., K), where they do so by the stationary distribution.
     """
     if kind == "left_right":
         rows = (moves + counts).triu()
         left = rows.flip(-1).cumsum(-1).flip(-1)  # of each stick before it is broken
         row, column = torch.triu_indices(rows.shape[-1], rows.shape[-1] - 1, device=rows.device)
-        return {"sticks": rows[..., row, column] / left[..., row, column]}
+        broken = _positive(rows[..., row, column] - point)
+        return {"sticks": broken / (broken + _positive((left - rows)[..., row, column] - point))}
     if kind == "free":
-        return {"transition": F.normalize(moves + counts, 1, -1)}
+        return {"transition": _with_start(_positive(moves + counts - point), first)}
     # A move from a state to itself is one of two kinds: kept, or drawn afresh.
     here = moves.diagonal(dim1=-2, dim2=-1)
     if before is None:
@@ -97,8 +107,30 @@ def most_probable(
         stay = before["stay"].unsqueeze(-1)
         kept = here * stay / (stay + (1 - stay) * before["destination"])
     afresh = moves.sum(-2) - kept
-    stay, leave = kept.sum(-1) + counts[0, 0], afresh.sum(-1) + alpha
-    return {"stay": stay / (stay + leave), "destination": F.normalize(afresh + alpha, 1, -1)}
+    stay, leave = _positive(kept.sum(-1) + counts[0, 0] - point), _positive(afresh.sum(-1) + alpha - point)
+    drawn = afresh if first is None else afresh + first  # q is the stationary distribution
+    return {"stay": stay / (stay + leave), "destination": F.normalize(_positive(drawn + alpha - point), 1, -1)}
+
+
+def _with_start(counts: Tensor, first: Tensor | None) -> Tensor:
+    """The matrix, (..., K, K), under which so many moves and starts, by its stationary distribution, are likeliest.
+
+    At the maximum of sum c log A + sum f log pi each row of A is in proportion to c + A g, with g the slope of the
+    second sum, to which any number may be added in each row.
+    """
+    matrix = F.normalize(counts, 1, -1)
+    for _ in range(_TURNS if first is not None else 0):
+        probs = stationary(matrix)
+        system = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device) - matrix + 1
+        ratio = (first / probs.clamp(min=1e-12)).unsqueeze(-1)  # type: ignore[operator]
+        slope = probs.unsqueeze(-1) * torch.linalg.solve_ex(system, ratio)[0].mT
+        matrix = F.normalize(counts + matrix * (slope - slope.amin(-1, keepdim=True)), 1, -1)
+    return matrix
+
+
+def _positive(counts: Tensor) -> Tensor:
+    """Counts that make no probability of exactly 0 or 1."""
+    return counts.clamp(min=1e-8)
 
 
 def stationary(transition: Tensor) -> Tensor:

@@ -79,13 +79,15 @@ def climb(
     iterations: int,
     tolerance: float,
     rising: bool = False,
+    patience: int = 5,
 ) -> tuple[dict[str, Tensor], list[float]]:
     """The values that the best of R starts ends with, and its scores on the way.
 
     A start ends once its score changes by less than `tolerance`; or when it is so far behind the best that twenty
-    more steps as good as its last would not be enough. Most do after a few, and time goes to the few that lead.
-    `m_step` gives values, each (R, ...), from moments, those of `start` at first; `e_step` the score of values, (R,),
-    and the moments that follow from them. With `rising` a start also ends where its score falls, before that step.
+    more steps as good as its last would not be enough, which is asked after `patience` iterations. Most do after a
+    few, and time goes to the few that lead. `m_step` gives values, each (R, ...), from moments, those of `start` at
+    first; `e_step` the score of values, (R,), and the moments that follow from them. With `rising` a start also ends
+    where its score falls, before that step.
     """
     history: list[list[float]] = [[] for _ in start[0]]
     alive, best, leader, found, now = list(range(len(history))), -math.inf, 0, {}, start
@@ -99,7 +101,7 @@ def climb(
             best, leader, found = score[top].item(), alive[top], {name: value[top] for name, value in values.items()}
         gains = [history[r][-1] - history[r][-2] if i else math.inf for r in alive]
         gains = gains if rising else [abs(gain) for gain in gains]
-        hopeful = [i < 5 or history[r][-1] + 20 * gain >= best for r, gain in zip(alive, gains, strict=True)]
+        hopeful = [i < patience or history[r][-1] + 20 * gain >= best for r, gain in zip(alive, gains, strict=True)]
         stay = [j for j, gain in enumerate(gains) if gain >= tolerance and hopeful[j]]
         if not stay:
             break
