@@ -171,7 +171,10 @@ def _search(density: Density, before: Place, longest: Tensor, full: bool, point:
         return found if math.isfinite(found) else -math.inf
 
     best, found = bound(before), None
-    for origin in (before.loc, torch.zeros_like(before.loc)):  # the prior median may be no place at all: Gamma(0, 0)
+    # The prior median may be no place at all, as of Gamma(0, 0), and that of a few draws may lie where exp(x w) is 1e9,
+    # from where Newton's method comes back by 1 a step.
+    origins = sorted((before.loc, torch.zeros_like(before.loc)), key=lambda at: _or_infinite(density(at)[0]))
+    for origin in origins:
         since = 0
         for place in _path(density, origin, longest, point):
             since += 1
@@ -182,6 +185,10 @@ def _search(density: Density, before: Place, longest: Tensor, full: bool, point:
         if found is not None:
             return found
     return None
+
+
+def _or_infinite(value: float) -> float:
+    return value if math.isfinite(value) else math.inf
 
 
 def _path(density: Density, at: Tensor, longest: Tensor, point: bool) -> Iterator[Place]:
