@@ -41,7 +41,7 @@ def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | Non
             return None
         alike = _ALIKE.get(pair.dtype, _ROUNDED)
         for draws in (_FEW, _MORE):
-            weights = _log_weights(double, given, draws, seed)
+            weights = log_weights(double, given, draws, seed)
             if weights is None or not bool(weights.isfinite().all()) or float(weights.max() - weights.min()) > alike:
                 return None
             evidence = float(weights.mean())
@@ -63,7 +63,7 @@ def _may_be(pair: ModelGuide, few: Batch) -> bool:
         return not any(g is not None for g in torch.autograd.grad(total.sum(), parameters, allow_unused=True))
 
 
-def _log_weights(pair: ModelGuide, given: Checked, draws: int, seed: int) -> torch.Tensor | None:
+def log_weights(pair: ModelGuide, given: Checked, draws: int, seed: int) -> torch.Tensor | None:
     """log p(data, t) - log q(t) at draws of the guide, (S,); None where they do not differ, as those of a point."""
     with quietly(seed, pair):
         first = given.batch.select(slice(0, 1))

@@ -18,8 +18,8 @@ from inference.compiling.fallback import choose_mode
 from inference.data.check import check, check_pair
 from inference.data.learnable import check_learnable
 from inference.data.series import understood
-from inference.fitting import curvature, exact, search
-from inference.fitting.keeping import Keeping, KeepingGuide
+from inference.fitting import curvature, doubt, exact, search
+from inference.fitting.keeping import HIGHEST, Keeping, KeepingGuide
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose, plain
 from inference.fitting.options import check_options, device_of
@@ -200,8 +200,13 @@ def fit(
             placed = True
             if chosen.bound == "elbo" and isinstance(pair.automatic, guides.Standardised):
                 keeping = KeepingGuide(pair, train, plain(chosen))
-        if steps is None and epochs is None and (evidence := exact.exact_evidence(pair, train, seed)) is not None:
-            return _exact(pair, train, chosen, seed, began, kept, evidence)
+        if (
+            steps is None
+            and epochs is None
+            and (found := _done(pair, train, chosen, seed, keeping, tolerance, held_out))
+        ):
+            losses, why = np.array(found[:1]), found[1]
+            return _without_steps(pair, train, chosen, seed, began, kept, losses=losses, steps=0, reason=why)
         if steps is None and epochs is not None:
             steps = max(1, math.ceil(epochs * train.size / size))
         mode, why = choose_mode(compile, steps)
@@ -233,7 +238,7 @@ def fit(
         losses=np.array(loop.losses),
         steps=len(loop.losses),
         epochs=len(loop.losses) * size / train.size,
-        reason=reason,
+        reason=doubt.said(given.but(train), reason, seed),
         seconds=time.perf_counter() - began,
         trace_seconds=loop.stepper.trace_seconds,
         compile=loop.stepper.mode,
@@ -303,18 +308,21 @@ def _place(pair: ModelGuide, batch: Batch, objective: Objective, values: dict[st
     return curvature.set_widths(pair, batch, plain(objective), values)
 
 
-def _exact(
+def _done(
     pair: ModelGuide,
     train: Batch,
     objective: Objective,
     seed: int,
-    began: float,
-    kept: tuple[str, ...],
-    evidence: float,
-) -> Fit:
-    """Nothing to do: the guide is the posterior."""
-    losses = np.array([-evidence / train.total])
-    return _without_steps(pair, train, objective, seed, began, kept, losses=losses, steps=0, reason=exact.REASON)
+    keeping: Keeping | KeepingGuide | None,
+    tolerance: float,
+    held_out: Batch | None,
+) -> tuple[float, str] | None:
+    """Loss per observation, and why there is nothing to do; else None."""
+    if isinstance(keeping, Keeping):
+        highest = objective.plain and held_out is None and keeping.highest(tolerance)
+        return (-float(keeping.bounds.mean()), HIGHEST) if highest else None
+    evidence = exact.exact_evidence(pair, train, seed)
+    return None if evidence is None else (-evidence / train.total, exact.REASON)
 
 
 def _maximise(

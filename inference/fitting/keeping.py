@@ -17,7 +17,9 @@ from inference.running.width import width
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
 
+HIGHEST = "no way up is found from the start, which is kept"
 _PARTICLES = 8
+_TURNS, _NOISE, _TRIAL = 4, 40_000, 10**8  # of L-BFGS; rows times draws behind it; those times parameters at the most
 _DRAWS = 32  # behind the bound of a guide over global latents
 
 
@@ -30,11 +32,53 @@ class Keeping:
     """
 
     def __init__(self, pair: ModelGuide, batch: Batch) -> None:
-        self.pair, rows = pair, settings.hessian_rows
+        self.pair, self.total, rows = pair, batch.size, settings.hessian_rows
         some = torch.randperm(batch.size, generator=torch.Generator().manual_seed(0))[:rows].to(pair.device)
         self.batch = batch if batch.size <= rows else batch.select(some)
         self.kept = {name: value.detach().clone() for name, value in pair.named_parameters()}
         self.bounds = self._bounds()
+
+    def highest(self, tolerance: float) -> bool:
+        """Whether no way up is found from here: a few steps of L-BFGS at fixed noise, judged at other noise.
+
+        At the maximum they follow the noise, and lose by it. Anywhere else one or two gain, and no more are taken.
+
+        Args:
+            tolerance: gain in nats per observation that counts as none.
+        """
+        own, rows = [value for value in self.pair.parameters() if value.requires_grad], self.batch.size
+        particles = max(_PARTICLES, min(512, _NOISE // rows))
+        if rows < self.total or rows * particles * sum(value.numel() for value in own) > _TRIAL:
+            return False  # some rows have another maximum than all; and steps of large networks are no trial
+        search = torch.optim.LBFGS(own, max_iter=10, line_search_fn="strong_wolfe")
+
+        def bounds(seed: int, slopes: bool = False) -> Tensor:
+            """Of all rows, per observation, from each draw, (S,)."""
+            with quietly(seed, self.pair), torch.set_grad_enabled(slopes):
+                return run(self.pair, self.batch, particles).log_weight.expand(particles, rows).mean(-1)
+
+        def loss() -> Tensor:
+            with torch.enable_grad():
+                value = -bounds(0, slopes=True).mean()
+                gradients = torch.autograd.grad(value, own, allow_unused=True)
+            for parameter, gradient in zip(own, gradients, strict=True):
+                parameter.grad = None if gradient is None else gradient.contiguous()
+            return value.detach()
+
+        def gains() -> bool:
+            search.step(loss)  # type: ignore[arg-type]
+            risen = (bounds(1) - before).double()
+            return not float(risen.mean()) <= max(tolerance, 2 * float(risen.std()) / particles**0.5)
+
+        try:
+            with torch.no_grad():
+                before = bounds(1)
+                return not any(gains() for _ in range(_TURNS))
+        except (ValueError, RuntimeError):  # of a matrix that is not finite, say: steps will tell
+            return False
+        finally:
+            search.zero_grad()
+            self._restore()
 
     def _bounds(self) -> Tensor:
         """Estimates of the bound on log p(x_n), (N,)."""
@@ -52,9 +96,13 @@ class Keeping:
         error = float(risen.std()) / len(risen) ** 0.5 if len(risen) > 1 else 0.0
         if not bool(self.bounds.isfinite().all()) or float(risen.mean()) > 2 * error:
             return False
+        self._restore()
+        return True
+
+    @torch.no_grad()
+    def _restore(self) -> None:
         for name, value in self.pair.named_parameters():
             value.copy_(self.kept[name])
-        return True
 
 
 class KeepingGuide:

@@ -27,6 +27,7 @@ from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 
 Callback = Callable[[int, float, ModelGuide], bool | None]
+CONVERGED = "the ELBO has converged"
 _PARTICLES = 8  # of a held-out bound
 _BAD_STEPS = 10  # consecutive non-finite steps before giving up
 
@@ -187,12 +188,12 @@ class Loop:
     def _settled(self, rows: Iterator[Tensor]) -> str | None:
         """Losses stand still: whether the guide is where the ELBO is highest, or is to go on, which it may twice."""
         if self.pair.own_parameters() or not self.stepper.objective.plain:
-            return "the ELBO has converged"
+            return CONVERGED
         self.averaging.apply()
         slope = settled.slope(self.stepper, lambda: self._batch(rows), self.scalars[0])
         self.averaging = Averaging(list(self.stepper.parameters.values()))
         if not slope:
-            return "the ELBO has converged"
+            return CONVERGED
         if not self.rounds:
             return (
                 f"not converged: losses stand still, but the ELBO rises by {slope:.2g} nats for each width of the guide"
