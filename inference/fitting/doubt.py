@@ -17,7 +17,7 @@ from zoo.settings import settings
 from zoo.threads.randomness import apart
 
 _DRAWS = 1000
-_POOR = 0.1
+_POOR = 0.2  # of log weights with a deviation of 1.3
 
 
 def said(given: Checked, reason: str, seed: int) -> str:
@@ -39,5 +39,5 @@ def said(given: Checked, reason: str, seed: int) -> str:
     share = 1 / float(shares.square().sum()) / _DRAWS
     if share >= _POOR:
         return reason
-    far = f"the guide is far from the posterior: effective share of its weights {share:.1%}, see inference.khat"
+    far = f"the guide is a poor fit: effective share of its weights {share:.1%}, see inference.khat"
     return f"{reason}, but {far}"
