@@ -87,6 +87,9 @@ class Counts(ModelGuide):
         super().__init__("multivariate")
         self.register_buffer("zero", torch.zeros(6))
 
+    def inputs(self, n: int) -> Batch:
+        return Batch(n, n, x=torch.randn(n, 5, dtype=self.zero.dtype))
+
     def model(self, batch: Batch) -> torch.Tensor:
         w = pyro.sample("w", dist.Normal(self.zero, 5.0).to_event(1))
         with batch.plate():

@@ -274,7 +274,7 @@ def test_states_of_one_mean_are_found_by_their_spread(seed: int) -> None:
 )
 @pytest.mark.parametrize("guide", ["delta", "normal"])
 def test_four_states_reach_the_maximum_on_earthquakes(start: Any, published: float, best: float, guide: Any) -> None:
-    """Flat priors, of what the guide holds: maximum likelihood, as Zucchini, MacDonald & Langrock and 200 starts have it.
+    """Flat priors, of what the guide holds: maximum likelihood (Zucchini, MacDonald & Langrock, and 200 starts).
 
     The best of 200 random starts of another program (scipy) is below the published one where the start is free.
     """
