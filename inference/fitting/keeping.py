@@ -66,7 +66,7 @@ class Keeping:
             return value.detach()
 
         def gains() -> bool:
-            search.step(loss)  # type: ignore[arg-type]
+            search.step(loss)
             risen = (bounds(1) - before).double()
             return not float(risen.mean()) <= max(tolerance, 2 * float(risen.std()) / particles**0.5)
 

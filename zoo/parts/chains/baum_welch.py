@@ -46,13 +46,16 @@ class Model(Protocol):
     transitions: transitions.Transitions
     correlated: bool
     start: Literal["free", "stationary"]
-    guide_family: str
     alpha: Tensor
     moves: Tensor
     loc: Tensor
     scale: Tensor
     loc_scale: Tensor
     log_rate: Tensor
+
+    @property
+    def guide_family(self) -> str:
+        """Of the guide over the global latents."""
 
     @property
     def dtype(self) -> torch.dtype:

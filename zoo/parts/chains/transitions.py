@@ -119,10 +119,12 @@ def _with_start(counts: Tensor, first: Tensor | None) -> Tensor:
     second sum, to which any number may be added in each row.
     """
     matrix = F.normalize(counts, 1, -1)
-    for _ in range(_TURNS if first is not None else 0):
+    if first is None:
+        return matrix
+    for _ in range(_TURNS):
         probs = stationary(matrix)
         system = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device) - matrix + 1
-        ratio = (first / probs.clamp(min=1e-12)).unsqueeze(-1)  # type: ignore[operator]
+        ratio = (first / probs.clamp(min=1e-12)).unsqueeze(-1)
         slope = probs.unsqueeze(-1) * torch.linalg.solve_ex(system, ratio)[0].mT
         matrix = F.normalize(counts + matrix * (slope - slope.amin(-1, keepdim=True)), 1, -1)
     return matrix
