@@ -103,9 +103,10 @@ class Autoregressive(ModelGuide):
         if seasonal is not None and seasonal <= order:
             raise ValueError(f"autoregressive: seasonal={seasonal} is among the lags up to order={order} already")
         Q = 0 if seasonal is None else seasonal_order or 1
+        longest = max(order, (seasonal or 0) * Q)
+        if steps <= longest:
+            raise ValueError(f"autoregressive: steps={steps}, but the longest lag is {longest}")
         self.lags = (*range(1, order + 1), *((seasonal or 0) * j for j in range(1, Q + 1)))
-        if steps <= max(self.lags):
-            raise ValueError(f"autoregressive: steps={steps}, but the longest lag is {max(self.lags)}")
         self.E, self.missing, self.steps, self.conjugate = inputs or 0, missing or 0, steps, prior == "conjugate"
         self.field: Literal["x", "y"] = "y" if inputs else "x"
         sizes = {"intercept": 1, "coefficients": order, "seasonal": Q, "slopes": self.E}
