@@ -55,7 +55,7 @@ def check_room(option: str, value: int, size: int) -> None:
         return
     free = available()
     if size > free:
-        raise ValueError(f"{option}: {int(value):,} would take {_told(size)} of memory, and {_told(free)} are free")
+        raise ValueError(f"{option}: {int(value):,} would take {told(size)} of memory, and {told(free)} are free")
 
 
 def large(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def within(what: str) -> Iterator[None]:
 
 
 def _more(what: str, limit: int) -> str:
-    return f"{what}: takes more than {_told(limit)} of memory to build"
+    return f"{what}: takes more than {told(limit)} of memory to build"
 
 
 def _largest(value: Any) -> int:
@@ -167,7 +167,8 @@ def _scaled(value: Any, most: int, size: int) -> Any:
     return max(1, value * size // most) if isinstance(value, int) and value >= LARGE else value
 
 
-def _told(size: int) -> str:
+def told(size: float) -> str:
+    """Bytes in words."""
     for unit, scale in (("TB", 1e12), ("GB", 1e9)):
         if size >= scale:
             return f"{size / scale:,.3g} {unit}"
