@@ -15,8 +15,8 @@ from zoo.settings import settings
 _CONTROL = Path("/sys/fs/cgroup")  # what a container may take, on Linux
 LARGE = 100_000  # numbers below this need no look
 BUILD = 1 << 31  # bytes
-_TRIED = 1 << 26  # bytes that a smaller pair of its kind may take, which tells what the large one would
-_TRIED_OPERATIONS = 5000  # and those that it may take
+_TRIED = 1 << 24  # bytes that a smaller pair of its kind may take, which tells what the large one would
+_TRIED_OPERATIONS = 6000  # and those that it may take
 _STEP = 4  # from one size that is tried to the next
 _SOME = 4096  # things, of which a pair can be built if it can be at all
 
@@ -67,8 +67,8 @@ def foresee(what: str, build: Callable[..., Any], config: Mapping[str, Any]) -> 
     """Refuse what would take more than `BUILD` bytes, or than there are, by what smaller ones of its kind take.
 
     All large arguments are scaled down together: to 4 for the largest, then to four times as much, and so on, until
-    64 MB were taken. From one to the next what it takes grows by some power, which is taken to go on. Nothing is
-    said where 64 MB do for the whole, or it has another fault, which building it shows.
+    16 MB were taken. From one to the next what it takes grows by some power, which is taken to go on. Nothing is
+    said where 16 MB do for the whole, or it has another fault, which building it shows.
 
     Args:
         what: what is built, as the error calls it.
@@ -115,7 +115,7 @@ def _continued(sizes: Sequence[int], costs: Sequence[int], size: int) -> float:
 
 
 def _tried(build: Callable[..., Any], config: Mapping[str, Any]) -> tuple[bool | None, tuple[int, int]]:
-    """Whether a build takes more than 64 MB or some thousand operations, None where it fails; and what it took."""
+    """Whether a build takes more than 16 MB or some thousand operations, None where it fails; and what it took."""
     from zoo.state.budget import Budget
     from zoo.threads.randomness import apart
 
