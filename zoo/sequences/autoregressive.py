@@ -46,6 +46,7 @@ from torch import Tensor
 from torch.distributions import PowerTransform
 
 from zoo.base import Batch, ModelGuide, register
+from zoo.config import Positive
 from zoo.guides import WIDTH
 from zoo.parts.conjugate import linear
 from zoo.parts.conjugate.factors import Factor, Learned
@@ -91,11 +92,11 @@ class Autoregressive(ModelGuide):
         missing: int | None = None,
         steps: int = 30,
         prior: Literal["conjugate", "independent"] = "conjugate",
-        intercept_scale: float | None = None,
-        coefficient_scale: float | None = None,
-        noise_concentration: float = 1.0,
-        noise_rate: float = 0.001,
-        noise_scale: float | None = None,
+        intercept_scale: Positive | None = None,
+        coefficient_scale: Positive | None = None,
+        noise_concentration: Positive = 1.0,
+        noise_rate: Positive = 0.001,
+        noise_scale: Positive | None = None,
     ) -> None:
         super().__init__()
         if seasonal is None and seasonal_order is not None:
