@@ -222,6 +222,7 @@ def fit(
             callbacks=callbacks,
             progress=progress,
             placed=placed,
+            resumed=not started,
         )
         reason = loop.run(torch.Generator().manual_seed(int(seed)))
         if keeping and keeping.back():

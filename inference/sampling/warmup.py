@@ -65,14 +65,21 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
     longer = min(8.0, max(1.0, math.sqrt(64 / chains.number)))  # fewer chains tell less
     factor = min(longer, most / (sum(first) + CHECKED))
     windows = [max(1, round(window * factor)) for window in first]
+    while windows and sum(windows) + SHORTEST > most:  # so few that there is no way to go first
+        del windows[0]
     for window in windows[:-1]:
         _approach(chains, window, bar)
-    clock, found = Trajectory(), _window(chains, windows[-1], Trajectory(), bar)
-    total, length = sum(windows), max(SHORTEST, round(CHECKED * factor))
+    clock, found = Trajectory(), _window(chains, windows[-1], Trajectory(), bar) if windows else None
+    total = sum(windows)
+    length = min(max(SHORTEST, round(CHECKED * factor)), most - total)
     while True:
-        chains.stand(chains.points(), found.moments.metric())
+        if found is not None:
+            chains.stand(chains.points(), found.moments.metric())
         found = _window(chains, length, clock, bar)
         total += length
+        if length < SHORTEST:
+            chains.notes.append(f"warm-up stopped at max_warmup={most}: too few to tell whether the chains agree")
+            break
         rhats = rhat(found.watched).nan_to_num(nan=1.0)
         bar.set_postfix_str(f"R-hat {float(rhats.max()):.3f}")
         if float(rhats.max()) < limit(found.watched.shape[1]):
@@ -85,7 +92,7 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
             )
             break
         if most - total < SHORTEST:
-            chains.notes.append(_unsettled(chains, rhats, found.columns, total))
+            chains.notes.append(_unsettled(chains, rhats, found.columns, most))
             break
         length = min(2 * length, most - total)
     return found.size, clock.settled, total
@@ -156,7 +163,7 @@ def _standstill(potential: Potential, window: Window) -> str:
     return standstill(draws, potential.pair.dims, window.density - torch.cat(jacobian).unflatten(0, lead))
 
 
-def _unsettled(chains: Chains, rhats: Tensor, columns: Tensor, total: int) -> str:
+def _unsettled(chains: Chains, rhats: Tensor, columns: Tensor, most: int) -> str:
     """Which sites kept warm-up from ending."""
     names = []
     for block in chains.potential.blocks:
@@ -164,6 +171,6 @@ def _unsettled(chains: Chains, rhats: Tensor, columns: Tensor, total: int) -> st
         value = float(rhats[inside].max()) if bool(inside.any()) else 1.0
         names += [f"'{block.name}' ({value:.2f})"] if value >= SETTLED else []
     return (
-        f"warm-up stopped at max_warmup={total} with R-hat above {SETTLED} of {', '.join(names)}: step size and "
+        f"warm-up stopped at max_warmup={most} with R-hat above {SETTLED} of {', '.join(names)}: step size and "
         "metric may not suit the posterior"
     )

@@ -137,3 +137,12 @@ def test_a_slow_posterior_of_one_mode_warms_up_to_the_end():
     with pytest.warns(UserWarning, match="warm-up stopped at max_warmup="):
         found = sample(Bent().double(), torch.zeros(2), 20, 8, max_warmup=150, **QUICK)
     assert "warm-up stopped at max_warmup=" in found.notes[0]
+
+
+@short
+@pytest.mark.parametrize("most", [1, 6, 10, 13])
+def test_warm_up_keeps_to_its_limit_however_short(most):
+    words = f"warm-up stopped at max_warmup={most}" + (": too few to tell" if most < 10 else " with R-hat above")
+    with pytest.warns(UserWarning, match=words):
+        found = sample(Bent().double(), torch.zeros(2), 2, 4, max_warmup=most, **QUICK)
+    assert found.warmup <= most
