@@ -53,6 +53,9 @@ def names(pattern: str = "*") -> list[str]:
 def create(name: str, *, dtype: torch.dtype | None = None, **config: Any) -> ModelGuide:
     """Build the pair called `name`. `config` are the typed keyword arguments of its class.
 
+    Parameters start at random, drawn as `torch.nn.Linear` draws its own: from torch's generator, which goes on by that.
+    `torch.manual_seed(…)` before it makes the same pair again.
+
     Args:
         name: under which its class is registered.
         dtype: the type it computes in, torch.float32 or torch.float64, from its first run on; by default torch's own.
