@@ -101,10 +101,6 @@ def _check(where: str, value: Any, hint: Any) -> Any:
                 errors.append(str(error))
         # That None would do as well is no cure for whoever gave something.
         raise ValueError("; or ".join(errors[: len(errors) - (options[-1] is types.NoneType and len(errors) > 1)]))
-    if hint is types.NoneType:
-        if value is not None:
-            raise ValueError(f"{where}: expected None, got {value!r}")
-        return None
     if origin in (tuple, list):
         if not isinstance(value, (tuple, list)):
             raise ValueError(f"{where}: expected a list, got {value!r}")
@@ -119,6 +115,8 @@ def _check_scalar(where: str, value: Any, hint: Any) -> Any:
             return hint.of(value)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
+    if hint is types.NoneType and value is not None:
+        raise ValueError(f"{where}: expected None, got {value!r}")
     if hint in (int, float):
         return _number(where, value, hint, AtLeast(1 if hint is int else -math.inf))
     if isinstance(hint, type) and not isinstance(value, hint):
@@ -135,7 +133,9 @@ def _number(where: str, value: Any, kind: type, bound: AtLeast | Above) -> float
     if not (within and abs(value) <= (sys.float_info.max if kind is float else math.inf)):
         if kind is int and bound == AtLeast(1):
             raise ValueError(f"{where}: expected at least 1, got {value}")
-        raise ValueError(f"{where}: expected a {words if kind is int else 'finite number'}{bounded(bound)}, got {value}")
+        raise ValueError(
+            f"{where}: expected a {words if kind is int else 'finite number'}{bounded(bound)}, got {value}"
+        )
     found: float = kind(value)
     return found
 

@@ -19,8 +19,8 @@ from inference.codes.reading import Codes, Values
 from inference.data.check import check, example
 from inference.posterior.draws import Posterior
 from inference.posterior.likelihood import assignments
-from inference.running.expectation import settle, summary
 from inference.running.effort import check_effort
+from inference.running.expectation import settle, summary
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from inference.running.words import check_count

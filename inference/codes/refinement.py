@@ -29,8 +29,8 @@ from inference.data.check import check
 from inference.fitting.adam import Adam, advance
 from inference.fitting.schedule import Averaging, learning_rate
 from inference.posterior.draws import Posterior
-from inference.running.naming import naming_the_site
 from inference.running.effort import check_effort
+from inference.running.naming import naming_the_site
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from inference.sampling.hamiltonian import Metric

@@ -89,8 +89,7 @@ def test_a_number_out_of_its_bound_is_refused(name, value, words):
         Own(**{"far": 1.0, name: value})
 
 
-# Scales, rates, concentrations, degrees of freedom: what their densities are defined for (Gamma, Dirichlet, Normal, LKJ,
-# Student-t), and nothing of it may be 0 or less.
+# Scales, rates, concentrations, degrees of freedom: Gamma, Dirichlet, Normal, LKJ and Student-t are defined above 0 only.
 POSITIVE = """
     bayesian_vae weight_scale
     bayesian_network concentration coefficient_count variance_concentration variance_rate
@@ -109,7 +108,9 @@ ARGUMENTS = [(name, key) for name, *keys in map(str.split, POSITIVE.strip().spli
 @pytest.mark.parametrize(("name", "key"), ARGUMENTS)
 def test_what_must_be_positive_is(name, key):
     for value in (0, -1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match=f"{name}: argument '{key}': expected a finite number above 0, got {value}"):
+        with pytest.raises(
+            ValueError, match=f"{name}: argument '{key}': expected a finite number above 0, got {value}"
+        ):
             zoo.create(name, **{key: value})
 
 

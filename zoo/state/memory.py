@@ -82,7 +82,9 @@ def foresee(what: str, build: Callable[..., Any], config: Mapping[str, Any]) -> 
     if not _tried(build, config)[0]:
         return
     size, sizes, found = _STEP, list[int](), list[tuple[int, int]]()
-    while size < most and sum(used for used, _ in found) < _TRIED and sum(many for _, many in found) < _TRIED_OPERATIONS:
+    while (
+        size < most and sum(used for used, _ in found) < _TRIED and sum(many for _, many in found) < _TRIED_OPERATIONS
+    ):
         passed, used = _tried(build, {name: _scaled(value, most, size) for name, value in config.items()})
         if passed or (passed is None and (found or size > _SOME)):
             break

@@ -27,7 +27,7 @@ def test_draws_that_memory_does_not_hold_are_refused_before_training(tmp_path, c
 
 
 def test_so_is_what_the_disk_does_not_hold(tmp_path, monkeypatch):
-    """The estimate is below what a run does take, and not far below."""
+    """The estimate is below what a run does take, and above a quarter of it."""
     pair, data = zoo.create("gmm", features=2).double(), zoo.datasets.load("faithful")
     given = check(pair, data)
     inference.fit(pair, data, steps=2, progress=False, compile="off")
@@ -42,13 +42,15 @@ def test_so_is_what_the_disk_does_not_hold(tmp_path, monkeypatch):
     deep = tmp_path / "not" / "there"
     free(weights)
     room.check(deep, given, None)
-    with pytest.raises(ValueError, match=r"--out .*there: .* MB of weights and .* MB of scores of 200 draws, and the disk"):
+    with pytest.raises(
+        ValueError, match=r"--out .*there: .* MB of weights and .* MB of scores of 200 draws, and the disk"
+    ):
         room.check(deep, given, 200)
     free(weights + scores)
     room.check(deep, given, 200)
     free(100)
-    with pytest.raises(ValueError, match="of weights, and the disk has .* left; name a folder on another disk$"):
+    with pytest.raises(ValueError, match=r"of weights, and the disk has .* left; name a folder on another disk$"):
         room.check(deep, given, None)
-    free((weights + scores) // 2)
+    free((weights + scores) // 4)
     with pytest.raises(ValueError, match="or take fewer --draws, or --no-score"):
         room.check(deep, given, 200)

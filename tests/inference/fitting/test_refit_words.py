@@ -18,7 +18,9 @@ def test_a_second_fit_that_is_not_finite_names_initialise(name):
     pair = zoo.create(name, features=2, **likelihood)
     x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
     inference.fit(pair, 1e-9 * x, steps=2, progress=False, compile="off")
-    words = r"the parameters are those of the last good step; the fit began where .* had ended: fit\(…, initialise=True\)"
+    words = (
+        r"the parameters are those of the last good step; the fit began where .* had ended: fit\(…, initialise=True\)"
+    )
     with pytest.raises(NonFiniteError, match=words), pytest.warns(KeptConstants):
         inference.fit(pair, 1e12 * x, steps=20, progress=False, compile="off")
     anew = inference.fit(pair, 1e12 * x, steps=20, progress=False, compile="off", initialise=True)

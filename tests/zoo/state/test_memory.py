@@ -43,7 +43,10 @@ def fitted():
             r"gmm: components=1,000,000,000: takes more than 2.15 GB of memory to build",
         ),
         (lambda pair, data, _: inference.sample(pair, data, thin=HUGE), r"thin: 1,000,000,000,000 would work out"),
-        (lambda pair, data, draws: inference.to_arviz(pair, draws, data, prior=HUGE), r"prior: 1,000,000,000,000 would"),
+        (
+            lambda pair, data, draws: inference.to_arviz(pair, draws, data, prior=HUGE),
+            r"prior: 1,000,000,000,000 would",
+        ),
         (lambda pair, data, draws: inference.resample(draws, HUGE), r"draws: 1,000,000,000,000 would take 72 TB"),
     ],
 )
@@ -66,7 +69,10 @@ def encoder():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda pair, x, draws: inference.log_likelihood(pair, draws, x, particles=HUGE), "particles: .* would work out"),
+        (
+            lambda pair, x, draws: inference.log_likelihood(pair, draws, x, particles=HUGE),
+            "particles: .* would work out",
+        ),
         (lambda pair, x, _: inference.log_marginal(pair, x, particles=HUGE), "particles: .* would work out"),
         (lambda pair, x, _: inference.gap(pair, x, particles=HUGE), "particles: .* would work out"),
         (lambda pair, x, _: inference.gap(pair, x, method="annealed", chains=HUGE), "chains: .* would take 16 TB"),
