@@ -89,7 +89,7 @@ def test_a_number_out_of_its_bound_is_refused(name, value, words):
         Own(**{"far": 1.0, name: value})
 
 
-# Scales, rates, concentrations, degrees of freedom: Gamma, Dirichlet, Normal, LKJ and Student-t are defined above 0 only.
+# Scales, rates, concentrations, degrees of freedom: their densities are defined above 0 only.
 POSITIVE = """
     bayesian_vae weight_scale
     bayesian_network concentration coefficient_count variance_concentration variance_rate

@@ -82,15 +82,15 @@ def foresee(what: str, build: Callable[..., Any], config: Mapping[str, Any]) -> 
     if not _tried(build, config)[0]:
         return
     size, sizes, found = _STEP, list[int](), list[tuple[int, int]]()
-    while (
-        size < most and sum(used for used, _ in found) < _TRIED and sum(many for _, many in found) < _TRIED_OPERATIONS
-    ):
+    spent = operations = 0
+    while size < most and spent < _TRIED and operations < _TRIED_OPERATIONS:
         passed, used = _tried(build, {name: _scaled(value, most, size) for name, value in config.items()})
         if passed or (passed is None and (found or size > _SOME)):
             break
         if passed is not None:
             sizes.append(size)
             found.append(used)
+            spent, operations = spent + used[0], operations + used[1]
         size *= _STEP
     limit = min(BUILD, available())
     if len(found) > 1:

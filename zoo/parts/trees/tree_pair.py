@@ -60,9 +60,8 @@ class TreePair(ModelGuide):
         if self.classification and classes < 2:
             raise ValueError(f"{self.name}: a classification needs at least 2 classes, got classes={classes}")
         nodes = (trees or 1) * 2 ** min(depth, 99)
-        check_room(
-            f"{self.name}: depth", depth, 4 * nodes * (4 * (features + 2) + (0 if counts else nodes))
-        )  # and a matrix of leaves
+        each = 4 * (features + 2) + (0 if counts else nodes)  # its gate, and a row of the matrix of leaves
+        check_room(f"{self.name}: depth", depth, 4 * nodes * each)
         self.ranks, self.units = Ranks(features), Units()
         self.gates = Gates(features, depth, trees, sharpness, sparsity)
         leaves = (2**depth, classes if self.classification else 1)
