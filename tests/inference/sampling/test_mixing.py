@@ -102,8 +102,12 @@ def test_chains_that_stay_apart_for_good_are_told_from_slow_ones(kind, wanted):
         locs = 10 * torch.randn(16, 1, 3) + (0.3 * torch.randn(16, 50, 3)).cumsum(1)
     elif kind == "stuck":
         locs[0] = 4.0
-    found = mixing.standstill({"locs": locs}, {"locs": ("k",)}, density)
+    found, groups = mixing.standstill({"locs": locs}, {"locs": ("k",)}, density)
     assert (wanted in found) if wanted else (found == "")
+    if kind == "slow":
+        assert len(groups) > 8  # apart by now, though not for good
+    else:
+        assert sorted(groups) == ([list(range(9)), list(range(9, 16))] if wanted else [])
 
 
 def test_separate_modes_are_not_averaged_in_silence():
