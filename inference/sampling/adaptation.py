@@ -3,7 +3,8 @@
 The step size e by dual averaging (Nesterov 2009; Hoffman & Gelman 2014, "The No-U-Turn Sampler") on the harmonic mean
 of the acceptance probability over chains; the trajectory time t by ascent of ChEES, the expected change of the squared
 distance from the centre (both Hoffman, Radul & Sountsov 2021, "An adaptive-MCMC scheme for setting trajectory lengths
-in Hamiltonian Monte Carlo"); the metric from the mean and covariance of the draws of all chains, or of those in one mode.
+in Hamiltonian Monte Carlo"); the metric from the mean and covariance of the draws of all chains, or of
+those in one mode.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ An inverse temperature b < 1 puts N(z | 0, I)^(1 - b) p^b in place of p: a path 
 sizes, times and metrics are tuned elsewhere: by `adaptation` for one target that all chains share, in
 `inference.codes.annealing` for a target of each row at each b.
 
-For `sample` all chains share t, and m and A but where they stay in modes far apart. A Halton sequence spreads t over [t/2, 3t/2], so that no period of the target
-can resonate with it (Hoffman, Radul & Sountsov 2021, "An adaptive-MCMC scheme for setting trajectory lengths in
-Hamiltonian Monte Carlo").
+For `sample` all chains share t; m and A too, unless they stay in modes far apart. A Halton sequence spreads t over
+[t/2, 3t/2], so that no period of the target can resonate with it (Hoffman, Radul & Sountsov 2021, "An adaptive-MCMC
+scheme for setting trajectory lengths in Hamiltonian Monte Carlo").
 """
 
 from __future__ import annotations
