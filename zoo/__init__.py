@@ -53,6 +53,9 @@ def names(pattern: str = "*") -> list[str]:
 def create(name: str, *, dtype: torch.dtype | None = None, **config: Any) -> ModelGuide:
     """Build the pair called `name`. `config` are the typed keyword arguments of its class.
 
+    Parameters start at random, drawn as `torch.nn.Linear` draws its own: from torch's generator, which goes on by that.
+    `torch.manual_seed(…)` before it makes the same pair again.
+
     Args:
         name: under which its class is registered.
         dtype: the type it computes in, torch.float32 or torch.float64, from its first run on; by default torch's own.
@@ -64,17 +67,22 @@ def create(name: str, *, dtype: torch.dtype | None = None, **config: Any) -> Mod
     """
     from zoo.base import registered
     from zoo.making import check_type, making_in
+    from zoo.state.memory import foresee, large, within
 
     _discover()
     cls = registered(name)
-    large = {key: value for key, value in config.items() if isinstance(value, int) and value >= 100_000}
     with ExitStack() as stack:
         stack.enter_context(making_in(check_type(dtype)))
-        if large:
-            from zoo.state.memory import within
-
-            stack.enter_context(within(f"{name}: {', '.join(f'{key}={value:,}' for key, value in large.items())}"))
+        if found := large(config):
+            what = f"{name}: {', '.join(f'{key}={_digits(value)}' for key, value in found.items())}"
+            foresee(what, cls, config)
+            stack.enter_context(within(what))
         return cls(**config)
+
+
+def _digits(value: Any) -> str:
+    """Whole numbers in groups of three digits."""
+    return f"{value:,}" if isinstance(value, int) else f"({', '.join(map(_digits, value))})"
 
 
 def load(folder: str | Path) -> ModelGuide:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from zoo.abilities import FromJSON
 
@@ -19,6 +20,15 @@ class AtLeast(NamedTuple):
     least: float
 
 
+class Above(NamedTuple):
+    """What a number must be above, among the annotations of an argument: `Annotated[float, Above(0)]`."""
+
+    bound: float
+
+
+Positive = Annotated[float, Above(0)]  # a scale, a rate, a concentration
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """', did you mean …?' when a known word is close, else an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
@@ -26,17 +36,26 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def hints(init: Callable[..., None]) -> dict[str, Any]:
-    """Resolved type hints of the arguments of `init`, by name."""
-    found = typing.get_type_hints(inspect.unwrap(init))
+    """Resolved type hints of the arguments of `init`, by name, without what is noted beside them."""
+    return _hints(init, extras=False)
+
+
+def declared(init: Callable[..., None]) -> dict[str, Any]:
+    """The same with what is noted beside them, such as `AtLeast`."""
+    return _hints(init, extras=True)
+
+
+def _hints(init: Callable[..., None], extras: bool) -> dict[str, Any]:
+    found = typing.get_type_hints(inspect.unwrap(init), include_extras=extras)
     return {name: found.get(name, Any) for name in list(inspect.signature(init).parameters)[1:]}
 
 
 def check_config(name: str, init: Callable[..., None], args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
     """Bind arguments to the signature, fill defaults, and check each against its type hint.
 
-    Numbers: an `int` is at least 1; a `float` is finite and above zero; a `Literal` is one of its values. A bound of
-    its own is declared as `Annotated[float, AtLeast(0)]`, and none at all as `Annotated[float, AtLeast(-math.inf)]`;
-    where the default is no such number, or a float has no default, there is no bound either.
+    Numbers: a `float` is any finite number, and an `int` at least 1, or any where its default is less. Other bounds
+    are declared: `Annotated[float, AtLeast(0)]`, `Annotated[float, Above(0)]`, which `Positive` is short for, and
+    `Annotated[int, AtLeast(2)]`. A `Literal` is one of its values.
 
     Raises:
         ValueError: an argument that does not exist (with the nearest that does), is missing or is out of range.
@@ -53,50 +72,20 @@ def check_config(name: str, init: Callable[..., None], args: tuple[Any, ...], gi
         raise ValueError(f"{name}: {error}") from None
     bound.apply_defaults()
     config = dict(list(bound.arguments.items())[1:])
-    expected, least = hints(init), _bounds(init)
-    checked = {}
-    for key, value in config.items():
-        where = f"{name}: argument '{key}'"
-        plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-        checked[key] = (
-            _bounded(where, value, *least[key]) if key in least and plain else _check(where, value, expected[key])
-        )
-    return checked
-
-
-def _bounds(init: Callable[..., None]) -> dict[str, tuple[type, float]]:
-    """The numbers with a bound of their own, or none: int or float, and the least that they may be."""
-    found = {}
-    declared = typing.get_type_hints(inspect.unwrap(init), include_extras=True)
-    for key, parameter in inspect.signature(init).parameters.items():
-        hint = declared.get(key)
-        if typing.get_origin(hint) is typing.Annotated:
-            kind, *more = typing.get_args(hint)
-            least = next((bound.least for bound in more if isinstance(bound, AtLeast)), None)
-        else:
-            kind, default = hint, parameter.default
-            given = default is not inspect.Parameter.empty and not isinstance(default, (int, float))  # None, say
-            usual = 1 if kind is int else math.ulp(0.0)
-            free = kind is float if default is inspect.Parameter.empty else not given and default < usual
-            least = -math.inf if free else None
-        if kind in (int, float) and least is not None:
-            found[key] = (kind, least)
-    return found
-
-
-def _bounded(where: str, value: float, kind: type, least: float) -> float:
-    words = "whole" if kind is int else "finite"
-    if not math.isfinite(value) or value < least or (kind is int and not isinstance(value, int)):
-        above = "" if least == -math.inf else f" of at least {least:g}"
-        raise ValueError(f"{where}: expected a {words} number{above}, got {value}")
-    found: float = kind(value)
-    return found
+    expected = declared(init)
+    for key, parameter in signature.parameters.items():
+        if expected.get(key) is int and isinstance(parameter.default, int) and parameter.default < 1:
+            expected[key] = Annotated[int, AtLeast(-math.inf)]
+    return {key: _check(f"{name}: argument '{key}'", value, expected[key]) for key, value in config.items()}
 
 
 def _check(where: str, value: Any, hint: Any) -> Any:
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is Annotated:
+        bound = bound_of(hint)
+        return _check(where, value, options[0]) if bound is None else _number(where, value, options[0], bound)
     if origin is Literal:
         if value not in options:
             listed = ", ".join(repr(option) for option in options)
@@ -112,10 +101,6 @@ def _check(where: str, value: Any, hint: Any) -> Any:
                 errors.append(str(error))
         # That None would do as well is no cure for whoever gave something.
         raise ValueError("; or ".join(errors[: len(errors) - (options[-1] is types.NoneType and len(errors) > 1)]))
-    if hint is types.NoneType:
-        if value is not None:
-            raise ValueError(f"{where}: expected None, got {value!r}")
-        return None
     if origin in (tuple, list):
         if not isinstance(value, (tuple, list)):
             raise ValueError(f"{where}: expected a list, got {value!r}")
@@ -130,21 +115,42 @@ def _check_scalar(where: str, value: Any, hint: Any) -> Any:
             return hint.of(value)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-    if hint is int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{where}: expected a whole number, got {value!r}{_alone(value)}")
-        if value < 1:
-            raise ValueError(f"{where}: expected at least 1, got {value}")
-        return value
-    if hint is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"{where}: expected a number, got {value!r}{_alone(value)}")
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{where}: expected a finite number above 0, got {value}")
-        return float(value)
+    if hint is types.NoneType and value is not None:
+        raise ValueError(f"{where}: expected None, got {value!r}")
+    if hint in (int, float):
+        return _number(where, value, hint, AtLeast(1 if hint is int else -math.inf))
     if isinstance(hint, type) and not isinstance(value, hint):
         raise ValueError(f"{where}: expected {hint.__name__}, got {value!r}")
     return value
+
+
+def _number(where: str, value: Any, kind: type, bound: AtLeast | Above) -> float:
+    """A number of this kind within its bound."""
+    words = "whole number" if kind is int else "number"
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+        raise ValueError(f"{where}: expected a {words}, got {value!r}{_alone(value)}")
+    within = value > bound.bound if isinstance(bound, Above) else value >= bound.least
+    if not (within and abs(value) <= (sys.float_info.max if kind is float else math.inf)):
+        if kind is int and bound == AtLeast(1):
+            raise ValueError(f"{where}: expected at least 1, got {value}")
+        raise ValueError(
+            f"{where}: expected a {words if kind is int else 'finite number'}{bounded(bound)}, got {value}"
+        )
+    found: float = kind(value)
+    return found
+
+
+def bound_of(hint: Any) -> AtLeast | Above | None:
+    """The bound that an annotated number declares."""
+    kind, *notes = typing.get_args(hint)
+    return next((note for note in notes if isinstance(note, (AtLeast, Above)) and kind in (int, float)), None)
+
+
+def bounded(bound: AtLeast | Above) -> str:
+    """A bound in words that follow "number"."""
+    if isinstance(bound, Above):
+        return f" above {bound.bound:g}"
+    return "" if bound.least == -math.inf else f" of at least {bound.least:g}"
 
 
 def _alone(value: Any) -> str:

@@ -9,7 +9,8 @@ pairs and other processes know nothing of it. A copy, or what a pickle gives, is
 that moment, which nothing here reads. Numbers that mathematics or an algorithm's paper asks for are no settings;
 they stand beside the algorithm.
 
-A seed repeats what was drawn only under the same settings: budgets cut work into pieces, and each piece draws anew.
+A seed repeats what was drawn only under the same settings: budgets cut work into pieces, and each piece draws anew. It
+repeats every bit only under the same number of processor threads (`torch.set_num_threads`), which sum in another order.
 """
 
 from __future__ import annotations

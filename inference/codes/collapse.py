@@ -17,6 +17,7 @@ from inference.compiling.fallback import somebodys_level
 from inference.data.check import check
 from inference.posterior.draws import Posterior
 from inference.running.densities import run
+from inference.running.effort import check_effort
 from inference.running.quiet import quietly
 from inference.running.words import check_count, check_number
 from zoo.base import ModelGuide
@@ -70,6 +71,7 @@ def code_kl(
     given = check(pair, data)
     batch, codes = given.batch, Codes.of(given)
     codes.check_continuous("code_kl")
+    check_effort(given, "draws", draws)
     total: dict[str, Tensor] = {}
     with quietly(seed, pair):
         globals_ = codes.global_draws(batch, posterior)

@@ -19,6 +19,7 @@ from inference.codes.reading import Codes, Values
 from inference.data.check import check, example
 from inference.posterior.draws import Posterior
 from inference.posterior.likelihood import assignments
+from inference.running.effort import check_effort
 from inference.running.expectation import settle, summary
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
@@ -145,6 +146,7 @@ def reconstruct(
     check_count("draws", draws, least=0)
     given = check(pair, data)
     batch, codes = given.batch, Codes.of(given)
+    check_effort(given, "draws", draws)
     site = next(name for name in FIELDS if name in codes.observed)
     found: dict[str, Tensor] = {}
     with quietly(seed, pair):

@@ -22,10 +22,12 @@ from inference.codes.reading import Codes, Encoder, Proposal, Values
 from inference.codes.refinement import Covariance, Refined, refine
 from inference.data.check import check
 from inference.posterior.draws import Posterior
+from inference.running.effort import check_effort
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
+from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
 SAMPLING = {"importance": "importance sampling", "annealed": "annealed importance sampling"}
@@ -112,6 +114,7 @@ def log_marginal(
             raise ValueError(f"proposal: refined for {len(proposal.loc)} rows, the data have {batch.size}")
     elif proposal != "encoder":
         raise ValueError(f"proposal: expected 'encoder' or what `refine` returns, got {proposal!r}")
+    check_effort(given, "particles", particles)
     source: Proposal = proposal if isinstance(proposal, Refined) else Encoder()
     with quietly(seed, pair):
         return _importance(codes, batch, [source], codes.global_draws(batch, posterior), particles)[0]
@@ -159,6 +162,12 @@ def gap(
     given = check(pair, data)
     batch, codes = given.batch, Codes.of(given)
     codes.check_continuous("gap")
+    if method == "importance":
+        check_effort(given, "particles", particles)
+    else:  # a row at a time: its chains, and their step sizes
+        check_room("chains", chains, 4 * chains * codes.size * pair.dtype.itemsize)
+        check_room("temperatures", temperatures, temperatures * pair.dtype.itemsize)
+        check_effort(given, "temperatures", temperatures, chains)
     with quietly(seed, pair):
         globals_ = codes.global_draws(batch, posterior, settings.gap_draws)
     drawn = {name: torch.cat([values[name] for values in globals_])[None] for name in codes.globals}

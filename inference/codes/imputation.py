@@ -129,6 +129,7 @@ def impute(
     missing = table.isnan()
     rows, columns = missing.nonzero(as_tuple=True)
     check_room("draws", draws, draws * len(rows) * pair.dtype.itemsize)
+    check_room("proposals", proposals, proposals * (codes.size + 2) * pair.dtype.itemsize)
     values = table.new_empty(draws, len(rows))
     ess = table.new_full((batch.size,), torch.nan)
     holed = missing.any(1).nonzero().squeeze(1)

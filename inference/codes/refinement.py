@@ -29,12 +29,14 @@ from inference.data.check import check
 from inference.fitting.adam import Adam, advance
 from inference.fitting.schedule import Averaging, learning_rate
 from inference.posterior.draws import Posterior
+from inference.running.effort import check_effort
 from inference.running.naming import naming_the_site
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from inference.sampling.hamiltonian import Metric
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
+from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
 Covariance = Literal["diagonal", "full"]
@@ -103,6 +105,7 @@ class Refined:
             ValueError: fewer than one.
         """
         check_count("n", n)
+        check_room("n", n, n * self.loc.numel() * self.loc.element_size())
         with quietly(seed):
             values, _ = self.space.values(self.metric().out(torch.randn(n, *self.loc.shape).to(self.loc)))
         return {name: value[None] for name, value in values.items()}
@@ -159,6 +162,7 @@ def refine(
     given = check(pair, data)
     batch, codes = given.batch, Codes.of(given)
     codes.check_continuous("refine")
+    check_effort(given, "samples", samples)
     space = Space(codes)
     parts: list[tuple[Tensor, Tensor, Tensor | None]] = []
     with quietly(seed, pair):

@@ -33,6 +33,7 @@ from inference.running.naming import naming_the_site
 from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
+from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
 
@@ -80,6 +81,8 @@ def fit_by_simulation(
         posterior = check_posterior(given, posterior)
     codes = Codes.of(given)
     codes.check_continuous("fit_by_simulation")
+    check_room("steps", steps, 8 * steps)
+    check_room("batch_size", batch_size, batch_size * codes.width * pair.dtype.itemsize)
     own = _own_parameters(codes)
     losses = np.full(steps, np.nan)
     # in evaluation mode: training would count the model's batch statistics too

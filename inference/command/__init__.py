@@ -9,6 +9,7 @@ exchange     a run folder: who may write into it, and how what it holds is excha
 score        the scoring that `fit` ends with, and what is said of a run that ends before
 rescore      `score`
 scoring      scores within a given time
+room         memory for the draws and disk for the files, looked at before a fit
 latents      the table of latents in what scoring says
 run_folder   what scoring leaves behind
 use          what works with a run folder: `sample`, `encode`, `reconstruct`, `impute`, `forecast`, `query`

@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from inference.command.words import arguments
 from zoo.abilities import FromJSON
@@ -112,7 +112,7 @@ def _card(cls: type[ModelGuide]) -> str:
 
 def _arguments(cls: type[ModelGuide]) -> Iterator[str]:
     """`key=default  type: what it is`, for each argument."""
-    from zoo.config import hints
+    from zoo.config import declared
 
     _, _, text = (inspect.getdoc(cls) or "").partition("\nArgs:\n")
     told = {
@@ -123,7 +123,7 @@ def _arguments(cls: type[ModelGuide]) -> Iterator[str]:
     shown = {key: f"{key}={_as_word(parameter.default)}" for key, parameter in parameters.items()}
     width = max((len(word) for word in shown.values() if len(word) <= _WORD), default=0)
     margin = " " * (width + 2)
-    for key, hint in hints(cls.__init__).items():
+    for key, hint in declared(cls.__init__).items():
         if len(shown[key]) <= width:
             yield f"{shown[key]:<{width}}  {_readable(hint)}"
         else:  # a default too long to stand beside its meaning: that of a schema
@@ -143,7 +143,13 @@ def _as_word(value: Any) -> str:
 
 def _readable(hint: Any) -> str:
     """A type hint in words."""
+    from zoo.config import bound_of, bounded
+
     origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        bound = bound_of(hint)
+        word = "whole number" if options[0] is int else "number"
+        return _readable(options[0]) if bound is None else f"{word}{bounded(bound)}"
     if origin is Literal:
         return " | ".join(map(str, options))
     if origin in (types.UnionType, typing.Union):
@@ -153,7 +159,7 @@ def _readable(hint: Any) -> str:
     if isinstance(hint, FromJSON):  # typed columns, and what else has a spelling of its own
         called: str = getattr(hint, "__name__", "")
         return _SPELT.get(called, called)
-    words = {int: "whole number, at least 1", float: "number above 0", bool: "true or false", str: "text"}
+    words = {int: "whole number, at least 1", float: "number", bool: "true or false", str: "text"}
     return words.get(hint, getattr(hint, "__name__", str(hint)))
 
 

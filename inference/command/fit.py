@@ -21,7 +21,8 @@ def fit_pair(options: argparse.Namespace) -> None:
     """`zoo fit`: fit the pair that the words describe, keep it, then score it."""
     import inference
     import zoo
-    from inference.command import exchange, run_folder, score
+    from inference.command import exchange, room, run_folder, score
+    from inference.data.check import check
 
     zoo.names()
     config = arguments(options.name, options.set)
@@ -32,10 +33,12 @@ def fit_pair(options: argparse.Namespace) -> None:
     print(f"{options.name} on {options.data}: {_size(pair, data)}; {options.threads} processor thread(s)", flush=True)
     if note := _unscaled(pair, data, columns):
         print(f"note: {note}", flush=True)
+    given = check(pair, data)
+    room.check(out, given, None if options.no_score else options.draws)
     with score.saying_what_stands(out), exchange.claimed(out, replace=options.replace) as run:
         fit = inference.fit(
             pair,
-            data,
+            given,
             epochs=options.epochs,
             steps=options.steps,
             batch_size=options.batch_size,

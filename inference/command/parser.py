@@ -108,7 +108,9 @@ def _about(add: Add) -> None:
     fit.add_argument("--seed", type=int, default=0, help="default: 0")
     fit.add_argument("--device", default="auto", help="auto, cpu, cuda; default: auto")
     fit.add_argument("--double", action="store_true", help="compute in float64")
-    fit.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+    fit.add_argument(
+        "--threads", type=_positive, default=1, help="processor threads, with whose number last digits vary; default: 1"
+    )
 
 
 def _scoring(command: argparse.ArgumentParser) -> None:

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.command import exchange, files, score, tables
+from inference.command import exchange, files, room, score, tables
 from inference.command.fit import fitting_pair, load, text_of
-from inference.data.check import as_batch
+from inference.data.check import as_batch, check
 from zoo.abilities import Text
 from zoo.base import Batch, ModelGuide
 from zoo.history import fingerprint
@@ -29,6 +29,7 @@ def score_run(options: argparse.Namespace) -> None:
             "name them with --data"
         )
     known["name"] = source
+    room.check(folder, check(pair, data), options.draws)
     with score.saying_what_stands(folder), exchange.claimed(folder, new=False) as run:
         score.write(run, pair, data, columns, options, options.score_seconds)
     print(f"Everything is in {folder}.")

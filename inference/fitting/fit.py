@@ -155,7 +155,8 @@ def fit(
         tolerance: improvement in nats per observation that counts as none.
         initialise: start at `pair.initial(data)`, or what a search finds where that is empty, and take constants
             anew, or do not; by default on the first fit only.
-        seed: seeds everything drawn here; the caller's random state is left as it was.
+        seed: seeds everything drawn here; the caller's random state is left as it was. The same bits come from the same
+            seed, settings and number of processor threads (`torch.set_num_threads`; the card has it).
         device: `auto` takes a GPU when there is one.
         compile: `graph` records loss, gradients and Adam's step as one graph, `inductor` compiles that, `off` is
             plain Pyro; `auto` records runs of 50 steps or more and compiles those known to have 15,000 if there is a
@@ -224,6 +225,7 @@ def fit(
             callbacks=callbacks,
             progress=progress,
             placed=placed,
+            resumed=not started,
         )
         reason = loop.run(torch.Generator().manual_seed(int(seed)))
         if keeping and keeping.back():
@@ -391,6 +393,7 @@ def _write_card(pair: ModelGuide, train: Batch, result: Fit) -> None:
             "compile": result.compile,
             "stopped": result.reason,
             "seconds": round(result.seconds, 2),
+            "threads": torch.get_num_threads(),  # sums of another order have other last digits
         },
         **({"constants": constants} if (constants := described(pair)) else {}),
         "seed": result.seed,

@@ -60,6 +60,7 @@ class Loop:
         limit: most steps; `known`: exactly so many, unless something stops it.
         schedule: `constant`, `cosine` or `plateau`.
         placed: the guide's widths suit the posterior already.
+        resumed: it goes on from where an earlier fit ended.
     """
 
     stepper: Stepper
@@ -78,6 +79,7 @@ class Loop:
     callbacks: Sequence[Callback]
     progress: bool
     placed: bool
+    resumed: bool = False
 
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -126,15 +128,22 @@ class Loop:
         if reason != "interrupted" and 2 * self.skipped > len(self.losses):
             raise NonFiniteError(
                 f"loss or gradient not finite in {self.skipped} of {len(self.losses)} steps: {self.offence}; the "
-                "parameters are those of the last good step"
+                f"parameters are those of the last good step{self._cure}"
             )
         if self.held_out is not None and self.stopping.best is not None:
             self.stopping.restore(parameters)
             return reason
         self.averaging.apply()
         if reason not in ("interrupted", "stopped by a callback"):
-            reason = diverged(self.losses[min(self.anneal, len(self.losses) // 2) :]) or reason
+            far = diverged(self.losses[min(self.anneal, len(self.losses) // 2) :])
+            reason = f"{far}{self._cure}" if far else reason
         return reason
+
+    @property
+    def _cure(self) -> str:
+        """What may help a fit that went on where another ended, on other data perhaps."""
+        anew = "the fit began where an earlier one had ended: fit(…, initialise=True) begins anew, at these data"
+        return f"; {anew}" if self.resumed else ""
 
     def _advance(self, step: int, rows: Iterator[Tensor], parameters: Sequence[nn.Parameter]) -> str | None:
         """One step and what follows from it; a reason to stop, or None."""
@@ -157,6 +166,7 @@ class Loop:
             raise NonFiniteError(
                 f"loss or gradient not finite in {self.bad} steps in a row (step {step}): "
                 f"{_offender(self.stepper, batch)}; the parameters are those of the last good step"
+                f"{self._cure}"
             )
         if step >= self.average_from and not self.bad and self.average:
             self.averaging.add()

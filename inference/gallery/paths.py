@@ -38,6 +38,7 @@ from inference.running.quiet import quietly
 from inference.running.words import check_count
 from zoo.base import ModelGuide
 from zoo.settings import settings
+from zoo.state.memory import check_room
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,6 +72,7 @@ def interpolations(pair: ModelGuide, data: Any, pairs: int = 5, steps: int = 9, 
         raise ValueError(f"interpolations: expected at least two observations, got {batch.size}")
     pairs = min(pairs, batch.size // 2)
     picked = torch.randperm(batch.size, generator=torch.Generator().manual_seed(int(seed)))[: 2 * pairs]
+    check_room("steps", steps, steps * pairs * codes.width * pair.dtype.itemsize)
     ends = batch.select(picked.to(pair.device)).but(total=2 * pairs)
     mean = encoding.encode(pair, given.but(ends), seed=seed).mean
     at = torch.linspace(0, 1, steps, device=pair.device)
@@ -117,6 +119,7 @@ def traversals(
     given = check(pair, data)
     batch, codes = given.batch, Codes.of(given)
     codes.check_continuous("traversals", density=False)
+    check_room("steps", steps, steps * codes.width * pair.dtype.itemsize)
     chosen = _dimensions(pair, codes, dimensions)
     batch = spread_over(batch)
     known = encoding.encode(pair, given.but(batch), seed=seed)

@@ -57,7 +57,7 @@ def drawn(given: Checked, draws: int, *, stats: bool = True, seed: int = 0, rows
         rows: which observations' local latents are drawn, (M,); by default all.
     """
     pair, batch = given.pair, given.batch
-    _check_room("draws", draws, given, given.globals + given.locals, given.size if rows is None else len(rows))
+    check_draws("draws", draws, given, given.globals + given.locals, given.size if rows is None else len(rows))
     found: dict[str, list[Tensor]] = {}
     log_q: list[Tensor] = []
     with quietly(seed, pair):
@@ -85,8 +85,12 @@ def drawn(given: Checked, draws: int, *, stats: bool = True, seed: int = 0, rows
     return Posterior(values, names & values.keys(), densities, "svi", 1, draws)
 
 
-def _check_room(option: str, draws: int, given: Checked, names: Sequence[str], rows: int = 1) -> None:
-    """Refuse so many draws of these sites where memory does not hold them, local ones for each of the rows."""
+def check_draws(option: str, draws: int, given: Checked, names: Sequence[str], rows: int = 1) -> None:
+    """Refuse so many draws of these sites where memory does not hold them, local ones for each of the rows.
+
+    Raises:
+        ValueError: naming the option.
+    """
     sites = [given.sites[name] for name in names]
     numbers = sum(site.event_shape.numel() * (rows if site.local else 1) for site in sites if not site.enumerated)
     check_room(option, draws, draws * max(1, numbers) * given.pair.dtype.itemsize)
@@ -123,7 +127,7 @@ def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) 
     """Draws of the latents from the prior, for `data` (their number and covariates) or for a number of rows."""
     check_count("draws", draws)
     given = new_rows(pair, data)
-    _check_room("draws", draws, given, given.globals + given.locals, given.size)
+    check_draws("draws", draws, given, given.globals + given.locals, given.size)
     batch = given.batch
     sites = {name: site for name, site in given.sites.items() if not site.observed}
     kept: dict[str, list[Tensor]] = {}
@@ -163,7 +167,7 @@ def predict(
     posterior = check_posterior(given, posterior, draws, local=True)
     values = posterior.flat()
     total = posterior.chains * posterior.size
-    _check_room("draws", total, given, list(given.observed), given.size)
+    check_draws("draws", total, given, list(given.observed), given.size)
     kept: dict[str, Tensor] = {}
     model = Redraw()(pair.model)
     with quietly(seed, pair):
@@ -194,7 +198,7 @@ def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = Non
     """
     check_count("number", number)
     given = example(pair)
-    _check_room("number", number, given, [*given.observed, *given.globals])
+    check_draws("number", number, given, [*given.observed, *given.globals])
     if posterior is None:
         posterior = draw(pair, given, min(number, 1000), stats=False, seed=seed)
     posterior = check_posterior(given, posterior)

@@ -24,7 +24,7 @@ from inference.data.check import check
 from inference.posterior import containers, likelihood
 from inference.posterior.check import check_posterior
 from inference.posterior.containers import Array, Variable
-from inference.posterior.draws import predict
+from inference.posterior.draws import check_draws, predict
 from inference.posterior.draws import prior as draw_prior
 from inference.posterior.latents import Posterior
 from inference.running.checked import Checked
@@ -83,6 +83,7 @@ def to_arviz(
     given = check(pair, data)
     posterior = check_posterior(given, posterior, local=True)
     batch = given.batch
+    check_draws("prior", prior, given, given.globals + given.locals, given.size)
     exported = _Export(given)
     kept = exported.rows(posterior, rows)
     groups: dict[str, dict[str, Variable]] = {

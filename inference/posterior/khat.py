@@ -23,6 +23,7 @@ from inference.running.checked import Checked
 from inference.running.densities import is_delta, left_out
 from inference.running.words import check_count
 from zoo.base import ModelGuide, evaluating, is_local, sample_sites
+from zoo.state.memory import check_room
 from zoo.threads.randomness import apart
 from zoo.threads.turns import in_turn
 
@@ -115,6 +116,8 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
     check_count("particles", particles)
     given = check(pair, data)
     _check_guide(given)
+    if given.continuous_locals:
+        check_room("particles", particles, particles * given.size * pair.dtype.itemsize)
     posterior = draw(pair, given, draws, seed=seed)
     overall = share = None
     if posterior.globals and pair.guide_family != "delta":

@@ -20,6 +20,7 @@ from inference.posterior.check import check_posterior
 from inference.posterior.latents import Posterior
 from inference.running.checked import Checked, at
 from inference.running.densities import run
+from inference.running.effort import check_effort
 from inference.running.marginal import pointwise
 from inference.running.quiet import quietly
 from inference.running.words import check_count
@@ -42,11 +43,19 @@ def log_likelihood(pair: ModelGuide, posterior: Posterior, data: Any, *, particl
         seed: seeds them.
 
     Raises:
-        ValueError: the posterior is not this pair's, or no particles asked for.
+        ValueError: the posterior is not this pair's; no particles asked for, or so many that they would take weeks.
     """
     check_count("particles", particles)
     given = check(pair, data)
-    return scores(given, check_posterior(given, posterior), particles, seed)
+    posterior = check_posterior(given, posterior)
+    check_particles(given, posterior, particles)
+    return scores(given, posterior, particles, seed)
+
+
+def check_particles(given: Checked, posterior: Posterior, particles: int) -> None:
+    """Refuse particles that would take weeks; where none are drawn, any number will do."""
+    if given.continuous_locals:
+        check_effort(given, "particles", particles, posterior.chains * posterior.size if posterior.globals else 10)
 
 
 def scores(given: Checked, posterior: Posterior, particles: int = 100, seed: int = 0) -> Tensor:

@@ -25,6 +25,7 @@ from inference.posterior.likelihood import scores
 from inference.posterior.psis import Numbers, log_sum, smoothed, threshold
 from inference.running.words import check_count, told
 from zoo.base import ModelGuide
+from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
 
@@ -146,6 +147,7 @@ def resample(posterior: Posterior, draws: int | None = None, *, seed: int = 0) -
         return posterior if draws is None else posterior.thin(draws)
     total = len(log_ratios)
     wanted = draws or total
+    check_room("draws", wanted, wanted * sum(value[0, 0].nbytes for value in posterior.draws.values()))
     log_weights, k = smoothed(log_ratios)
     if k > threshold(total):
         warnings.warn(

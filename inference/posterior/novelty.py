@@ -26,7 +26,7 @@ from inference.data.check import check
 from inference.posterior.check import check_posterior
 from inference.posterior.draws import draw
 from inference.posterior.latents import Posterior
-from inference.posterior.likelihood import scores
+from inference.posterior.likelihood import check_particles, scores
 from inference.running.checked import Checked
 from inference.running.pieces import pieces
 from inference.running.words import check_count
@@ -79,6 +79,7 @@ def novelty(
         posterior = draw(pair, given.but(given.batch.select(slice(0, 1)).but(total=1)), draws, seed=seed)
     if posterior.chains * posterior.size < 2:
         raise ValueError(f"novelty: one draw cannot disagree; expected at least 2, got {posterior.size}")
+    check_particles(given, posterior, particles)
     found = _spread(posterior, given, particles, score, seed)
     if reference is None:
         return found

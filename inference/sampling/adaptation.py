@@ -3,12 +3,14 @@
 The step size e by dual averaging (Nesterov 2009; Hoffman & Gelman 2014, "The No-U-Turn Sampler") on the harmonic mean
 of the acceptance probability over chains; the trajectory time t by ascent of ChEES, the expected change of the squared
 distance from the centre (both Hoffman, Radul & Sountsov 2021, "An adaptive-MCMC scheme for setting trajectory lengths
-in Hamiltonian Monte Carlo"); the metric from the mean and covariance of the draws of all chains.
+in Hamiltonian Monte Carlo"); the metric from the mean and covariance of the draws of all chains, or of
+those in one mode.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,11 +26,15 @@ QUARTER = math.pi / 2  # time in which a Gaussian of unit scale forgets its posi
 
 
 class Moments:
-    """Mean and covariance of the draws of a window, under whose metric they are standardised."""
+    """Mean and covariance of the draws of a window, under whose metric they are standardised.
+
+    Args:
+        metric: of all chains, or of each.
+    """
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
-        self._count, self._size = 0, len(metric.centre)
+        self._count, self._size = 0, metric.centre.shape[-1]
         self._draws: list[Tensor] = []  # for a full covariance
         self._sums = torch.zeros(())  # else of z, and of its square, chain by chain, (C, P)
         self._squares = torch.zeros(())
@@ -38,7 +44,7 @@ class Moments:
     def add(self, state: State) -> None:
         """Take the draws of all chains."""
         self._count += 1
-        if self._metric.scale.ndim == 2:
+        if not self._metric.diagonal:
             self._draws.append(state.z)
         else:
             self._sums = self._sums.to(state.z) + state.z
@@ -60,24 +66,54 @@ class Moments:
         spread = (self._density_squares / self._count - mean.square()).clamp(min=0).sqrt().median()
         return mean >= mean.quantile(0.75) - 10 * spread - 1
 
-    def metric(self) -> Metric:
+    def metric(self, groups: Sequence[Sequence[int]] = (), within: bool = False) -> Metric:
         """The map under which the typical draws have mean 0 and covariance I.
 
         The fewer they are, the less it departs from the old one's directions. A number that never moved, or was seen
         once, keeps its scale: one of zero would hold it for good.
+
+        Args:
+            groups: chains that stay in modes of their own. The spread over all modes would say nothing of any of them,
+                so that each chain gets the map of its group.
+            within: whether the covariance is that of draws about the mean of their own chain.
         """
-        old, chosen = self._metric, self.typical()
+        if not groups:
+            return self._of(self.typical(), within)
+        centre, scale = list[Tensor](), list[Tensor]()
+        for group in groups:
+            chosen = torch.zeros(len(self._density), dtype=torch.bool, device=self._density.device)
+            chosen[list(group)] = True
+            found = self._of(chosen, within)
+            centre.append(found.centre.expand(len(group), *found.centre.shape))
+            scale.append(found.scale.expand(len(group), *found.scale.shape))
+        back = torch.tensor([chain for group in groups for chain in group], device=self._density.device).argsort()
+        return Metric(torch.cat(centre)[back], torch.cat(scale)[back])
+
+    def _of(self, chosen: Tensor, within: bool) -> Metric:
+        """That of some chains, from the old one of the first of them."""
         count = self._count * int(chosen.sum())
+        old = self._metric.row(int(chosen.nonzero()[0]))
         if not self._draws:
-            mean = self._sums[chosen].sum(0) / count
-            variance = self._squares[chosen].sum(0) / count - mean.square()
+            sums, squares = self._sums[chosen], self._squares[chosen]
+            if old is not self._metric:  # in units of the old one: z' = shift + ratio z
+                shift = ((self._metric.centre - old.centre) / old.scale)[chosen]
+                ratio = (self._metric.scale / old.scale)[chosen]
+                squares = self._count * shift.square() + 2 * shift * ratio * sums + ratio.square() * squares
+                sums = self._count * shift + ratio * sums
+            mean = sums.sum(0) / count
+            about = (sums / self._count).square().mean(0) if within else mean.square()
+            variance = squares.sum(0) / count - about
             deviation = torch.where(variance > 0, variance.clamp(min=0).sqrt(), 1)
             return Metric(old.out(mean), old.scale * deviation)
-        z = torch.stack(self._draws)[:, chosen].flatten(0, 1).double()
-        mean, size = z.mean(0), z.shape[1]
-        deviation = z.std(0, correction=0)
+        draws = torch.stack(self._draws)  # (n, C, P)
+        if old is not self._metric:
+            draws = old.into(self._metric.out(draws))
+        z = draws[:, chosen].double()
+        mean, size = z.mean((0, 1)), z.shape[-1]
+        apart = (z - (z.mean(0) if within else mean)).flatten(0, 1)
+        deviation = apart.square().mean(0).sqrt()
         deviation = torch.where(deviation > 0, deviation, 1)
-        apart = (z - mean) / deviation
+        apart = apart / deviation
         correlation = apart.mT @ apart / count * (count / (count + size))  # in old units: windows refine each other
         correlation.diagonal().fill_(1.0)
         root, info = torch.linalg.cholesky_ex(correlation)

@@ -9,9 +9,9 @@ An inverse temperature b < 1 puts N(z | 0, I)^(1 - b) p^b in place of p: a path 
 sizes, times and metrics are tuned elsewhere: by `adaptation` for one target that all chains share, in
 `inference.codes.annealing` for a target of each row at each b.
 
-For `sample` all chains share t, m and A. A Halton sequence spreads t over [t/2, 3t/2], so that no period of the target
-can resonate with it (Hoffman, Radul & Sountsov 2021, "An adaptive-MCMC scheme for setting trajectory lengths in
-Hamiltonian Monte Carlo").
+For `sample` all chains share t; m and A too, unless they stay in modes far apart. A Halton sequence spreads t over
+[t/2, 3t/2], so that no period of the target can resonate with it (Hoffman, Radul & Sountsov 2021, "An adaptive-MCMC
+scheme for setting trajectory lengths in Hamiltonian Monte Carlo").
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DIVERGENCE = 1000.0  # an energy error of so many nats means that the integrator
 class Metric:
     """The map u = m + A z: centre m (P,), and A as a vector (P,) where diagonal or a lower triangle (P, P).
 
-    Or one for each of B rows, (B, P) and (B, P) or (B, P, P), of points (..., B, P).
+    Or one for each of B rows (or chains), (B, P) and (B, P) or (B, P, P), of points (B, P) or (S, B, P).
     """
 
     centre: Tensor
@@ -54,12 +54,19 @@ class Metric:
         if self.scale.ndim == 2:
             found: Tensor = torch.linalg.solve_triangular(self.scale, u.reshape(-1, u.shape[-1]).mT, upper=False)
             return found.mT.contiguous().reshape(u.shape)
+        if u.ndim == 2:
+            alone: Tensor = torch.linalg.solve_triangular(self.scale, u.unsqueeze(-1), upper=False)
+            return alone.squeeze(-1)
         found = torch.linalg.solve_triangular(self.scale, u.movedim(0, -1), upper=False)
         return found.movedim(-1, 0)
 
     def gradient(self, gradient: Tensor) -> Tensor:
         """Gradient by z from that by u, (..., P)."""
         return gradient * self.scale if self.diagonal else _times(gradient, self.scale)
+
+    def row(self, index: int) -> Metric:
+        """That of one row, or the one of all."""
+        return self if self.centre.ndim == 1 else Metric(self.centre[index], self.scale[index])
 
     def log_det(self) -> Tensor:
         """log |du/dz|, () or (B,)."""
@@ -69,7 +76,9 @@ class Metric:
 
 def _times(z: Tensor, matrix: Tensor) -> Tensor:
     """z A for the same matrix everywhere, or for one of each row, (S, B, P) times (B, P, P), without S copies of it."""
-    return z @ matrix if matrix.ndim == 2 else (z.movedim(0, -2) @ matrix).movedim(-2, 0)
+    if matrix.ndim == 2:
+        return z @ matrix
+    return (z.unsqueeze(-2) @ matrix).squeeze(-2) if z.ndim == 2 else (z.movedim(0, -2) @ matrix).movedim(-2, 0)
 
 
 @dataclass

@@ -65,8 +65,10 @@ def worst(draws: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: float(rhat(value).nan_to_num(nan=1.0).max()) for name, value in draws.items()}
 
 
-def standstill(draws: Mapping[str, Tensor], dims: Mapping[str, Sequence[str]], log_density: Tensor) -> str:
-    """What keeps chains apart for good, in words; empty where they may still come together.
+def standstill(
+    draws: Mapping[str, Tensor], dims: Mapping[str, Sequence[str]], log_density: Tensor
+) -> tuple[str, list[list[int]]]:
+    """What keeps chains apart for good, in words, empty where they may come together; and groups that are apart by now.
 
     They stay apart where the means of some lie four deviations or more from those of all others, and where, each group
     of chains taken by itself, all agree from the first half to the second. A chain that is slow, or still on its way
@@ -81,12 +83,12 @@ def standstill(draws: Mapping[str, Tensor], dims: Mapping[str, Sequence[str]], l
     numbers = _numbers(draws)
     moves = (numbers[:, 1:] != numbers[:, :-1]).any(-1).double().mean(1)  # a chain that is stuck may yet get loose
     if len(apart) < 2 or bool((moves < 0.5).any()):
-        return ""
+        return "", []
     for stem, aligned in _relabelled(draws, dims, log_density):
         groups = _groups(aligned, log_density)
         if len(groups) < len(apart) and _stay(aligned, groups, log_density):
-            return f"labels switch along '{stem}'"
-    return f"they stay in {len(apart)} groups far apart" if _stay(draws, apart, log_density) else ""
+            return f"labels switch along '{stem}'", apart
+    return f"they stay in {len(apart)} groups far apart" if _stay(draws, apart, log_density) else "", apart
 
 
 def disagreement(

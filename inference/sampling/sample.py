@@ -26,6 +26,7 @@ from inference.data.check import check
 from inference.data.learnable import check_learnable
 from inference.posterior.draws import Posterior
 from inference.running.constants import take
+from inference.running.effort import check_effort
 from inference.running.naming import proper
 from inference.running.quiet import quietly
 from inference.running.words import check_count, told
@@ -144,6 +145,7 @@ def sample(
         values = {} if trained else pair.initial(batch)
         potential = Potential(given)
         _check_room(potential, chains, draws if folder is None else 1)
+        check_effort(given, "thin", thin, chains * draws)
         if trained and potential.has_globals:  # codes of other rows are no refit
             take(pair, batch)
         mode, _ = choose_mode(compile, 3 * (draws * thin + 2 * CHECKED))

@@ -1,7 +1,8 @@
 """Warm-up of many chains: metric, step size and trajectory length, until R-hat says that the chains agree.
 
 Windows follow each other, each under the metric of the one before, and from some point on each twice as long. The last
-is the first in which R-hat of all latents settles, or in which the chains are seen to stay apart for good.
+is the first in which R-hat of all latents settles, or in which the chains are seen to stay apart for good, each under
+the metric of its own mode: that of all together is as wide as they lie apart, and would take very many steps.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ SETTLE = 50  # transitions after which the metric is estimated once more
 CHECKED = 100  # transitions of the first window that may be the last; each further one is twice as long
 SHORTEST = 10  # transitions of a window that R-hat can be worked out from
 SHORT = 8  # most leapfrog steps on the way to where the mass is
+BRIEF = 16  # and in the window that first sees whether they stay in modes of their own
 STEPS = 128  # most leapfrog steps of a transition
 LONGEST = 8 * QUARTER  # most time of a trajectory: modes apart would make it grow for nothing
 ASKED = 50  # most draws of each chain that are looked at for groups that stay apart
@@ -65,29 +67,39 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
     longer = min(8.0, max(1.0, math.sqrt(64 / chains.number)))  # fewer chains tell less
     factor = min(longer, most / (sum(first) + CHECKED))
     windows = [max(1, round(window * factor)) for window in first]
+    while windows and sum(windows) + SHORTEST > most:  # so few that there is no way to go first
+        del windows[0]
     for window in windows[:-1]:
         _approach(chains, window, bar)
-    clock, found = Trajectory(), _window(chains, windows[-1], Trajectory(), bar)
-    total, length = sum(windows), max(SHORTEST, round(CHECKED * factor))
+    clock, found, why = Trajectory(), None, ""
+    if windows:
+        found = _window(chains, windows[-1], Trajectory(), bar, BRIEF)
+        why, groups = _standstill(chains.potential, found)
+    total = sum(windows)
+    length = min(max(SHORTEST, round(CHECKED * factor)), most - total)
     while True:
-        chains.stand(chains.points(), found.moments.metric())
+        if found is not None:
+            chains.stand(chains.points(), found.moments.metric(groups if why else (), within=bool(groups)))
         found = _window(chains, length, clock, bar)
         total += length
+        if length < SHORTEST:
+            chains.notes.append(f"warm-up stopped at max_warmup={most}: too few to tell whether the chains agree")
+            break
         rhats = rhat(found.watched).nan_to_num(nan=1.0)
         bar.set_postfix_str(f"R-hat {float(rhats.max()):.3f}")
         if float(rhats.max()) < limit(found.watched.shape[1]):
             break
-        why = _standstill(chains.potential, found)
-        if why:
+        suited, (why, groups) = bool(why), _standstill(chains.potential, found)
+        if why and (suited or most - total < SHORTEST):  # else once more, each chain with the metric of its mode
             chains.notes.append(
                 f"warm-up stopped after {total} of at most {most} transitions: more would not bring the chains "
                 f"together, for {why}"
             )
             break
         if most - total < SHORTEST:
-            chains.notes.append(_unsettled(chains, rhats, found.columns, total))
+            chains.notes.append(_unsettled(chains, rhats, found.columns, most))
             break
-        length = min(2 * length, most - total)
+        length = min(length if why else 2 * length, most - total)
     return found.size, clock.settled, total
 
 
@@ -110,8 +122,8 @@ def _approach(chains: Chains, count: int, bar: Any) -> None:
     chains.stand(points, moments.metric())
 
 
-def _window(chains: Chains, count: int, clock: Trajectory, bar: Any) -> Window:
-    """Tune step size and trajectory for a while."""
+def _window(chains: Chains, count: int, clock: Trajectory, bar: Any, most: int = STEPS) -> Window:
+    """Tune step size and trajectory for a while, in transitions of at most so many steps."""
     half, size = count - count // 2, chains.potential.size
     columns = evenly(size, min(settings.rhat_numbers, 4 * settings.memory // (chains.number * half))).to(chains.device)
     kept = evenly(half, min(ASKED, max(SHORTEST, settings.memory // (chains.number * size)))).tolist()
@@ -119,11 +131,11 @@ def _window(chains: Chains, count: int, clock: Trajectory, bar: Any) -> Window:
     step, moments = StepSize(chains.first_size().median()), Moments(chains.metric)
     diverging = torch.zeros(chains.number, device=chains.device)
     for i in range(count):
-        used, steps = plan(clock.time, float(step.size), chains.index, STEPS)
+        used, steps = plan(clock.time, float(step.size), chains.index, most)
         chains.index += 1
         move = chains.move(chains.sizes(used), steps)
         step.update(harmonic(move.acceptance))
-        clock.update(move, used * steps, float(step.size) / 2, min(LONGEST, float(step.size) * STEPS))
+        clock.update(move, used * steps, float(step.size) / 2, min(LONGEST, float(step.size) * most))
         if 2 * i + 1 >= count:
             moments.add(chains.state)
             now = chains.points()
@@ -139,11 +151,11 @@ def _window(chains: Chains, count: int, clock: Trajectory, bar: Any) -> Window:
     return Window(torch.stack(watched, 1), columns, whole, log_density, float(step.settled), moments)
 
 
-def _standstill(potential: Potential, window: Window) -> str:
-    """What keeps the chains apart for good, if anything does."""
+def _standstill(potential: Potential, window: Window) -> tuple[str, list[list[int]]]:
+    """What keeps the chains apart for good, if anything does, and groups of them that are apart by now."""
     lead = window.density.shape
     if lead[0] < 2 or lead[1] < 4:
-        return ""
+        return "", []
     values: dict[str, list[Tensor]] = {}
     jacobian = []
     for piece in pieces(math.prod(lead), potential.size):
@@ -156,7 +168,7 @@ def _standstill(potential: Potential, window: Window) -> str:
     return standstill(draws, potential.pair.dims, window.density - torch.cat(jacobian).unflatten(0, lead))
 
 
-def _unsettled(chains: Chains, rhats: Tensor, columns: Tensor, total: int) -> str:
+def _unsettled(chains: Chains, rhats: Tensor, columns: Tensor, most: int) -> str:
     """Which sites kept warm-up from ending."""
     names = []
     for block in chains.potential.blocks:
@@ -164,6 +176,6 @@ def _unsettled(chains: Chains, rhats: Tensor, columns: Tensor, total: int) -> st
         value = float(rhats[inside].max()) if bool(inside.any()) else 1.0
         names += [f"'{block.name}' ({value:.2f})"] if value >= SETTLED else []
     return (
-        f"warm-up stopped at max_warmup={total} with R-hat above {SETTLED} of {', '.join(names)}: step size and "
+        f"warm-up stopped at max_warmup={most} with R-hat above {SETTLED} of {', '.join(names)}: step size and "
         "metric may not suit the posterior"
     )

@@ -1,8 +1,9 @@
-"""Numbers among the arguments of a pair: bounded by what their annotation or their default says."""
+"""Numbers among the arguments of a pair: bounded by what their annotation says, and by nothing else."""
 
 from __future__ import annotations
 
 import math
+import typing
 from typing import Annotated
 
 import numpy as np
@@ -12,8 +13,8 @@ import pytest
 import torch
 
 import zoo
-from zoo.base import ModelGuide
-from zoo.config import AtLeast
+from zoo.base import ModelGuide, registered
+from zoo.config import AtLeast, Positive, hints
 
 
 class Own(ModelGuide):
@@ -22,12 +23,15 @@ class Own(ModelGuide):
         far: float,
         loc: float = 0.0,
         low: float = -3.0,
-        scale: float = 1.0,
+        high: float = 1.0,
+        scale: Positive = 1.0,
         share: Annotated[float, AtLeast(0)] = 0.5,
         shift: Annotated[float, AtLeast(-math.inf)] = 2.0,
         lag: int = 0,
         size: int = 2,
         other: float | None = None,
+        third: Positive | None = None,
+        pair: Annotated[int, AtLeast(2)] = 2,
         guide: zoo.guides.Family = "normal",
     ) -> None:
         super().__init__(guide)
@@ -43,12 +47,15 @@ TAKEN = {
     "far": -7,
     "loc": -2.5,
     "low": 4,
+    "high": -2.5,
     "scale": 1e-9,
     "share": 0,
     "shift": -1.0,
     "lag": -3,
     "size": 1,
-    "other": None,
+    "other": -1.0,
+    "third": None,
+    "pair": 2,
 }
 
 
@@ -56,7 +63,7 @@ TAKEN = {
 def test_a_number_within_its_bound_is_taken(name):
     config = Own(**{"far": 1.0, name: TAKEN[name]}).config
     assert config[name] == TAKEN[name]
-    assert config[name] is None or type(config[name]) is (int if name in ("lag", "size") else float)
+    assert config[name] is None or type(config[name]) is (int if name in ("lag", "size", "pair") else float)
 
 
 @pytest.mark.parametrize(
@@ -70,12 +77,52 @@ def test_a_number_within_its_bound_is_taken(name):
         ("share", -0.1, "expected a finite number of at least 0, got -0.1"),
         ("lag", 0.5, "expected a whole number, got 0.5"),
         ("size", 0, "expected at least 1, got 0"),
-        ("other", -1.0, "expected a finite number above 0, got -1.0"),
+        ("high", -math.inf, "expected a finite number, got -inf"),
+        ("high", 10**400, "expected a finite number, got 1000"),
+        ("third", -1.0, "expected a finite number above 0, got -1.0"),
+        ("third", "a", "expected a number, got 'a'"),
+        ("pair", 1, "expected a whole number of at least 2, got 1"),
     ],
 )
 def test_a_number_out_of_its_bound_is_refused(name, value, words):
     with pytest.raises(ValueError, match=f"Own: argument '{name}': {words}"):
         Own(**{"far": 1.0, name: value})
+
+
+# Scales, rates, concentrations, degrees of freedom: their densities are defined above 0 only.
+POSITIVE = """
+    bayesian_vae weight_scale
+    bayesian_network concentration coefficient_count variance_concentration variance_rate
+    gmm concentration loc_scale scale correlation
+    naive_bayes class_concentration category_concentration loc_count variance_concentration variance_rate mean_scale
+    decision_tree sparsity sharpness leaf_scale leaf_concentration
+    polynomial_regression df coefficient_scale noise_concentration noise_rate
+    random_forest sparsity sharpness leaf_scale
+    support_vector_machine gamma cost intercept_scale
+    autoregressive intercept_scale coefficient_scale noise_concentration noise_rate noise_scale
+    hmm concentration loc_scale scale correlation rate
+"""
+ARGUMENTS = [(name, key) for name, *keys in map(str.split, POSITIVE.strip().splitlines()) for key in keys]
+
+
+@pytest.mark.parametrize(("name", "key"), ARGUMENTS)
+def test_what_must_be_positive_is(name, key):
+    for value in (0, -1.0, math.nan, math.inf):
+        with pytest.raises(
+            ValueError, match=f"{name}: argument '{key}': expected a finite number above 0, got {value}"
+        ):
+            zoo.create(name, **{key: value})
+
+
+def test_these_are_all_numbers_of_all_pairs():
+    found = {
+        (name, key)
+        for name in zoo.names()
+        if registered(name).__module__.startswith("zoo.")
+        for key, hint in hints(registered(name).__init__).items()
+        if float in (hint, *typing.get_args(hint))
+    }
+    assert found == {*ARGUMENTS, ("hmm", "persistence")}
 
 
 def test_no_persistence_is_the_flat_prior():

@@ -49,6 +49,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
+from zoo.config import Positive
 from zoo.parts import nets
 from zoo.parts.units import Units
 
@@ -112,7 +113,7 @@ class BayesianVAE(ModelGuide):
         hidden: tuple[int, ...] = (16,),
         likelihood: Literal["bernoulli", "gaussian", "binomial"] = "bernoulli",
         trials: int | None = None,
-        weight_scale: float = 1.0,
+        weight_scale: Positive = 1.0,
     ) -> None:
         super().__init__()
         if latent > features:

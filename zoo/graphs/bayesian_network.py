@@ -43,6 +43,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
+from zoo.config import Positive
 from zoo.parts.conjugate.factors import Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.conjugate.linear import Coefficients, LearnedCoefficients
@@ -99,10 +100,10 @@ class BayesianNetwork(ModelGuide):
         columns: Schema = GARDEN,
         edges: Edges = ARROWS,
         tables: Tables | None = None,
-        concentration: float = 1.0,
-        coefficient_count: float = 0.1,
-        variance_concentration: float = 1.0,
-        variance_rate: float = 0.1,
+        concentration: Positive = 1.0,
+        coefficient_count: Positive = 0.1,
+        variance_concentration: Positive = 1.0,
+        variance_rate: Positive = 0.1,
     ) -> None:
         super().__init__()
         self.schema, self.edges = columns, edges

@@ -47,6 +47,7 @@ from torch.nn import functional
 
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
+from zoo.config import Positive
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.em import gaussian
@@ -82,10 +83,10 @@ class GMM(ModelGuide):
         components: int = 2,
         covariance: Literal["full", "tied", "diag", "spherical"] = "full",
         weights: Literal["dirichlet", "stick_breaking"] = "dirichlet",
-        concentration: float = 1.0,
-        loc_scale: float | None = None,
-        scale: float | None = None,
-        correlation: float = 1.0,
+        concentration: Positive = 1.0,
+        loc_scale: Positive | None = None,
+        scale: Positive | None = None,
+        correlation: Positive = 1.0,
         guide: guides.Family = "normal",
     ) -> None:
         super().__init__(guide)

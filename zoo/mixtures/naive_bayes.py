@@ -46,6 +46,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
+from zoo.config import Positive
 from zoo.parts.conjugate import factors
 from zoo.parts.conjugate.factors import Factor, Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
@@ -93,12 +94,12 @@ class NaiveBayes(ModelGuide):
         self,
         columns: Schema = ONE_OF_EACH,
         target: Column = CLASSES,
-        class_concentration: float = 1.0,
-        category_concentration: float = 1.0,
-        loc_count: float = 0.1,
-        variance_concentration: float = 1.0,
-        variance_rate: float = 0.1,
-        mean_scale: float = 2.0,
+        class_concentration: Positive = 1.0,
+        category_concentration: Positive = 1.0,
+        loc_count: Positive = 0.1,
+        variance_concentration: Positive = 1.0,
+        variance_rate: Positive = 0.1,
+        mean_scale: Positive = 2.0,
     ) -> None:
         super().__init__()
         if target.kind not in CATEGORIES:

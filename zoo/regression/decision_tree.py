@@ -39,6 +39,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.base import Batch, register
+from zoo.config import Positive
 from zoo.parts.constants import constants
 from zoo.parts.covariates import covariates, response
 from zoo.parts.trees.soft_trees import greedy
@@ -74,10 +75,10 @@ class DecisionTree(TreePair):
         task: Task = "regression",
         classes: int = 2,
         depth: int = 3,
-        sparsity: float = 3.0,
-        sharpness: float = 15.0,
-        leaf_scale: float = 1.5,
-        leaf_concentration: float = 0.5,
+        sparsity: Positive = 3.0,
+        sharpness: Positive = 15.0,
+        leaf_scale: Positive = 1.5,
+        leaf_concentration: Positive = 0.5,
         inducing: int = 200,
     ) -> None:
         counts = task == "classification"

@@ -39,6 +39,7 @@ import torch
 from torch import Tensor
 
 from zoo.base import Batch, ModelGuide, register
+from zoo.config import Positive
 from zoo.guides import Family
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.conjugate.linear import of_rows
@@ -80,10 +81,10 @@ class PolynomialRegression(ModelGuide):
         degree: int | None = None,
         interactions: bool | None = None,
         noise: Literal["gaussian", "student_t"] = "gaussian",
-        df: float = 4.0,
-        coefficient_scale: float = 10.0,
-        noise_concentration: float = 0.5,
-        noise_rate: float = 0.01,
+        df: Positive = 4.0,
+        coefficient_scale: Positive = 10.0,
+        noise_concentration: Positive = 0.5,
+        noise_rate: Positive = 0.01,
         guide: Family = "multivariate",
     ) -> None:
         super().__init__(guide)

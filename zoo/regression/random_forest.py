@@ -44,6 +44,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.base import Batch, register
+from zoo.config import Positive
 from zoo.parts.constants import constants
 from zoo.parts.covariates import covariates, response
 from zoo.parts.trees.tree_pair import Task, TreePair
@@ -80,9 +81,9 @@ class RandomForest(TreePair):
         classes: int = 2,
         trees: int = 20,
         depth: int = 2,
-        sparsity: float = 2.0,
-        sharpness: float = 8.0,
-        leaf_scale: float | None = None,
+        sparsity: Positive = 2.0,
+        sharpness: Positive = 8.0,
+        leaf_scale: Positive | None = None,
         inducing: int = 200,
     ) -> None:
         super().__init__(features, task, classes, trees, depth, sparsity, sharpness, inducing)

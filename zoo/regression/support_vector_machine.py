@@ -48,6 +48,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
+from zoo.config import Positive
 from zoo.guides import Family
 from zoo.parts.constants import constants
 from zoo.parts.covariates import Fourier, by_row, check_response, covariates, response
@@ -110,10 +111,10 @@ class SupportVectorMachine(ModelGuide):
         features: int = 2,
         classes: int = 2,
         kernel: Literal["linear", "rbf"] = "linear",
-        gamma: float | None = None,
+        gamma: Positive | None = None,
         frequencies: int = 100,
-        cost: float = 1.0,
-        intercept_scale: float = 1.0,
+        cost: Positive = 1.0,
+        intercept_scale: Positive = 1.0,
         likelihood: Literal["normalised", "hinge"] = "normalised",
         guide: Family = "normal",
     ) -> None:

@@ -46,6 +46,7 @@ from torch import Tensor
 from torch.distributions import PowerTransform
 
 from zoo.base import Batch, ModelGuide, register
+from zoo.config import Positive
 from zoo.guides import WIDTH
 from zoo.parts.conjugate import linear
 from zoo.parts.conjugate.factors import Factor, Learned
@@ -91,11 +92,11 @@ class Autoregressive(ModelGuide):
         missing: int | None = None,
         steps: int = 30,
         prior: Literal["conjugate", "independent"] = "conjugate",
-        intercept_scale: float | None = None,
-        coefficient_scale: float | None = None,
-        noise_concentration: float = 1.0,
-        noise_rate: float = 0.001,
-        noise_scale: float | None = None,
+        intercept_scale: Positive | None = None,
+        coefficient_scale: Positive | None = None,
+        noise_concentration: Positive = 1.0,
+        noise_rate: Positive = 0.001,
+        noise_scale: Positive | None = None,
     ) -> None:
         super().__init__()
         if seasonal is None and seasonal_order is not None:
@@ -103,9 +104,10 @@ class Autoregressive(ModelGuide):
         if seasonal is not None and seasonal <= order:
             raise ValueError(f"autoregressive: seasonal={seasonal} is among the lags up to order={order} already")
         Q = 0 if seasonal is None else seasonal_order or 1
+        longest = max(order, (seasonal or 0) * Q)
+        if steps <= longest:
+            raise ValueError(f"autoregressive: steps={steps}, but the longest lag is {longest}")
         self.lags = (*range(1, order + 1), *((seasonal or 0) * j for j in range(1, Q + 1)))
-        if steps <= max(self.lags):
-            raise ValueError(f"autoregressive: steps={steps}, but the longest lag is {max(self.lags)}")
         self.E, self.missing, self.steps, self.conjugate = inputs or 0, missing or 0, steps, prior == "conjugate"
         self.field: Literal["x", "y"] = "y" if inputs else "x"
         sizes = {"intercept": 1, "coefficients": order, "seasonal": Q, "slopes": self.E}

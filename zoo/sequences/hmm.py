@@ -45,7 +45,7 @@ from torch import Tensor
 
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
-from zoo.config import AtLeast
+from zoo.config import AtLeast, Positive
 from zoo.parts.chains import baum_welch, transitions
 from zoo.parts.chains.chain import HiddenMarkovChain
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
@@ -102,12 +102,12 @@ class HMM(ModelGuide):
         start: Literal["free", "stationary"] = "free",
         transitions: transitions.Transitions = "free",
         steps: int = 20,
-        concentration: float = 1.0,
+        concentration: Positive = 1.0,
         persistence: Annotated[float, AtLeast(0)] = 1.0,
-        loc_scale: float | None = None,
-        scale: float | None = None,
-        correlation: float = 1.0,
-        rate: float = 10.0,
+        loc_scale: Positive | None = None,
+        scale: Positive | None = None,
+        correlation: Positive = 1.0,
+        rate: Positive = 10.0,
         guide: guides.Family = "normal",
     ) -> None:
         super().__init__(guide)

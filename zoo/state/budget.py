@@ -19,16 +19,17 @@ class Budget(TorchDispatchMode):
 
     Everything that an operation returns counts, views and in-place results aside, and freeing it gives nothing back.
     What is asked for by size, or follows from broadcasting, is refused before it is allocated. How many there may be
-    is `settings.build_operations`.
+    is `settings.build_operations`, or `most`.
 
     Raises:
         MemoryError: the limit is passed.
     """
 
-    def __init__(self, limit: int) -> None:
-        """`limit`: bytes."""
+    def __init__(self, limit: int, most: int | None = None) -> None:
+        """`limit`: bytes; `most`: operations."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.limit, self.used, self.operations = limit, 0, 0
+        self.most = settings.build_operations if most is None else most
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -50,9 +51,9 @@ class Budget(TorchDispatchMode):
         return made
 
     def _check(self, asked: int) -> None:
-        if self.used + asked > self.limit or self.operations > settings.build_operations:
+        if self.used + asked > self.limit or self.operations > self.most:
             raise MemoryError(
-                f"it takes more than {self.limit / 1e9:.1f} GB or {settings.build_operations:,} operations to build, "
+                f"it takes more than {self.limit / 1e9:.1f} GB or {self.most:,} operations to build, "
                 "which its weights do not justify"
             )
 

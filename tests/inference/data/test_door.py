@@ -110,7 +110,7 @@ COUNTED = {
     [(make, call) for make, calls in COUNTED.items() for call in calls],
     ids=lambda value: getattr(value, "__name__", value),
 )
-@pytest.mark.filterwarnings("ignore:.*R-hat")
+@pytest.mark.filterwarnings("ignore:.*R-hat", "ignore:warm-up stopped at max_warmup=4")
 def test_a_public_function_checks_once_and_traces_at_most_twice(make, call, rows, monkeypatch):
     pair = make()
     data, _ = pair.simulate(rows)

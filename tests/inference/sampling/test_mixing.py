@@ -102,8 +102,12 @@ def test_chains_that_stay_apart_for_good_are_told_from_slow_ones(kind, wanted):
         locs = 10 * torch.randn(16, 1, 3) + (0.3 * torch.randn(16, 50, 3)).cumsum(1)
     elif kind == "stuck":
         locs[0] = 4.0
-    found = mixing.standstill({"locs": locs}, {"locs": ("k",)}, density)
+    found, groups = mixing.standstill({"locs": locs}, {"locs": ("k",)}, density)
     assert (wanted in found) if wanted else (found == "")
+    if kind == "slow":
+        assert len(groups) > 8  # apart by now, though not for good
+    else:
+        assert sorted(groups) == ([list(range(9)), list(range(9, 16))] if wanted else [])
 
 
 def test_separate_modes_are_not_averaged_in_silence():
@@ -137,3 +141,12 @@ def test_a_slow_posterior_of_one_mode_warms_up_to_the_end():
     with pytest.warns(UserWarning, match="warm-up stopped at max_warmup="):
         found = sample(Bent().double(), torch.zeros(2), 20, 8, max_warmup=150, **QUICK)
     assert "warm-up stopped at max_warmup=" in found.notes[0]
+
+
+@short
+@pytest.mark.parametrize("most", [6, 13])
+def test_warm_up_keeps_to_its_limit_however_short(most):
+    words = f"warm-up stopped at max_warmup={most}" + (": too few to tell" if most < 10 else " with R-hat above")
+    with pytest.warns(UserWarning, match=words):
+        found = sample(Bent().double(), torch.zeros(2), 2, 4, max_warmup=most, **QUICK)
+    assert found.warmup <= most

@@ -21,6 +21,7 @@ from zoo.parts.covariates import Ranks, by_row, check_response, covariates
 from zoo.parts.trees.leaves import Pseudo
 from zoo.parts.trees.soft_trees import Anatomy, Gates, anatomy
 from zoo.parts.units import Units
+from zoo.state.memory import check_room
 
 Task = Literal["regression", "classification"]
 
@@ -39,7 +40,7 @@ class TreePair(ModelGuide):
         counts: whether these are counts of classes.
 
     Raises:
-        ValueError: a classification of fewer than two classes.
+        ValueError: a classification of fewer than two classes, or trees so deep that memory does not hold them.
     """
 
     def __init__(
@@ -58,6 +59,9 @@ class TreePair(ModelGuide):
         self.features, self.depth, self.classification = features, depth, task == "classification"
         if self.classification and classes < 2:
             raise ValueError(f"{self.name}: a classification needs at least 2 classes, got classes={classes}")
+        nodes = (trees or 1) * 2 ** min(depth, 99)
+        each = 4 * (features + 2) + (0 if counts else nodes)  # its gate, and a row of the matrix of leaves
+        check_room(f"{self.name}: depth", depth, 4 * nodes * each)
         self.ranks, self.units = Ranks(features), Units()
         self.gates = Gates(features, depth, trees, sharpness, sparsity)
         leaves = (2**depth, classes if self.classification else 1)
