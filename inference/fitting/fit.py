@@ -202,9 +202,8 @@ def fit(
             if chosen.bound == "elbo" and isinstance(pair.automatic, guides.Standardised):
                 keeping = KeepingGuide(pair, train, plain(chosen))
         if steps is None and epochs is None and (end := _done(pair, train, chosen, seed, keeping, tolerance, held_out)):
-            return _without_steps(
-                pair, train, chosen, seed, began, kept, losses=np.array(end[:1]), steps=0, reason=end[1]
-            )
+            losses = np.array(end[:1])
+            return _without_steps(pair, train, chosen, seed, began, kept, losses=losses, steps=0, reason=end[1])
         if steps is None and epochs is not None:
             steps = max(1, math.ceil(epochs * train.size / size))
         mode, why = choose_mode(compile, steps)
