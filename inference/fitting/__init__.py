@@ -7,6 +7,7 @@ step         from a pair and an objective to steps of Adam, as a graph or plain 
 adam         Adam, as operations that a graph can hold
 objective    the bounds, chosen from the trace
 exact        is the guide the posterior already?
+doubt        what is said beside "converged" of a guide far from the posterior
 search       where a guide starts in a pair that suggests nothing
 settled      whether a guide stands where the ELBO is highest
 keeping      a start in closed form, kept where steps lead no higher
