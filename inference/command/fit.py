@@ -36,6 +36,8 @@ def fit_pair(options: argparse.Namespace) -> None:
     given = check(pair, data)
     room.check(out, given, None if options.no_score else options.draws)
     with score.saying_what_stands(out), exchange.claimed(out, replace=options.replace) as run:
+        if not options.no_score:
+            score.ready()
         fit = inference.fit(
             pair,
             given,

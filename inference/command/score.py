@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,15 @@ from zoo.base import Batch, ModelGuide
 from zoo.history import fingerprint
 
 SHARE, LEAST_SECONDS = 0.4, 3.0  # of the time before it: less than 30 % of the whole
+_LIBRARIES = ("arviz", "arviz_stats.base", "matplotlib.pyplot", "h5netcdf")
+
+
+def ready() -> None:
+    """Load the libraries that scoring takes: seconds, which would else be taken for those of a draw or a row."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in _LIBRARIES:
+            importlib.import_module(name)
 
 
 def remember(pair: ModelGuide, data: Batch, options: argparse.Namespace) -> None:
@@ -41,6 +52,7 @@ def write(
     seconds: float | None,
 ) -> None:
     """Score a model and put the scores beside it; announced, and with a bar."""
+    ready()
     known = pair.card["data"]
     whole = check(pair, data)
     given = whole.but(split(whole, known.get("held_out", 0.0), int(pair.card.get("seed", 0)))[0])

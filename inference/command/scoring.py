@@ -153,8 +153,8 @@ def _rows_within(
         return (time.perf_counter() - began) / len(rows)
 
     each, most = seconds_of(order[:1]), watch.left(0.75)
-    if each * min(_ROWS, len(order)) > most and posterior.globals:
-        posterior = posterior.thin(max(1, int(posterior.size * most / (each * _ROWS))))
+    if each * (wanted := min(_ROWS, len(order))) > most and posterior.globals:
+        posterior = posterior.thin(max(1, int(posterior.size * most / (each * wanted))))
         each = seconds_of(order[:1])
     if len(order) > 1 and each * 8 < watch.left(0.75):
         each = seconds_of(order[:8])
