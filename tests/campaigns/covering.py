@@ -28,7 +28,10 @@ COVER: dict[str, list[str]] = {
     "zoo/mixtures": ["tests/zoo/mixtures"],
     "zoo/parts": ["tests/zoo/parts", "tests/zoo/autoencoders", "tests/zoo/sequences"],
     "zoo/parts/chains": [*_CHAINS, _STATES],
-    "zoo/parts/conjugate": [_PARTS("inverse_gamma"), "tests/zoo/regression", "tests/zoo/sequences"],
+    "zoo/parts/conjugate": [
+        _PARTS("linear"), _PARTS("inverse_gamma"), "tests/zoo/graphs", "tests/zoo/mixtures", "tests/zoo/regression",
+        "tests/zoo/sequences",
+    ],
     "zoo/parts/covariates.py": ["tests/zoo/regression"],
     "zoo/parts/em": [_PARTS("em"), "tests/zoo/mixtures", _PARTS("baum_welch")],
     "zoo/parts/missing.py": [_PARTS("columns"), "tests/zoo/mixtures", "tests/zoo/sequences"],
@@ -38,7 +41,7 @@ COVER: dict[str, list[str]] = {
     "zoo/parts/sequence.py": [_PARTS("series"), "tests/zoo/sequences"],
     "zoo/parts/series.py": [_PARTS("series"), "tests/zoo/sequences"],
     "zoo/parts/tables": [_PARTS("columns"), "tests/zoo/mixtures", "tests/zoo/autoencoders/test_naive_bayes_vae.py"],
-    "zoo/parts/trees": [*_TREES, _IMPORTANCE],
+    "zoo/parts/trees": [_PARTS("soft_trees"), *_TREES, _IMPORTANCE],
     "zoo/regression": ["tests/zoo/regression", _IMPORTANCE],
     "zoo/sequences": ["tests/zoo/sequences", _STATES],
 }

@@ -179,13 +179,21 @@ def test_a_step_that_is_not_finite_is_never_applied_and_the_site_is_named(mode):
 
 def test_validation_stops_early_and_keeps_the_best():
     torch.manual_seed(0)
-    pair = Coded()
+    pair, kept = Coded(), {}
     noise = np.random.default_rng(0).normal(size=(60, 4))
-    fit = inference.fit(pair, noise, steps=5000, lr=0.05, validation=0.5, patience=5, schedule="constant", **QUICK)
+
+    def keep(step, loss, fitted):
+        kept[step + 1] = {name: p.detach().clone() for name, p in fitted.named_parameters()}
+
+    fit = inference.fit(
+        pair, noise, steps=5000, lr=0.05, validation=0.5, patience=5, schedule="constant", callbacks=[keep], **QUICK
+    )
     assert "validation has not improved in 5 evaluations" in fit.reason
     scores = [score for _, score in fit.validation]
     assert fit.steps < 5000
     assert np.argmin(scores) == len(scores) - 6
+    best = kept[fit.validation[-6][0]]
+    assert all(torch.equal(p, best[name]) for name, p in pair.named_parameters())
     other = inference.fit(Coded(), noise[:30], steps=200, validation=noise[30:], **QUICK)
     assert len(other.validation) == 2
 

@@ -150,6 +150,33 @@ def test_the_slope_of_the_elbo_is_that_of_a_gaussian(off, wide, wanted):
     assert (found > 0) == (wanted > 0)
 
 
+@pytest.mark.parametrize(("errors", "steep"), [(2.49, False), (2.51, True)])
+def test_a_slope_is_beyond_doubt_from_two_and_a_half_standard_errors(errors, steep):
+    """By SciPy's standard error of a mean, of 64 gradients and then of 320, where it has to be four."""
+    first = np.tile([-1.0, 1.0], settled.DRAWS // 2)
+    first = first + errors * scipy.stats.sem(first)
+    surely = np.concatenate([first, np.full(4 * settled.DRAWS, first.mean())])
+    assert surely.mean() > 4 * scipy.stats.sem(surely)
+
+    class Told:
+        """A stepper whose slopes are those numbers."""
+
+        pair = Mean().double()
+        parameters = dict.fromkeys(["auto.loc"])
+
+        def __init__(self, slopes):
+            self.slopes = iter(slopes)
+
+        def __call__(self, batch, one):
+            return None, [torch.full((1,), next(self.slopes) / (batch.total * zoo.guides.WIDTH), dtype=one.dtype)]
+
+    batch = Batch.of(x=torch.zeros(7, dtype=torch.float64))
+    Told.pair.automatic._setup_prototype(batch)
+    for scale, wanted in ((2.0, 2 * first.mean() if steep else 0.0), (0.5, 0.0)):  # less than 0.3 nats do not count
+        found = settled.slope(Told(scale * surely), lambda: batch, torch.ones((), dtype=torch.float64))
+        assert found == pytest.approx(wanted, rel=1e-9)
+
+
 class Mean(ModelGuide):
     """x_n ~ Normal(m, 1), m ~ Normal(0, 5)."""
 

@@ -138,7 +138,9 @@ def test_resampled_draws_are_those_of_the_posterior():
     scored = az.loo(inference.to_arviz(pair, found, batch))
     assert (scored.elpd_loo if hasattr(scored, "elpd_loo") else scored.elpd) == pytest.approx(exact.sum(), abs=0.1)
     torch.testing.assert_close(found.stats["log_p"], inference.resample(guide, seed=3).stats["log_p"], rtol=0, atol=0)
-    assert inference.resample(guide, 70).size == 70
+    fewer = inference.resample(guide, draws=70)
+    assert fewer.size == 70
+    torch.testing.assert_close(fewer["w"], inference.resample(guide, 70, seed=0)["w"], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("last", [0.0, 3.0])

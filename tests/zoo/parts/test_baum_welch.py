@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hmmlearn import hmm as hmmlearn
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from inference.data.check import as_batch
@@ -177,3 +178,16 @@ def test_pieces_of_work_add_up_to_the_whole() -> None:
 def test_maximise_refuses_what_it_cannot_use(x: Tensor | None, options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HMM(features=2).maximise(Batch(3, 3, x=x), **options)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, 0.1, 1e5 / 3])
+def test_starts_see_features_in_the_units_of_scikit_learns_scaler(constant: float) -> None:
+    """Of a constant feature with holes nothing is seen, its holes least of all: what rounding leaves is no deviation."""
+    rng = np.random.default_rng(0)
+    x = np.stack([5 + 3 * rng.normal(size=(6, 15)), np.full((6, 15), constant), 1e-4 * rng.normal(size=(6, 15))], -1)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    x[0, 0] = np.nan
+    wanted = np.nan_to_num(StandardScaler().fit_transform(x.reshape(-1, 3))).reshape(x.shape)
+    pair, given = HMM(states=2, features=3).double(), torch.from_numpy(x)
+    found = baum_welch._points(pair, given, ~given.isnan())
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
