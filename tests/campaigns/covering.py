@@ -29,7 +29,11 @@ COVER: dict[str, list[str]] = {
     "zoo/parts": ["tests/zoo/parts", "tests/zoo/autoencoders", "tests/zoo/sequences"],
     "zoo/parts/chains": [*_CHAINS, _STATES],
     "zoo/parts/conjugate": [
-        _PARTS("linear"), _PARTS("inverse_gamma"), "tests/zoo/graphs", "tests/zoo/mixtures", "tests/zoo/regression",
+        _PARTS("linear"),
+        _PARTS("inverse_gamma"),
+        "tests/zoo/graphs",
+        "tests/zoo/mixtures",
+        "tests/zoo/regression",
         "tests/zoo/sequences",
     ],
     "zoo/parts/covariates.py": ["tests/zoo/regression"],

@@ -46,7 +46,7 @@ def test_many_steps_are_those_of_torch(fused, betas):
 @pytest.mark.parametrize("clip", [math.inf, 2.0])
 @pytest.mark.parametrize("fused", [True, False])
 def test_long_gradients_are_shortened_to_a_multiple_of_the_usual_length(fused, clip):
-    """limit = clip max(1, usual), usual a running mean over some fifty steps of lengths as clipped: by hand, in NumPy."""
+    """limit = clip max(1, usual), usual a running mean over some fifty steps of clipped lengths: by hand."""
     ours, theirs = parameters(), [p.requires_grad_() for p in parameters()]
     state, rate = Adam.of(ours), torch.tensor(0.03, dtype=torch.float64)
     optimiser = torch.optim.Adam(theirs, lr=0.03)

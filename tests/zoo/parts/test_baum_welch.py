@@ -184,7 +184,7 @@ def test_maximise_refuses_what_it_cannot_use(x: Tensor | None, options: dict[str
 
 @pytest.mark.parametrize("constant", [0.0, 1.0, 7.7, 12.34])
 def test_starts_see_features_in_the_units_of_scikit_learns_scaler(constant: float) -> None:
-    """Of a constant feature with holes nothing is seen, its holes least of all: what rounding leaves is no deviation."""
+    """Of a constant feature with holes nothing is seen, nor of its holes: what rounding leaves is no deviation."""
     rng = np.random.default_rng(0)
     x = np.stack([5 + 3 * rng.normal(size=(6, 15)), np.full((6, 15), constant), 1e-4 * rng.normal(size=(6, 15))], -1)
     x[rng.random(x.shape) < 0.2] = np.nan
