@@ -20,6 +20,7 @@ COVER: dict[str, list[str]] = {
     "inference/fitting": ["tests/inference/fitting"],
     "inference/posterior": ["tests/inference/posterior"],
     "inference/questions": ["tests/inference/questions", "tests/zoo/regression/test_random_forest.py"],
+    "inference/questions/sequences.py": [_STATES, "tests/zoo/sequences"],
     "inference/running": ["tests/inference/running", "tests/inference/codes", "tests/inference/posterior"],
     "inference/sampling": ["tests/inference/sampling"],
     "zoo/autoencoders": ["tests/zoo/autoencoders"],

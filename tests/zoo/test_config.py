@@ -149,6 +149,7 @@ def test_no_persistence_is_the_flat_prior():
         ("polynomial_regression", {"features": 4, "degree": 2}, {"interactions": True}),
         ("recurrent", {}, {"categories": 8}),
         ("recurrent", {"alphabet": "abc"}, {"categories": 3}),
+        ("support_vector_machine", {"features": 4, "kernel": "rbf"}, {"gamma": 0.25}),
     ],
 )
 def test_what_is_left_out_is_what_the_docstring_says_it_is_by_default(name, config, said):
