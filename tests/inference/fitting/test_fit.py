@@ -61,6 +61,28 @@ def test_a_narrow_posterior_is_not_taken_for_converged_too_early():
     assert float(draws.std()) == pytest.approx(sd, rel=0.15)
 
 
+class Unplaced(Normal):
+    """The same, and says itself that it knows no start: there is no search for one, and no width."""
+
+    def initial(self, batch):
+        return {}
+
+
+def test_after_a_third_of_known_steps_the_guides_own_width_is_their_unit():
+    """Once: what moved it by a part of the unit it had at first then moves it by that part of its width."""
+    pair, units, widths = Unplaced().double(), [], []
+
+    def look(step, loss, fitted):
+        units.append(float(fitted.automatic.unit))
+        widths.append(float(fitted.automatic.get_posterior().stddev.detach()))
+
+    inference.fit(pair, data().double(), steps=30, lr=0.05, callbacks=[look], compile="off", **QUICK)
+    assert [step for step in range(1, 30) if units[step] != units[step - 1]] == [11]
+    assert units[11] * zoo.guides.WIDTH == pytest.approx(widths[10], rel=1e-6)
+    assert widths[11] == pytest.approx(widths[10], rel=0.1)  # one step further
+    assert widths[10] < 0.95 * widths[0]
+
+
 def test_laplace_is_exact_for_a_gaussian_posterior_and_survives_saving():
     x = data().double()
     mean, sd = exact(x)
