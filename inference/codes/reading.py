@@ -182,7 +182,7 @@ class Codes:
 
     def log_joint(self, part: Batch, values: Values, fixed: Values) -> Tensor:
         """log p(x_n, z | globals) at values (S, B, *event), classes summed out, (S, B)."""
-        count = len(next(iter(values.values()))) if values else max(1, _draws(fixed))
+        count = next((len(value) for value in (values or fixed).values()), 1)
 
         def guide(batch: Batch) -> None:
             with batch.plate():
@@ -247,7 +247,3 @@ def _support(model: Any, guide: Any) -> constraints.Constraint:
         parts = getattr(base_of(model), "component_distribution", guide)  # a flow has no support of its own
         return cast("constraints.Constraint", parts.support)
     return cast("constraints.Constraint", model.support)
-
-
-def _draws(values: Values) -> int:
-    return len(next(iter(values.values()))) if values else 0

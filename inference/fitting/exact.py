@@ -37,7 +37,7 @@ def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | Non
             return None
         double = copy.deepcopy(pair).double()  # in single precision sums over rows are not equal to a nat
         given = check(double, batch.to(dtype=torch.float64))
-        if not given.globals or given.continuous_locals:
+        if not given.globals:
             return None
         alike = _ALIKE.get(pair.dtype, _ROUNDED)
         for draws in (_FEW, _MORE):

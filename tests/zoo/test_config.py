@@ -130,3 +130,39 @@ def test_no_persistence_is_the_flat_prior():
     np.testing.assert_array_equal(pair.moves.numpy(), np.full((3, 3), 2.0))
     with pytest.raises(ValueError, match="'persistence': expected a finite number of at least 0, got -1"):
         zoo.create("hmm", persistence=-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "said"),
+    [
+        ("autoregressive", {}, {"intercept_scale": 1.0, "coefficient_scale": 5.0}),
+        ("autoregressive", {"prior": "independent"}, {"coefficient_scale": 0.5}),
+        ("autoregressive", {"seasonal": 7}, {"seasonal_order": 1}),
+        ("bayesian_vae", {"likelihood": "binomial"}, {"trials": 16}),
+        ("gaussian_vae", {"features": 4, "likelihood": "binomial"}, {"trials": 16}),
+        ("gaussian_vae", {"features": 4, "likelihood": "beta_binomial"}, {"trials": 255}),
+        ("gaussian_vae", {"features": 4, "likelihood": "categorical"}, {"trials": 255}),
+        ("gaussian_vae", {"features": 4, "prior": "vamp"}, {"components": 50}),
+        ("polynomial_regression", {"features": 3}, {"degree": 3, "interactions": True}),
+        ("polynomial_regression", {"features": 3, "interactions": False}, {"degree": 2}),
+        ("polynomial_regression", {"features": 4}, {"degree": 2, "interactions": False}),
+        ("polynomial_regression", {"features": 4, "degree": 2}, {"interactions": True}),
+        ("recurrent", {}, {"categories": 8}),
+        ("recurrent", {"alphabet": "abc"}, {"categories": 3}),
+        ("support_vector_machine", {"features": 4, "kernel": "rbf"}, {"gamma": 0.25}),
+    ],
+)
+def test_what_is_left_out_is_what_the_docstring_says_it_is_by_default(name, config, said):
+    assert all(value is None for key, value in zoo.create(name, **config).config.items() if key in said)
+    states, draws = [], []
+    for more in ({}, said):
+        torch.manual_seed(0)
+        pair = zoo.create(name, **config, **more)
+        states.append(pair.state_dict())
+        draws.append(pair.simulate(5)[0].fields())
+    assert states[0].keys() == states[1].keys()
+    for key, value in states[0].items():
+        torch.testing.assert_close(value, states[1][key], rtol=0, atol=0, equal_nan=True)
+    assert draws[0].keys() == draws[1].keys()
+    for key, value in draws[0].items():
+        torch.testing.assert_close(value, draws[1][key], rtol=0, atol=0, equal_nan=True)

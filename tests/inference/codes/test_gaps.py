@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import pyro
 import pyro.distributions as dist
 import pytest
+import scipy.stats
 import torch
 
 import inference
@@ -18,6 +21,7 @@ from inference.data.check import as_batch, check
 from inference.running.pieces import share
 from inference.running.quiet import quietly
 from tests.helpers.refining import Mixed, digits, exact_log_marginal, exact_posterior, factorised_gap, linear
+from zoo.base import ModelGuide
 
 # --- log_marginal -----------------------------------------------------------------------------------------------------
 
@@ -46,6 +50,30 @@ def test_log_marginal_of_classes_is_exact():
     likelihood = inference.log_likelihood(pair, posterior, batch)
     wanted = likelihood.flatten(0, 1).logsumexp(0) - math.log(9)
     torch.testing.assert_close(log_marginal(pair, batch, posterior=posterior), wanted)
+
+
+class Classes(ModelGuide):
+    """k ~ (0.25, 0.75), x ~ N(m_k, 0.5): nothing to draw, neither codes nor globals."""
+
+    def __init__(self) -> None:
+        super().__init__("normal")
+        self.register_buffer("weights", torch.tensor([0.25, 0.75]))
+        self.register_buffer("locs", torch.tensor([-1.0, 2.0]))
+
+    def model(self, batch):
+        with batch.plate():
+            k = pyro.sample("k", dist.Categorical(self.weights), infer={"enumerate": "parallel"})
+            return pyro.sample("x", dist.Normal(self.locs[k], 0.5), obs=batch.x)
+
+    def guide(self, batch):
+        pass
+
+
+def test_log_marginal_where_nothing_is_drawn_is_the_density():
+    pair = Classes().double()
+    x = pair.simulate(7)[0].x
+    wanted = np.log(scipy.stats.norm.pdf(x[:, None], [-1.0, 2.0], 0.5) @ pair.weights.numpy())
+    np.testing.assert_allclose(log_marginal(pair, x, particles=50), wanted, rtol=1e-9)
 
 
 def test_log_marginal_with_a_class_and_a_code():

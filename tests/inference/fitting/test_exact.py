@@ -163,3 +163,29 @@ def test_a_fit_without_steps_says_how_the_series_were_understood():
     fit = inference.fit(zoo.create("autoregressive").double(), x, **QUIET)
     assert fit.steps == 0
     assert "on 3 series of 40 steps" in repr(fit)
+
+
+class Known(ModelGuide):
+    """x_n ~ Normal(0, 1), or with `code` x_n ~ Normal(z_n, 1), z_n ~ Normal(0, 1), whose guide is exact; all known."""
+
+    def __init__(self, code: bool = False) -> None:
+        super().__init__("normal")
+        self.register_buffer("zero", torch.zeros(()))
+
+    def model(self, batch: Batch) -> torch.Tensor:
+        with batch.plate():
+            loc = pyro.sample("z", dist.Normal(self.zero, 1.0)) if self.config["code"] else self.zero
+            return pyro.sample("x", dist.Normal(loc, 1.0), obs=batch.x)
+
+    def guide(self, batch: Batch) -> None:
+        with batch.plate():
+            if self.config["code"]:
+                pyro.sample("z", dist.Normal(batch.x / 2, 0.5**0.5))
+
+
+@pytest.mark.parametrize("code", [False, True])
+def test_where_nothing_is_global_there_is_no_posterior_to_be_exact(code):
+    """Its log weights are equal, but a fit has nothing to fit, and says that."""
+    pair, x = Known(code).double(), torch.randn(20, dtype=torch.float64)
+    assert exact_evidence(pair, Batch.of(x)) is None
+    assert inference.fit(pair, x, **QUIET).reason == "nothing to fit"

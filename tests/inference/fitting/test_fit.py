@@ -61,6 +61,28 @@ def test_a_narrow_posterior_is_not_taken_for_converged_too_early():
     assert float(draws.std()) == pytest.approx(sd, rel=0.15)
 
 
+class Unplaced(Normal):
+    """The same, and says itself that it knows no start: there is no search for one, and no width."""
+
+    def initial(self, batch):
+        return {}
+
+
+def test_after_a_third_of_known_steps_the_guides_own_width_is_their_unit():
+    """Once: what moved it by a part of the unit it had at first then moves it by that part of its width."""
+    pair, units, widths = Unplaced().double(), [], []
+
+    def look(step, loss, fitted):
+        units.append(float(fitted.automatic.unit))
+        widths.append(float(fitted.automatic.get_posterior().stddev.detach()))
+
+    inference.fit(pair, data().double(), steps=30, lr=0.05, callbacks=[look], compile="off", **QUICK)
+    assert [step for step in range(1, 30) if units[step] != units[step - 1]] == [11]
+    assert units[11] * zoo.guides.WIDTH == pytest.approx(widths[10], rel=1e-6)
+    assert widths[11] == pytest.approx(widths[10], rel=0.1)  # one step further
+    assert widths[10] < 0.95 * widths[0]
+
+
 def test_laplace_is_exact_for_a_gaussian_posterior_and_survives_saving():
     x = data().double()
     mean, sd = exact(x)
@@ -179,13 +201,21 @@ def test_a_step_that_is_not_finite_is_never_applied_and_the_site_is_named(mode):
 
 def test_validation_stops_early_and_keeps_the_best():
     torch.manual_seed(0)
-    pair = Coded()
+    pair, kept = Coded(), {}
     noise = np.random.default_rng(0).normal(size=(60, 4))
-    fit = inference.fit(pair, noise, steps=5000, lr=0.05, validation=0.5, patience=5, schedule="constant", **QUICK)
+
+    def keep(step, loss, fitted):
+        kept[step + 1] = {name: p.detach().clone() for name, p in fitted.named_parameters()}
+
+    fit = inference.fit(
+        pair, noise, steps=5000, lr=0.05, validation=0.5, patience=5, schedule="constant", callbacks=[keep], **QUICK
+    )
     assert "validation has not improved in 5 evaluations" in fit.reason
     scores = [score for _, score in fit.validation]
     assert fit.steps < 5000
     assert np.argmin(scores) == len(scores) - 6
+    best = kept[fit.validation[-6][0]]
+    assert all(torch.equal(p, best[name]) for name, p in pair.named_parameters())
     other = inference.fit(Coded(), noise[:30], steps=200, validation=noise[30:], **QUICK)
     assert len(other.validation) == 2
 

@@ -28,7 +28,11 @@ def test_averaging_convergence_and_schedule():
     assert flat.done
     assert stages > 3
     stopping = EarlyStopping(2, 0.0)
-    assert [stopping.update(score, [parameter]) for score in (3.0, 2.0, 2.5, 2.5)] == [False, False, False, True]
+    for score, stop in ((3.0, False), (2.0, False), (2.5, False), (2.5, True)):
+        parameter.fill_(10 * score)
+        assert stopping.update(score, [parameter]) == stop
+    stopping.restore([parameter])
+    assert float(parameter) == 20.0  # what it was at the least
 
 
 @pytest.mark.parametrize("limit", [7, 100, 999, 5000])

@@ -150,6 +150,39 @@ def test_the_slope_of_the_elbo_is_that_of_a_gaussian(off, wide, wanted):
     assert (found > 0) == (wanted > 0)
 
 
+@pytest.mark.parametrize(
+    ("rounds", "errors", "steep"), [(1, 2.49, False), (1, 2.51, True), (2, 3.99, False), (2, 4.01, True)]
+)
+def test_a_slope_is_beyond_doubt_by_its_standard_error(rounds, errors, steep):
+    """By SciPy's standard error of a mean: 2.5 of those of 64 gradients, and 4 of those of 320."""
+    few, many = settled.DRAWS, 5 * settled.DRAWS
+    slopes = np.tile([-1.0, 1.0], many // 2)
+    if rounds == 2:  # the first ones leave no doubt
+        slopes += np.where(np.arange(many) < few, 0.2, -0.05)
+    binding = slopes[: few if rounds == 1 else many]
+    slopes += errors * scipy.stats.sem(binding)
+    other = slopes if rounds == 1 else slopes[:few]
+    assert other.mean() > (4.0 if rounds == 1 else 2.5) * scipy.stats.sem(other)
+
+    class Told:
+        """A stepper whose slopes are those numbers."""
+
+        pair = Mean().double()
+        parameters = dict.fromkeys(["auto.loc"])
+
+        def __init__(self, slopes):
+            self.slopes = iter(slopes)
+
+        def __call__(self, batch, one):
+            return None, [torch.full((1,), next(self.slopes) / (batch.total * zoo.guides.WIDTH), dtype=one.dtype)]
+
+    batch = Batch.of(x=torch.zeros(7, dtype=torch.float64))
+    Told.pair.automatic._setup_prototype(batch)
+    for scale, wanted in ((3.0, 3 * slopes.mean() if steep else 0.0), (0.5, 0.0)):  # less than 0.3 nats do not count
+        found = settled.slope(Told(scale * slopes), lambda: batch, torch.ones((), dtype=torch.float64))
+        assert found == pytest.approx(wanted, rel=1e-9)
+
+
 class Mean(ModelGuide):
     """x_n ~ Normal(m, 1), m ~ Normal(0, 5)."""
 

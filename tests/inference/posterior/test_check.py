@@ -150,6 +150,18 @@ def test_every_public_function_that_takes_a_posterior_is_here():
     assert taking == CALLS.keys() - {"picture"}
 
 
+def test_every_seed_is_given_by_name_and_zero_by_default():
+    """So a call without one says the same whenever it is made, and none is taken for a number of draws."""
+    functions = {name: getattr(inference, name) for name in inference.__all__}
+    seeds = {
+        name: inspect.signature(function).parameters["seed"]
+        for name, function in functions.items()
+        if inspect.isfunction(function) and "seed" in inspect.signature(function).parameters
+    }
+    assert {"draw", "fit", "khat", "predict", "prior", "resample", "sample"} <= seeds.keys()
+    assert {(seed.kind, seed.default) for seed in seeds.values()} == {(inspect.Parameter.KEYWORD_ONLY, 0)}
+
+
 @pytest.mark.parametrize("kind", WRONG)
 @pytest.mark.parametrize("name", CALLS)
 def test_a_posterior_that_is_not_the_pairs_is_refused(name, kind):

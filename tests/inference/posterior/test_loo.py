@@ -16,7 +16,7 @@ import torch
 
 import inference
 from inference.posterior.latents import Posterior
-from inference.posterior.loo import weights_of
+from inference.posterior.loo import LeaveOneOut, weights_of
 from zoo.base import Batch, ModelGuide
 
 N = 25
@@ -138,7 +138,9 @@ def test_resampled_draws_are_those_of_the_posterior():
     scored = az.loo(inference.to_arviz(pair, found, batch))
     assert (scored.elpd_loo if hasattr(scored, "elpd_loo") else scored.elpd) == pytest.approx(exact.sum(), abs=0.1)
     torch.testing.assert_close(found.stats["log_p"], inference.resample(guide, seed=3).stats["log_p"], rtol=0, atol=0)
-    assert inference.resample(guide, 70).size == 70
+    fewer = inference.resample(guide, draws=70)
+    assert fewer.size == 70
+    torch.testing.assert_close(fewer["w"], inference.resample(guide, 70, seed=0)["w"], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("last", [0.0, 3.0])
@@ -157,6 +159,12 @@ def test_each_draw_is_taken_as_often_as_its_weight_says(last):
     weights = np.exp(log_weights - np.logaddexp.reduce(log_weights))
     assert taken.sum() == 10_000
     assert (np.abs(taken.numpy() - 10_000 * weights) < 1 + 1e-6).all()
+
+
+def test_as_many_are_unsure_as_have_a_k_above_the_threshold():
+    found = LeaveOneOut(np.zeros(4), np.array([0.2, 0.7, 0.71, np.inf]), 0.0, 0.7, weighted=False)
+    assert found.unsure == 2
+    assert "2 of 4 unsure" in repr(found)
 
 
 def test_draws_without_weights_are_what_they_are():

@@ -111,6 +111,16 @@ def test_guide_is_the_product_of_prior_and_experts_of_the_cells_that_are_there(t
     assert torch.equal(q.stddev[0], torch.ones(2, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("columns", [KINDS, ["real"] * 9, ["binary"]])
+def test_at_the_start_all_cells_together_weigh_as_much_as_the_prior(columns):
+    """N(0, 1) and experts whose precisions sum to one: a complete row leaves a variance of 1 / 2."""
+    torch.manual_seed(0)
+    pair = zoo.create("naive_bayes_vae", columns=columns, latent=1, expert=None).double()
+    with torch.no_grad():
+        q = pair.encode(pair.simulate(5)[0].x)
+    torch.testing.assert_close(q.stddev, torch.full((5, 1), 0.5**0.5, dtype=torch.float64), rtol=1e-6, atol=0)
+
+
 def test_experts_can_hold_the_exact_posterior_for_every_pattern_of_holes():
     pair, w, b, s = linear_gaussian()
     x = punched(pair.simulate(40)[0].x, 0.4)

@@ -197,3 +197,14 @@ def test_bad_starts_and_rows_are_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             pair.maximise(batch, **options)
+
+
+@pytest.mark.parametrize(("components", "features", "taken"), [(50, 300, 1000), (20, 92, 3000), (20, 42, 4000)])
+def test_a_start_looks_at_as_many_rows_as_take_some_seconds(components, features, taken, monkeypatch):
+    """1.2e10 products for R K (D + 8)^2 of a row, 1000 rows at least."""
+    asked = []
+    monkeypatch.setattr(GMM, "maximise", lambda self, batch, *_: (asked.append(batch), [{}])[1])
+    x = torch.arange(4000.0)[:, None].expand(4000, features)
+    GMM(features, components, "diag").initial(Batch.of(x=x))
+    assert asked[0].size == taken
+    assert len(asked[0].x[:, 0].unique()) == taken

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hmmlearn import hmm as hmmlearn
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from inference.data.check import as_batch
@@ -122,6 +123,8 @@ def test_maximise_reaches_what_hmmlearn_reaches() -> None:
     assert peers <= ours + 1e-6
     assert ours < peers + 2  # the same mode: prior terms of scales and locs are all that differs
     torch.testing.assert_close(found["locs"], theirs["locs"], rtol=0, atol=0.05)
+    begun = log_joint_unconstrained(pair, pair.initial(batch), batch)  # what a fit starts from, without a start
+    assert begun > peers - 0.01 * len(x)
     chain = pair.chain(found, 60, None)
     prior = sum(fn.log_prob(found[name]) for name, fn in pair.prior().items())
     jacobian = sum(found[name].log().sum() for name in ("initial", "transition", "scales"))
@@ -177,3 +180,16 @@ def test_pieces_of_work_add_up_to_the_whole() -> None:
 def test_maximise_refuses_what_it_cannot_use(x: Tensor | None, options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HMM(features=2).maximise(Batch(3, 3, x=x), **options)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, 7.7, 12.34])
+def test_starts_see_features_in_the_units_of_scikit_learns_scaler(constant: float) -> None:
+    """Of a constant feature with holes nothing is seen, nor of its holes: what rounding leaves is no deviation."""
+    rng = np.random.default_rng(0)
+    x = np.stack([5 + 3 * rng.normal(size=(6, 15)), np.full((6, 15), constant), 1e-4 * rng.normal(size=(6, 15))], -1)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    x[0, 0] = np.nan
+    wanted = np.nan_to_num(StandardScaler().fit_transform(x.reshape(-1, 3))).reshape(x.shape)
+    pair, given = HMM(states=2, features=3).double(), torch.from_numpy(x)
+    found = baum_welch._points(pair, given, ~given.isnan())
+    np.testing.assert_allclose(found, wanted, atol=1e-9)

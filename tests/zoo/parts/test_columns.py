@@ -112,6 +112,9 @@ def test_draws_have_the_moments_of_their_kinds():
         np.testing.assert_allclose(share, wanted, atol=4 * 0.5 / np.sqrt(n))
     numbers = [REAL, COUNT, POSITIVE, LAST]
     np.testing.assert_allclose(row.mean[numbers], [exact[i].mean() for i in numbers], rtol=1e-12)
+    codes = [scipy.stats.rv_discrete(values=(range(n), scipy.special.softmax(p["logits"][i, :n]))).mean()
+             for i, n in ((0, 4), (1, 2), (2, 3))]  # fmt: skip
+    np.testing.assert_allclose(row.mean[[CATEGORICAL, BINARY, ORDINAL]], codes, rtol=1e-9)
     np.testing.assert_array_equal(row.point[numbers], row.mean[numbers])
     assert row.point[CATEGORICAL] == p["logits"][0].argmax()
 
@@ -182,9 +185,18 @@ def test_standardised_numbers_have_mean_zero_and_deviation_one_whatever_the_unit
 def test_constant_columns_have_a_unit_in_proportion():
     """0.1 has no exact mean: what is left by rounding is not a deviation."""
     columns = columns_of(["real", "real", "positive", "real"])
-    columns.standardise(torch.tensor([[0.1, 0.0, 7.0, 1e9]], dtype=torch.float64).expand(37, 4))
+    columns.standardise(torch.tensor([[0.1, 0.0, 7.0, 1e9 / 3]], dtype=torch.float64).expand(37, 4))
     np.testing.assert_allclose(columns.unit[:3], [1e-4, 1e-6, 1e-3 * np.log(7)], rtol=1e-9)
-    assert float(columns.unit[3]) == pytest.approx(1e6)
+    assert float(columns.unit[3]) == pytest.approx(1e6 / 3)
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1e3, 1e9])
+def test_whether_a_column_is_constant_does_not_depend_on_its_units(size):
+    """A deviation of a millionth of the mean is one, by NumPy; rounding of the mean is none."""
+    x = 7.1 * size * (1 + 1e-6 * np.random.default_rng(0).normal(size=(37, 1)))
+    columns = columns_of(["real", "real"])
+    columns.standardise(torch.tensor(np.concatenate([x, np.full((37, 1), 7.1 * size)], 1)))
+    np.testing.assert_allclose(columns.unit, [x.std(), 7.1e-3 * size], rtol=1e-6)
 
 
 def test_rare_counts_start_near_their_mean():

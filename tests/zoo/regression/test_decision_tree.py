@@ -161,6 +161,26 @@ def test_leaves_given_all_rows_are_the_conjugate_posterior():
     assert (torch.cov(draws.T) - covariance).abs().max() < 6 * covariance.diagonal().max() / math.sqrt(20_000)
 
 
+def test_many_draws_of_gates_bring_the_leaves_of_each():
+    """(S, J, M) of S draws: (S, 1) posteriors, each in closed form; a Dirichlet counts pseudo-rows softly."""
+    torch.manual_seed(0)
+    phi = torch.rand(5, 7, 4, dtype=torch.float64).softmax(-1)
+    pseudo, counted = Pseudo(7, 2, 2).double(), Pseudo(7, 2, 3, counts=True).double()
+    pseudo.log_weight.data.normal_()
+    counted.log_weight.data.normal_()
+    q = pseudo.gaussian(phi, torch.tensor(1.5, dtype=torch.float64), (4, 2))
+    dirichlet = counted.dirichlet(phi, torch.tensor(0.7, dtype=torch.float64))
+    assert (q.batch_shape, q.event_shape) == ((5, 1), (4, 2))
+    assert (dirichlet.batch_shape, dirichlet.event_shape) == ((5, 1), (4, 3))
+    weight, count = pseudo.log_weight.detach().exp().numpy(), counted.log_weight.detach().exp().numpy()
+    for s, row in enumerate(phi.numpy()):
+        precision = row.T @ np.diag(weight) @ row + np.eye(4) / 1.5**2
+        wanted = np.linalg.solve(precision, row.T @ np.diag(weight) @ pseudo.target.detach().numpy())
+        np.testing.assert_allclose(q.loc[s, 0].detach(), wanted, rtol=1e-9)
+        np.testing.assert_allclose((q.tril[s, 0] @ q.tril[s, 0].mT).detach(), precision, rtol=1e-9)
+        np.testing.assert_allclose(dirichlet.base_dist.concentration[s, 0].detach(), 0.7 + row.T @ count, rtol=1e-9)
+
+
 def test_kl_of_leaves_equals_torchs():
     torch.manual_seed(0)
     tril = torch.randn(6, 6, dtype=torch.float64).tril(-1) + torch.diag(1 + torch.rand(6, dtype=torch.float64))

@@ -300,3 +300,18 @@ def test_four_states_reach_the_best_mode_of_200_starts_on_earthquakes(start: Any
     torch.manual_seed(0)
     _, course = pair.maximise(as_batch(pair, datasets.load("earthquakes")))
     assert -course[-1] == pytest.approx(best, abs=2e-3)
+
+
+def test_a_start_looks_at_as_many_steps_as_take_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5e6 steps for each move of each start, 1000 at least: of whole sequences, or of the beginning of a long one."""
+    asked: list[Batch] = []
+    monkeypatch.setattr(HMM, "maximise", lambda self, batch, *_: (asked.append(batch), [{}])[1])
+    pair = HMM(states=10).double()
+    limit = 5_000_000 // (50 * 10**3)
+    assert limit < 1000
+    pair.initial(Batch.of(x=torch.zeros(30, 90, 1), lengths=torch.full((30,), 80)), starts=50)
+    pair.initial(Batch.of(x=torch.zeros(2, 3000, 1), lengths=torch.tensor([3000, 500])), starts=50)
+    pair.initial(Batch.of(x=torch.zeros(30, 90, 1)), starts=5)  # 1000 steps as well
+    pair.initial(Batch.of(x=torch.zeros(30, 90, 1)), starts=1)  # 5000: all
+    assert [tuple(batch.x.shape[:2]) for batch in asked] == [(11, 90), (1, 1000), (11, 90), (30, 90)]
+    assert asked[1].lengths.tolist() in ([1000], [500])

@@ -27,6 +27,7 @@ from zoo.parts.chains import transitions
 from zoo.parts.chains.chain import HiddenMarkovChain
 from zoo.parts.chains.surroundings import surroundings
 from zoo.parts.em import gaussian
+from zoo.parts.units import moments
 from zoo.settings import settings
 from zoo.threads.randomness import apart
 
@@ -268,9 +269,8 @@ def _points(pair: Model, x: Tensor, seen: Tensor) -> Tensor:
         return F.avg_pool1d(marks.mT, 9, stride=1, padding=4).mT
     x = x if x.ndim == 3 else x.unsqueeze(-1).sqrt()
     flat = torch.where(seen if seen.ndim == 3 else seen.unsqueeze(-1), x, torch.nan).flatten(0, 1)
-    centred = x - flat.nanmean(0).nan_to_num()
-    sd = (flat - flat.nanmean(0)).square().nanmean(0).sqrt()
-    return torch.where(flat.view_as(x).isnan(), 0, centred / torch.where(sd > 0, sd, 1))
+    centre, unit = moments(flat)
+    return ((flat - centre) / unit).nan_to_num().view_as(x).to(x)
 
 
 def _ordered(values: dict[str, Tensor], states: int) -> dict[str, Tensor]:
