@@ -88,6 +88,30 @@ def test_the_metric_whitens_its_draws(dense):
     assert (covariance[0, 1].abs() < 0.05) == dense
 
 
+@pytest.mark.parametrize("dense", [True, False])
+def test_chains_in_modes_of_their_own_get_the_metric_of_their_mode(dense):
+    torch.manual_seed(0)
+    scale = torch.eye(2).double() if dense else torch.ones(2).double()
+    metric = hamiltonian.Metric(torch.zeros(2).double(), 3 * scale)
+    centres, sds = torch.tensor([[9.0, -9.0], [-9.0, 9.0]]).double(), torch.tensor([[2.0, 0.1], [0.1, 2.0]]).double()
+    mode = torch.tensor([0, 1, 1, 0, 1] * 4)
+    draws = centres[mode] + sds[mode] * torch.randn(400, 20, 2, dtype=torch.float64)
+    groups = [torch.nonzero(mode == 1).flatten().tolist(), torch.nonzero(mode == 0).flatten().tolist()]
+    for _ in range(2):  # from a metric of all, then from one of each
+        moments = adaptation.Moments(metric)
+        for u in draws:
+            moments.add(hamiltonian.State(metric.into(u), torch.randn(20).double(), u))
+        together, within = moments.metric(), moments.metric(within=True)
+        metric = moments.metric(groups, within=True)
+        diagonal = metric.scale if metric.diagonal else metric.scale.diagonal(dim1=-2, dim2=-1)
+        torch.testing.assert_close(metric.centre, centres[mode], atol=0.1, rtol=0)
+        torch.testing.assert_close(diagonal, sds[mode], rtol=0.03, atol=0)
+        shared = [found.scale if found.diagonal else found.scale.norm(dim=-1) for found in (together, within)]
+        assert float(shared[0].min()) > 8  # as far as the modes lie apart, (0.4 * 0.6)^(1/2) * 18
+        torch.testing.assert_close(shared[1], (0.4 * sds[0] ** 2 + 0.6 * sds[1] ** 2).sqrt(), rtol=0.03, atol=0)
+        torch.testing.assert_close(metric.out(metric.into(draws[0])), draws[0])
+
+
 def test_trajectory_grows_to_the_quarter_period():
     torch.manual_seed(0)
     clock, z = adaptation.Trajectory(time=0.3), torch.randn(64, 5)

@@ -122,6 +122,21 @@ def test_separate_modes_are_not_averaged_in_silence():
     assert "more would not bring the chains together, for labels switch" in found.notes[0]
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:warm-up stopped after", "ignore:chains disagree")
+def test_chains_in_modes_far_apart_walk_at_the_scale_of_their_own_mode():
+    torch.manual_seed(0)
+    n, x = 40, torch.cat([torch.randn(40) - 5, torch.randn(40) + 5]).double()
+    found = sample(Two().double(), x, 50, 32, start="prior", **QUICK)
+    locs = found["locs"].sort(-1).values
+    away = locs - torch.stack([x[:n].sum(), x[n:].sum()]) / (n + 1 / 25)  # conjugate, as hardly a row could be of both
+    sd = (n + 1 / 25) ** -0.5
+    assert found.rhat["locs"] > 1.5  # both orders are there
+    assert float(away.mean((0, 1)).abs().max()) < 4 * sd / 600**0.5
+    assert float((locs.std((0, 1)) / sd - 1).abs().max()) < 0.1
+    assert float(found.stats["n_steps"].double().mean()) < 10  # they lie 60 sd apart: dozens at that scale
+
+
 class Bent(ModelGuide):
     """A long narrow ridge: one mode, and slow to walk along."""
 
