@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 
+import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_iris
 
-from zoo.parts.em import gaussian
+from zoo.parts.em import gaussian, kmeans
 
 R, K = 4, 3
 SIZES = [(1, 50), (2, 300), (4, 5000), (5, 2100)]  # features and rows: one block and several, D even and odd
@@ -149,3 +153,17 @@ def test_a_start_that_is_lost_does_not_take_the_others_along():
     found, _, steps = race([[math.nan, -1.0], [math.nan, -0.5], [math.nan, -0.5]])
     assert found == {"start": 1, "step": 2}
     assert steps == [2, 3]
+
+
+def test_kmeans_goes_the_way_of_scikit_learn_from_the_same_seeds():
+    x = torch.from_numpy(load_iris().data)
+    torch.manual_seed(0)
+    seeds = kmeans.seed(x, 3, 8)
+    torch.manual_seed(0)
+    found = kmeans.kmeans(x, 3, 8, iterations=4).argmax(-1)
+    for own, first in zip(found, seeds, strict=True):
+        options = {"n_init": 1, "max_iter": 4, "tol": 0, "algorithm": "lloyd"}
+        with warnings.catch_warnings():  # that four iterations may not be enough
+            warnings.simplefilter("ignore")
+            wanted = KMeans(3, init=first.numpy(), **options).fit(x.numpy()).predict(x.numpy())
+        np.testing.assert_array_equal(own, wanted)
