@@ -1,16 +1,20 @@
 """Is the guide the exact posterior already? Then a fit has nothing to do.
 
 If q is the posterior, log p(data, t) - log q(t) is the log evidence at every t; if it is the same at every draw of q, q
-is the posterior wherever it draws. Pairs whose `initial` places the guide at a closed form come so: conjugate
-regressions, networks and tables without missing cells. Nothing is known of them by name.
+is the posterior wherever it draws. That there is no more of the posterior elsewhere, a mirrored mode, say, the same
+difference tells at points that are spread ten and a hundred times as wide. Pairs whose `initial` places the guide at a
+closed form come so: conjugate regressions, networks and tables without missing cells. Nothing is known of them by name.
 """
 
 from __future__ import annotations
 
 import copy
 
+import pyro.distributions as dist
 import torch
 from pyro import poutine
+from torch import Tensor
+from torch.distributions import biject_to, constraints
 
 from inference.data.check import check
 from inference.running.checked import Checked
@@ -23,6 +27,9 @@ from zoo.threads.randomness import apart
 
 REASON = "the guide is the exact posterior"
 _FEW, _MORE = 2, 8  # draws: two tell nearly all others apart
+_SPREAD, _FAR = (10.0, 100.0), 16  # times the width of the guide, and points at each
+_EDGE = 20.0  # logits and logs that these go at most: no probability is rounded to nothing
+_DIGITS = 1e-9  # of log q that log p is equal to, far out
 _ALIKE = {torch.float64: 1e-6}  # nats that the log weights may differ by, for rounded parameters; else
 _ROUNDED = 1e-3
 
@@ -45,6 +52,10 @@ def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | Non
             if weights is None or not bool(weights.isfinite().all()) or float(weights.max() - weights.min()) > alike:
                 return None
             evidence = float(weights.mean())
+        for spread in _SPREAD:
+            weights, log_q = _log_weights(double, given, _FAR, seed, spread)
+            if bool((weights > evidence + alike + _DIGITS * log_q.abs()).any()):
+                return None
     return evidence
 
 
@@ -58,16 +69,31 @@ def _may_be(pair: ModelGuide, few: Batch) -> bool:
         total = terms.likelihood.sum() + terms.global_log_p
         if terms.local_kl:
             return False
-        if not isinstance(total, torch.Tensor) or not total.requires_grad:
+        if not isinstance(total, Tensor) or not total.requires_grad:
             return True
         return not any(g is not None for g in torch.autograd.grad(total.sum(), parameters, allow_unused=True))
 
 
-def log_weights(pair: ModelGuide, given: Checked, draws: int, seed: int) -> torch.Tensor | None:
+def log_weights(pair: ModelGuide, given: Checked, draws: int, seed: int) -> Tensor | None:
     """log p(data, t) - log q(t) at draws of the guide, (S,); None where they do not differ, as those of a point."""
+    try:
+        return _log_weights(pair, given, draws, seed)[0]
+    except _PointError:
+        return None
+
+
+class _PointError(Exception):
+    """Draws do not differ."""
+
+
+def _log_weights(pair: ModelGuide, given: Checked, draws: int, seed: int, spread: float = 1.0) -> tuple[Tensor, Tensor]:
+    """The log weights, and log q, at draws of the guide, or at points spread so many times as wide, each (S,)."""
     with quietly(seed, pair):
-        first = given.batch.select(slice(0, 1))
-        trace = vectorised(pair.guide, given.batch.select(slice(0, min(2, given.size))), draws, {}, frozenset())
+        first, few = given.batch.select(slice(0, 1)), given.batch.select(slice(0, min(2, given.size)))
+        trace = vectorised(pair.guide, few, draws, {}, frozenset())
+        if spread != 1:
+            with poutine.replay(trace=_spread(trace, spread)):
+                trace = vectorised(pair.guide, few, draws, {}, frozenset())
         trace.compute_log_prob()
         log_q, values = torch.zeros(draws, dtype=pair.dtype, device=pair.device), {}
         for name, site in sample_sites(trace).items():
@@ -76,7 +102,23 @@ def log_weights(pair: ModelGuide, given: Checked, draws: int, seed: int) -> torc
                 continue
             values[name] = site["value"].squeeze(1)
             if torch.equal(values[name][0], values[name][1]):
-                return None
+                raise _PointError
         prior = run(pair, first, draws, values).global_log_p
         scale = given.batch.total / given.size
-        return prior + scale * sum(part.sum(-1) for _, part in pointwise(given, values, draws)) - log_q
+        return prior + scale * sum(part.sum(-1) for _, part in pointwise(given, values, draws)) - log_q, log_q
+
+
+def _spread(trace: poutine.Trace, times: float) -> poutine.Trace:
+    """The random sites of a guide, so many times as far from their mean, without constraints, as they were drawn."""
+    found = poutine.Trace()
+    for name, site in sample_sites(trace).items():
+        if isinstance(site["fn"], dist.Delta):
+            continue
+        support = site["fn"].support
+        transform = biject_to(support)
+        free = transform.inv(site["value"])
+        away = times * (free - free.mean(0))
+        bounded = getattr(support, "base_constraint", support) is not constraints.real
+        away = away.clamp(-_EDGE, _EDGE) if bounded else away
+        found.add_node(name, **{**site, "value": transform(free.mean(0) + away)})
+    return found

@@ -189,3 +189,25 @@ def test_where_nothing_is_global_there_is_no_posterior_to_be_exact(code):
     pair, x = Known(code).double(), torch.randn(20, dtype=torch.float64)
     assert exact_evidence(pair, Batch.of(x)) is None
     assert inference.fit(pair, x, **QUIET).reason == "nothing to fit"
+
+
+class Mirrored(ModelGuide):
+    """Half of the posterior lies at -loc, where no guide of one mode draws; about either it is normal, exactly."""
+
+    def __init__(self, guide: zoo.guides.Family = "multivariate") -> None:
+        super().__init__(guide)
+        self.register_buffer("zero", torch.zeros(()))
+
+    def model(self, batch):
+        loc = pyro.sample("loc", dist.Normal(self.zero, 10.0))
+        with batch.plate():
+            return pyro.sample("x", dist.Normal(loc.abs(), 1.0), obs=batch.x)
+
+
+@pytest.mark.parametrize("guide", ["normal", "multivariate"])
+def test_one_of_two_mirrored_modes_is_not_the_posterior(guide):
+    x = torch.from_numpy(np.random.default_rng(0).normal(3, 1, 40))
+    pair = Mirrored(guide).double()
+    fit = inference.fit(pair, x, steps=None, max_steps=30, **QUIET)
+    assert fit.reason != REASON
+    assert exact_evidence(pair, zoo.Batch.of(x=x)) is None
