@@ -18,6 +18,7 @@ from pyro.poutine.messenger import Messenger
 from torch import nn
 
 from zoo.precision import COMPUTED
+from zoo.threads.handlers import apart_from_callers
 
 _dtype: ContextVar[torch.dtype | None] = ContextVar("dtype of the pairs that are made", default=None)
 _BELOW = ("torch", "pyro")
@@ -60,7 +61,7 @@ def first_run(pair: nn.Module, name: str) -> Iterator[Any]:
         pair.to(dtype)
     seen = _LastSite()
     try:
-        with seen, poutine.trace(param_only=True) as recorder:
+        with apart_from_callers(), seen, poutine.trace(param_only=True) as recorder:
             yield recorder
     except Exception as error:
         below = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)][-1]

@@ -225,6 +225,38 @@ def unvalidated() -> Iterator[None]:
         _validation.back()
 
 
+class _Calls(threading.local):
+    """How many public functions of pairs a thread is in."""
+
+    depth = 0
+
+
+_calls = _Calls()
+
+
+@contextmanager
+def apart_from_callers() -> Iterator[None]:
+    """Without the handlers, plates and enumerated dims that a thread's caller is in: its program is another one.
+
+    Inside another such call nothing is put aside: those handlers are the call's own.
+    """
+    stack = runtime._PYRO_STACK
+    if _calls.depth or not isinstance(stack, ThreadStack):
+        _calls.depth += 1
+        try:
+            yield
+        finally:
+            _calls.depth -= 1
+        return
+    items, plates, dims = stack._items(), runtime._DIM_ALLOCATOR._stack, dict(_Enumerated._taken.__dict__)
+    _calls.depth, stack._own.items, _Plates._taken.stack = 1, [], []
+    try:
+        yield
+    finally:
+        _calls.depth, stack._own.items, _Plates._taken.stack = 0, items, plates
+        _Enumerated._taken.__dict__.update(dims)
+
+
 def install() -> None:
     """Give each thread its own; once for the process, and again to no effect."""
     shared = runtime._PYRO_STACK

@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
+from zoo.threads.handlers import apart_from_callers
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -41,6 +43,8 @@ if hasattr(os, "register_at_fork"):
 def in_turn(function: Callable[P, R]) -> Callable[P, R]:
     """A function of a pair, its first argument: called from several threads, each waits for the one before.
 
+    Of a program of Pyro that calls it, it is no part: that program's handlers see none of its sites.
+
     What is no pair has no turn: the function itself says what is wrong with it.
     """
 
@@ -49,7 +53,7 @@ def in_turn(function: Callable[P, R]) -> Callable[P, R]:
         turn = getattr(args[0] if args else kwargs.get("pair"), "turn", None)
         if not isinstance(turn, Turn):
             return function(*args, **kwargs)
-        with turn:
+        with turn, apart_from_callers():
             return function(*args, **kwargs)
 
     return queued
