@@ -22,7 +22,7 @@ from inference.fitting.loop import NonFiniteError
 from zoo.base import Batch, ModelGuide
 from zoo.history import fingerprint
 
-SHARE, LEAST_SECONDS = 0.35, 3.0  # of the time before it: with the pictures less than 30 % of the whole
+SHARE, LEAST_SECONDS = 0.3, 3.0  # of the time before it: with the pictures less than 30 % of the whole
 _LIBRARIES = ("arviz", "arviz_stats.base", "matplotlib.pyplot", "h5netcdf")
 
 
