@@ -30,7 +30,7 @@ from inference.posterior.export import to_arviz
 from inference.posterior.khat import KHat
 from inference.posterior.likelihood import has_continuous_locals, log_likelihood
 from inference.posterior.loo import leave_one_out, weights_of
-from inference.posterior.psis import threshold
+from inference.posterior.psis import LEAST, threshold
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
 from zoo.state.files import write
@@ -160,7 +160,7 @@ def _metrics(
         "log_score_per_observation": float((best + np.log(np.exp(scores - best).mean(0))).mean()),
     }
     # Of a single observation nothing is left to predict it from; and Pareto smoothing wants a tail.
-    if scores.shape[1] > 1 and posterior.globals and len(scores) >= settings.loo_draws:
+    if scores.shape[1] > 1 and posterior.globals and len(scores) >= max(LEAST, settings.loo_draws):
         weights = weights_of(posterior) if posterior.stats else None  # draws of a guide count by p / q
         left_out = leave_one_out(scores, weights)
         metrics["elpd_loo_per_observation"] = left_out.elpd / scores.shape[1]

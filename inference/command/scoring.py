@@ -19,7 +19,7 @@ from torch import Tensor
 from inference.posterior import likelihood
 from inference.posterior.draws import Posterior, drawn
 from inference.posterior.khat import KHat, point_codes
-from inference.posterior.psis import Numbers, effective_share, pareto_k
+from inference.posterior.psis import LEAST, Numbers, effective_share, pareto_k
 from inference.running.checked import Checked
 from zoo.settings import settings
 
@@ -85,7 +85,10 @@ def score(given: Checked, draws: int, seconds: float | None = None, *, seed: int
         took = f"the log densities of {draws} draws over all observations take about {_told(draws * each)}"
         notes.append(f"{took}: {f'{count} draws were kept' if count else 'there is no k̂ of the global guide'}")
     overall = share = None
-    if judged and posterior.globals and given.pair.guide_family != "delta":
+    told = judged and bool(posterior.globals) and given.pair.guide_family != "delta"
+    if told and posterior.size < LEAST:
+        notes.append(f"there is no k̂ of the global guide: it needs at least {LEAST} draws, {posterior.size} were kept")
+    elif told:
         ratios = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten().double().cpu().numpy()
         overall, share = float(pareto_k(ratios)), float(effective_share(ratios))
     kept, rows, scores, local, predictive = _rows_within(given, posterior, watch, seed, progress)

@@ -18,7 +18,7 @@ from pyro import poutine
 from inference.data.check import check
 from inference.posterior.draws import draw
 from inference.posterior.likelihood import local_log_weights
-from inference.posterior.psis import EXACT, Numbers, effective_share, pareto_k, threshold
+from inference.posterior.psis import EXACT, Numbers, check_enough, effective_share, pareto_k, threshold
 from inference.running.checked import Checked
 from inference.running.densities import is_delta, left_out
 from inference.running.words import check_count
@@ -69,7 +69,7 @@ class KHat:
             lines.append(f"guide over the global latents: {verdict(self.globals, self.draws, self.share)}")
         if self.locals is not None:
             lines.append(f"guides of single observations: {self._of_observations()}")
-        return "\n".join(lines) or "no guide with a density to judge"
+        return "\n".join(lines) or "no guide was judged by its density"
 
     def _of_observations(self) -> str:
         exact, reliable = np.asarray(self.exact), np.asarray(self.reliable)
@@ -104,18 +104,23 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
     Args:
         pair: a fitted pair.
         data: see `inference.data`.
-        draws: draws of the global latents.
-        particles: draws of each observation's local latents.
+        draws: draws of the global latents, at least 25: with fewer the weights have no tail to tell by.
+        particles: draws of each observation's local latents, at least 25 too.
         seed: seeds both.
 
     Raises:
-        ValueError: data that do not fit the pair, no draws or no particles asked for, or a latent that the guide does
+        ValueError: data that do not fit the pair, too few draws or particles asked for, or a latent that the guide does
             not draw, of which there is nothing to judge.
     """
     check_count("draws", draws)
     check_count("particles", particles)
     given = check(pair, data)
     _check_guide(given)
+    judged = bool(given.continuous_locals) and not point_codes(given)
+    if given.globals and pair.guide_family != "delta":
+        check_enough("draws", draws)
+    if judged:
+        check_enough("particles", particles)
     if given.continuous_locals:
         check_room("particles", particles, particles * given.size * pair.dtype.itemsize)
     posterior = draw(pair, given, draws, seed=seed)
@@ -125,7 +130,7 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
         ratios = log_ratio.double().cpu().numpy()
         overall, share = float(pareto_k(ratios)), float(effective_share(ratios))
     local = local_share = None
-    if given.continuous_locals and not point_codes(given):
+    if judged:
         weights = local_log_weights(pair, given, particles, seed=seed).double().cpu().numpy()
         local, local_share = pareto_k(weights), effective_share(weights)
     return KHat(overall, local, share, local_share, draws, particles)

@@ -22,7 +22,7 @@ from inference.data.check import check
 from inference.posterior.check import check_posterior
 from inference.posterior.latents import Posterior
 from inference.posterior.likelihood import scores
-from inference.posterior.psis import Numbers, log_sum, smoothed, threshold
+from inference.posterior.psis import Numbers, check_enough, log_sum, smoothed, threshold
 from inference.running.words import check_count, told
 from zoo.base import ModelGuide
 from zoo.state.memory import check_room
@@ -74,12 +74,12 @@ def loo(pair: ModelGuide, posterior: Posterior, data: Any, *, seed: int = 0) -> 
 
     Args:
         pair: the pair.
-        posterior: of all its global latents: from `draw`, with `stats`, or from `sample`.
+        posterior: of all its global latents, 25 draws or more: from `draw`, with `stats`, or from `sample`.
         data: what it was fitted to; see `inference.data`.
         seed: seeds the importance samples of continuous local latents.
 
     Raises:
-        ValueError: the posterior is not this pair's, or draws of a guide came without `stats`.
+        ValueError: the posterior is not this pair's, has too few draws, or draws of a guide came without `stats`.
 
     Example::
 
@@ -87,6 +87,7 @@ def loo(pair: ModelGuide, posterior: Posterior, data: Any, *, seed: int = 0) -> 
     """
     given = check(pair, data)
     posterior = check_posterior(given, posterior)
+    check_enough("posterior: draws", posterior.chains * posterior.size, "the Pareto k of a leave-one-out score")
     log_ratios = weights_of(posterior)
     return leave_one_out(scores(given, posterior, seed=seed).flatten(0, 1).double().cpu().numpy(), log_ratios)
 
@@ -125,7 +126,7 @@ def resample(posterior: Posterior, draws: int | None = None, *, seed: int = 0) -
     than once. Draws that are no guide's are returned as they are, thinned to `draws`.
 
     Args:
-        posterior: from `draw`, with `stats`.
+        posterior: from `draw`, with `stats`; 25 draws or more.
         draws: how many to keep; as many as there are by default.
         seed: seeds the choice; the caller's random state is left as it was.
 
@@ -148,6 +149,7 @@ def resample(posterior: Posterior, draws: int | None = None, *, seed: int = 0) -
     total = len(log_ratios)
     wanted = draws or total
     check_room("draws", wanted, wanted * sum(value[0, 0].nbytes for value in posterior.draws.values()))
+    check_enough("posterior: draws", total, "the k̂ of draws to resample")
     log_weights, k = smoothed(log_ratios)
     if k > threshold(total):
         warnings.warn(

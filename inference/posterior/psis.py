@@ -14,15 +14,26 @@ import numpy as np
 import torch
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
+LEAST = 25  # draws whose tail, a fifth of them, has the 5 that a Pareto distribution is fitted to
 EXACT = 0.99  # share from which weights are called equal: a guide within about 0.005 nats of its posterior
 
 
 def threshold(draws: int) -> float:
     """The k̂ up to which the weights of so many draws can correct: min(1 - 1 / log10 S, 0.7).
 
-    0.667 at 1,000 draws, 0.629 at 500 (Vehtari et al. 2024, section 3.2.4); ArviZ judges by the same.
+    0.667 at 1,000 draws, 0.629 at 500 (Vehtari et al. 2024, section 3.2.4); ArviZ judges by the same. 0 for up to 10.
     """
-    return min(1 - 1 / math.log10(draws), 0.7) if draws > 1 else -math.inf
+    return max(0.0, min(1 - 1 / math.log10(draws), 0.7)) if draws > 1 else 0.0
+
+
+def check_enough(name: str, draws: int, what: str = "a k̂") -> None:
+    """Refuse draws too few to tell the shape of their tail.
+
+    Raises:
+        ValueError: by name of what they are.
+    """
+    if draws < LEAST:
+        raise ValueError(f"{name}: {what} needs at least {LEAST}, for a tail of 5, got {draws}")
 
 
 @np.errstate(all="ignore")
@@ -50,13 +61,14 @@ def pareto_k(log_ratios: np.ndarray[Any, Any]) -> Numbers:
 def smoothed(ratios: Numbers) -> tuple[Numbers, float]:
     """Normalised log weights of log ratios, their largest smoothed where those have a tail, and k̂."""
     plain, size = ratios - log_sum(ratios), int(min(len(ratios) / 5, 3 * len(ratios) ** 0.5))
-    if not np.isfinite(ratios.max()) or size < 5:
+    if not np.isfinite(ratios.max()) or len(ratios) < LEAST:
         return plain, np.inf
     if np.ptp(ratios) < 1e-9:
         return plain, -np.inf
     spread = _spread(ratios)
     tail = np.sort(np.exp(spread - spread.max()))[-size:]
-    if tail[int(size / 4 + 0.5) - 1] <= tail[0]:  # many alike, or weights that one dwarfs: ArviZ answers by version
+    low = max(1, int(size / 4 + 0.5) - 1)
+    if tail[low] <= tail[0]:  # many alike, or weights that one dwarfs: ArviZ answers by version
         return plain, np.inf
     from arviz_stats import base  # the same beside ArviZ 0.23 and 1.x
 

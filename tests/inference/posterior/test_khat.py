@@ -8,6 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from arviz_stats import base
 
 import inference
 import zoo
@@ -15,6 +16,7 @@ from inference.posterior import containers
 from inference.posterior.khat import verdict
 from inference.posterior.loo import leave_one_out
 from inference.posterior.psis import EXACT, effective_share, pareto_k, threshold
+from tests.helpers.pairs import Normal
 from zoo.base import Batch, ModelGuide
 
 
@@ -87,7 +89,7 @@ def test_rounding_does_not_move_khat():
 @pytest.mark.parametrize(("draws", "limit"), [(500, 0.629), (1000, 0.667), (2201, 0.7), (10**6, 0.7), (100, 0.5)])
 def test_khat_is_held_against_the_threshold_of_its_draws(draws, limit):
     assert threshold(draws) == pytest.approx(limit, abs=5e-4)  # Vehtari et al. 2024, table 1
-    assert threshold(1) == -np.inf
+    assert min(map(threshold, range(1, 40))) == 0
     below, above = verdict(limit - 0.01, draws, 0.3), verdict(limit + 0.01, draws, 0.3)
     assert "good" in below or "usable" in below
     assert "poor" in above
@@ -129,6 +131,21 @@ def test_equal_weights_are_called_exact_and_not_minus_infinity():
         assert "good" not in said
     assert effective_share(np.array([np.nan, 0.0])) == 0
     assert effective_share(np.full((4, 2), -np.inf)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 24])
+def test_draws_too_few_for_a_tail_are_refused_and_25_are_judged(count):
+    with pytest.raises(ValueError, match=f"^draws: a k̂ needs at least 25, for a tail of 5, got {count}$"):
+        inference.khat(Normal(), np.ones(4), draws=count)
+    with pytest.raises(ValueError, match=f"^particles: a k̂ needs at least 25, for a tail of 5, got {count}$"):
+        inference.khat(zoo.create("gaussian_vae", features=2, latent=1, hidden=[2]), np.ones((4, 2)), particles=count)
+    few = inference.draw(Normal(), np.ones(4), count)
+    for call in (lambda: inference.loo(Normal(), few, np.ones(4)), lambda: inference.resample(few)):
+        with pytest.raises(ValueError, match=f"^posterior: draws: .* needs at least 25, for a tail of 5, got {count}$"):
+            call()
+    ratios = np.random.default_rng(count).exponential(size=25)
+    assert float(pareto_k(ratios)) == base.array_stats.psislw(-ratios)[1]  # its own fit, of five
+    assert np.isfinite(inference.khat(Normal(), np.ones(4), draws=25).globals)
 
 
 def test_a_score_that_no_draw_moves_is_its_own():
