@@ -47,7 +47,7 @@ class EightSchools(ModelGuide):
             return pyro.sample("y", dist.Normal(mu, spread), obs=batch.y)
 
     def inputs(self, n: int) -> Batch:
-        """Standard errors to simulate schools with."""
+        """Standard errors to simulate schools with. A model that reads a field and does not observe it needs this."""
         return Batch(n, n, x=torch.full((n, 1), 12.0).to(self.scale))
 
 

@@ -81,8 +81,14 @@ def create(name: str, *, dtype: torch.dtype | None = None, **config: Any) -> Mod
 
 
 def _digits(value: Any) -> str:
-    """Whole numbers in groups of three digits."""
-    return f"{value:,}" if isinstance(value, int) else f"({', '.join(map(_digits, value))})"
+    """Whole numbers in groups of three digits, if Python can print them."""
+    if isinstance(value, (list, tuple)):
+        return f"({', '.join(map(_digits, value))})"
+    return (
+        f"{value:,}"
+        if not isinstance(value, int) or value.bit_length() < 64
+        else f"2**{value.bit_length() - 1} or more"
+    )
 
 
 def load(folder: str | Path) -> ModelGuide:

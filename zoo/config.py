@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import operator
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterable
+from numbers import Integral, Real
 from typing import Annotated, Any, Literal, NamedTuple
 
 from zoo.abilities import FromJSON
@@ -91,7 +93,7 @@ def _check(where: str, value: Any, hint: Any) -> Any:
             listed = ", ".join(repr(option) for option in options)
             close = nearest(str(value), [str(option) for option in options])
             raise ValueError(f"{where}: expected one of {listed}, got {value!r}{close}")
-        return value
+        return options[options.index(value)]
     if origin in (types.UnionType, typing.Union):
         errors = []
         for option in options:
@@ -119,25 +121,38 @@ def _check_scalar(where: str, value: Any, hint: Any) -> Any:
         raise ValueError(f"{where}: expected None, got {value!r}")
     if hint in (int, float):
         return _number(where, value, hint, AtLeast(1 if hint is int else -math.inf))
+    if hint is bool and type(value).__module__ == "numpy" and getattr(getattr(value, "dtype", None), "kind", "") == "b":
+        return bool(value)
     if isinstance(hint, type) and not isinstance(value, hint):
         raise ValueError(f"{where}: expected {hint.__name__}, got {value!r}")
     return value
 
 
 def _number(where: str, value: Any, kind: type, bound: AtLeast | Above) -> float:
-    """A number of this kind within its bound."""
+    """A number of this kind within its bound, as one of Python's own: it may have been NumPy's."""
     words = "whole number" if kind is int else "number"
-    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Integral if kind is int else Real):
         raise ValueError(f"{where}: expected a {words}, got {value!r}{_alone(value)}")
+    if isinstance(value, Integral):
+        value = operator.index(value)
+        if kind is int and abs(value) > sys.maxsize:
+            raise ValueError(f"{where}: expected a whole number that 64 bits hold, got one of {digits(value)} digits")
+    else:
+        value = float(value)  # a float32 cannot be held against the largest float64
     within = value > bound.bound if isinstance(bound, Above) else value >= bound.least
     if not (within and abs(value) <= (sys.float_info.max if kind is float else math.inf)):
         if kind is int and bound == AtLeast(1):
             raise ValueError(f"{where}: expected at least 1, got {value}")
-        raise ValueError(
-            f"{where}: expected a {words if kind is int else 'finite number'}{bounded(bound)}, got {value}"
-        )
+        huge = isinstance(value, int) and abs(value) > sys.float_info.max
+        got = f"one of {digits(value)} digits" if huge else value
+        raise ValueError(f"{where}: expected a {words if kind is int else 'finite number'}{bounded(bound)}, got {got}")
     found: float = kind(value)
     return found
+
+
+def digits(value: int) -> int:
+    """About how many digits a whole number has, of any size: Python prints no more than 4,300."""
+    return int(abs(value).bit_length() * math.log10(2)) + 1
 
 
 def bound_of(hint: Any) -> AtLeast | Above | None:

@@ -65,13 +65,23 @@ def first_run(pair: nn.Module, name: str) -> Iterator[Any]:
             yield recorder
     except Exception as error:
         below = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
-        if below.partition(".")[0] not in _BELOW and not isinstance(error, RuntimeError):  # which torch's kernels raise
-            raise
         said = str(error).strip().partition("\n")[0]
+        absent = isinstance(error, (TypeError, AttributeError)) and "NoneType" in said
+        absent = (
+            absent and getattr(getattr(pair, "inputs", None), "__module__", "") == "zoo.pair"
+        )  # it has no hook of its own
+        own = below.partition(".")[0] not in _BELOW
+        if own and not absent and not isinstance(error, RuntimeError):  # which torch's kernels raise
+            raise
         kind = next((t.dtype for t in (*pair.parameters(), *pair.buffers()) if t.is_floating_point()), None)
         cure = ""
         if "LinAlgError" in type(error).__name__ or "PositiveDefinite" in said:
             cure = "; zoo.create(…, dtype=torch.float64) makes it in double precision"
+        if absent:
+            cure = (
+                "; fields that a model reads and does not generate, such as covariates, are None there unless its "
+                "method inputs(n) makes them: return Batch(n, n, x=…)"
+            )
         where = f"{seen.where} " if seen.where else ""
         in_type = f" in {str(kind or torch.get_default_dtype())[6:]}" if dtype != torch.float64 else ""
         raise ValueError(

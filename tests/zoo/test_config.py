@@ -78,7 +78,9 @@ def test_a_number_within_its_bound_is_taken(name):
         ("lag", 0.5, "expected a whole number, got 0.5"),
         ("size", 0, "expected at least 1, got 0"),
         ("high", -math.inf, "expected a finite number, got -inf"),
-        ("high", 10**400, "expected a finite number, got 1000"),
+        ("high", 10**400, "expected a finite number, got one of 401 digits"),
+        ("lag", 10**30, "expected a whole number that 64 bits hold, got one of 31 digits"),
+        ("size", -(10**30), "expected a whole number that 64 bits hold, got one of 31 digits"),
         ("third", -1.0, "expected a finite number above 0, got -1.0"),
         ("third", "a", "expected a number, got 'a'"),
         ("pair", 1, "expected a whole number of at least 2, got 1"),
@@ -123,6 +125,44 @@ def test_these_are_all_numbers_of_all_pairs():
         if float in (hint, *typing.get_args(hint))
     }
     assert found == {*ARGUMENTS, ("hmm", "persistence")}
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("gmm", {"components": np.int64(3), "scale": np.float32(2), "loc_scale": np.int32(4)}),
+        ("gaussian_vae", {"features": np.uint8(4), "hidden": [np.int64(3), np.int16(2)]}),
+        ("polynomial_regression", {"features": np.int64(3), "interactions": np.True_, "df": np.float64(4.5)}),
+        ("autoregressive", {"order": np.int64(1), "seasonal": np.int64(12), "noise_scale": np.longdouble(2)}),
+    ],
+)
+def test_a_scalar_of_numpy_is_the_number_that_it_is(name, given, tmp_path):
+    plain = {
+        key: [v.item() for v in value] if isinstance(value, list) else value.item() for key, value in given.items()
+    }
+    plain = {key: float(value) if isinstance(value, np.longdouble) else value for key, value in plain.items()}
+    torch.manual_seed(0)
+    pair = zoo.create(name, **given)
+    torch.manual_seed(0)
+    other = zoo.create(name, **plain)
+    assert repr(pair.config) == repr(other.config)  # np.int64(3) has a repr of its own
+    for mine, theirs in zip(pair.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs)
+    folder, expected = pair.save(tmp_path / "a"), other.save(tmp_path / "b")
+    assert (folder / "config.json").read_text() == (expected / "config.json").read_text()
+    assert zoo.load(folder).config == other.config
+
+
+def test_no_other_scalar_of_numpy_is_a_number():
+    for value in (np.True_, np.float64(3), np.array([3]), np.str_("3"), np.datetime64("2020")):
+        with pytest.raises(ValueError, match=r"gmm: argument 'components': expected a whole number, got"):
+            zoo.create("gmm", components=value)
+    with pytest.raises(ValueError, match=r"components=1,000,000,000.*: takes more than"):
+        zoo.create("gmm", components=np.int64(10**9))  # as of Python's own: refused before it is made
+    with pytest.raises(
+        ValueError, match=r"'components': expected a whole number that 64 bits hold, got one of 5001 digits"
+    ):
+        zoo.create("gmm", components=10**5000)
 
 
 def test_no_persistence_is_the_flat_prior():

@@ -74,6 +74,43 @@ def test_a_first_run_that_fails_below_names_the_site():
         Improper()
 
 
+@pytest.mark.parametrize("kind", ["indexed", "computed with", "fed to a layer", "an attribute"])
+def test_a_covariate_that_no_hook_makes_is_told_by_the_name_of_the_hook(kind):
+    class Reading(Smooth):
+        def __init__(self, guide: zoo.guides.Family = "normal") -> None:
+            super().__init__(guide)
+            self.layer = torch.nn.Linear(1, 1)
+
+        def mean(self, w, x):
+            return {
+                "indexed": lambda: w * x[..., 0],
+                "computed with": lambda: (w * x).squeeze(-1),
+                "fed to a layer": lambda: self.layer(x).squeeze(-1),
+                "an attribute": lambda: w.expand(x.shape[:-1]),
+            }[kind]()
+
+        def model(self, batch):
+            w = pyro.sample("w", dist.Normal(self.zero[0], 1.0))
+            mean = self.mean(w, batch.x)
+            with batch.plate():
+                return pyro.sample("y", dist.Normal(mean, 1.0), obs=batch.y)
+
+    class Whole(Reading):
+        def inputs(self, n):
+            return zoo.Batch(n, n, x=torch.zeros(n, 1).to(self.zero))
+
+    with pytest.raises(ValueError, match=r"its first run.*fails after site 'w' with .*its method inputs\(n\)"):
+        Reading()
+    assert Whole().simulate(3)[0].y.shape == (3,)
+
+    class Broken(Whole):
+        def mean(self, w, x):
+            return w * self.automatic.nothing  # no fault of the hook, which is there
+
+    with pytest.raises(AttributeError, match="NoneType"):
+        Broken()
+
+
 def test_what_a_pair_says_itself_is_let_through():
     class Own(Smooth):
         def model(self, batch):

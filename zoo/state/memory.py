@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -159,14 +160,14 @@ def _largest(value: Any) -> int:
     """The largest whole number that an argument is or holds, or 0."""
     if isinstance(value, (list, tuple)):
         return max(map(_largest, value), default=0)
-    return value if isinstance(value, int) else 0
+    return int(value) if isinstance(value, Integral) else 0
 
 
 def _scaled(value: Any, most: int, size: int) -> Any:
     """An argument whose large numbers are scaled as `most` is to `size`."""
     if isinstance(value, (list, tuple)):
         return tuple(_scaled(item, most, size) for item in value)
-    return max(1, value * size // most) if isinstance(value, int) and value >= LARGE else value
+    return max(1, int(value) * size // most) if isinstance(value, Integral) and int(value) >= LARGE else value
 
 
 def told(size: float) -> str:
