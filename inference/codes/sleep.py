@@ -31,7 +31,7 @@ from inference.posterior.latents import Posterior
 from inference.running.constants import take
 from inference.running.naming import naming_the_site
 from inference.running.quiet import quietly
-from inference.running.words import check_count
+from inference.running.words import check_bool, check_count
 from zoo.base import Batch, ModelGuide
 from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
@@ -71,6 +71,7 @@ def fit_by_simulation(
         ValueError: the guide draws no code, or is a point mass, or shares all its parameters with the model, or
             options out of range.
     """
+    check_bool("progress", progress)
     check_count("steps", steps)
     check_count("batch_size", batch_size)
     if not (isinstance(lr, (int, float)) and 0 < lr < math.inf):

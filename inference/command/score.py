@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from inference.command import exchange, run_folder
 from inference.command.scoring import score
 from inference.data.check import as_batch, check
-from inference.fitting.fit import split
+from inference.fitting.held_out import split
 from inference.fitting.loop import NonFiniteError
 from zoo.base import Batch, ModelGuide
 from zoo.history import fingerprint

@@ -10,6 +10,7 @@ exact        is the guide the posterior already?
 doubt        what is said beside "converged" of a guide far from the posterior
 search       where a guide starts in a pair that suggests nothing
 settled      whether a guide stands where the ELBO is highest
+held_out     which rows are held out to stop early by
 keeping      a start in closed form, kept where steps lead no higher
 fisher       first widths of many latents, from gradients of single rows
 curvature    second derivatives: first widths of a guide, and the Laplace guide

@@ -6,8 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from numbers import Real
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,19 +18,18 @@ from inference.data.check import check, check_pair
 from inference.data.learnable import check_learnable
 from inference.data.series import understood
 from inference.fitting import curvature, doubt, exact, search
+from inference.fitting.held_out import split
 from inference.fitting.keeping import HIGHEST, Keeping, KeepingGuide
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose, plain
 from inference.fitting.options import check_options, device_of
 from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
-from inference.running.checked import Checked
 from inference.running.constants import described, take
 from inference.running.quiet import seeded
 from inference.running.width import width
 from zoo import guides
 from zoo.base import Batch, ModelGuide
-from zoo.columns import check_names
 from zoo.history import Mark
 from zoo.settings import settings
 from zoo.state.memory import LARGE, check_room
@@ -263,27 +261,6 @@ def _check_room(pair: ModelGuide, batch: Batch, size: int, particles: int) -> No
     if max(size * particles, sum(value.numel() for value in pair.parameters())) >= LARGE:
         option, value = ("particles", particles) if particles > size else ("batch_size", size)
         check_room(option, value, 2 * size * particles * width(pair, batch) * pair.dtype.itemsize)
-
-
-def split(given: Checked, validation: float | Any, seed: int) -> tuple[Batch, Batch | None, Batch]:
-    """What to fit, what is held out, and what both were."""
-    pair, batch = given.pair, given.batch
-    whole = replace(batch, total=batch.size)
-    if isinstance(validation, (bool, type(None))) or (isinstance(validation, Real) and not 0 <= float(validation) < 1):
-        raise ValueError(f"validation: expected a fraction from 0 to below 1, or a data set, got {validation!r}")
-    if not isinstance(validation, Real):
-        held_out = check(pair, validation).batch
-        check_names(pair, held_out.columns, whole.columns)
-        return whole, held_out, whole
-    if validation == 0:
-        # A user's minibatch of a larger data set keeps its total, and with it the scale.
-        return batch, None, batch
-    count = max(1, round(float(validation) * batch.size))
-    if count >= batch.size:
-        raise ValueError(f"validation={validation} leaves no row of {batch.size} to fit")
-    order = torch.randperm(batch.size, generator=torch.Generator().manual_seed(int(seed))).to(pair.device)
-    held_out, kept = whole.select(order[:count]), whole.select(order[count:])
-    return replace(kept, total=kept.size), replace(held_out, total=held_out.size), whole
 
 
 def _start(pair: ModelGuide, batch: Batch, objective: Objective, initialise: bool) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from inference.running.words import check_bits, told
+
 _CHOICES = {
     "method": ("svi", "em"),
     "schedule": ("auto", "constant", "cosine", "plateau"),
@@ -54,6 +56,8 @@ def check_options(given: Mapping[str, Any]) -> None:
             value: Any = given[name]
             if value is None and optional:
                 continue
+            if isinstance(value, kind):
+                check_bits(name, value)
             if not isinstance(value, kind) or isinstance(value, bool) or not least(value) or not math.isfinite(value):
                 raise ValueError(f"{name}: expected {expected}, got {value!r}")
     if given["epochs"] is not None and given["steps"] is not None:
@@ -74,8 +78,8 @@ def device_of(device: torch.device | str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"device: expected 'auto', 'cpu' or 'cuda', got {device!r}") from None
+    except (RuntimeError, TypeError, ValueError, OverflowError):
+        raise ValueError(f"device: expected 'auto', 'cpu' or 'cuda', got {told(device)}") from None
     if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device: '{found}' was asked for, and PyTorch sees no GPU here")
     if found.type == "meta":

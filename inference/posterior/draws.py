@@ -21,7 +21,7 @@ from inference.running.marginal import log_joint, pointwise
 from inference.running.pieces import draws_of_globals
 from inference.running.quiet import quietly
 from inference.running.vectorised import Redraw, vectorised
-from inference.running.words import check_count
+from inference.running.words import check_bool, check_count
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
@@ -45,6 +45,7 @@ def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, 
         ValueError: data that do not fit the pair, or no draws asked for.
     """
     check_count("draws", draws)
+    check_bool("stats", stats)
     return drawn(check(pair, data), draws, stats=stats, seed=seed)
 
 

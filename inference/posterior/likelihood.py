@@ -23,7 +23,7 @@ from inference.running.densities import run
 from inference.running.effort import check_effort
 from inference.running.marginal import pointwise
 from inference.running.quiet import quietly
-from inference.running.words import check_count
+from inference.running.words import check_bool, check_count
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
@@ -102,6 +102,7 @@ def assignments(pair: ModelGuide, posterior: Posterior, data: Any, *, new: bool 
         ValueError: the posterior is not this pair's, or the pair has no enumerated local latent, or more than one in a
             row of the trace.
     """
+    check_bool("new", new)
     given = check(pair, data)
     posterior = check_posterior(given, posterior)
     sites = [name for name in given.locals if given.sites[name].enumerated]

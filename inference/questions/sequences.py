@@ -21,7 +21,7 @@ from inference.posterior.latents import Posterior
 from inference.running.checked import Checked, at
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
-from inference.running.words import check_count
+from inference.running.words import check_bool, check_count
 from zoo.abilities import Forecast, HiddenStates
 from zoo.arrays import as_tensor
 from zoo.base import FIELDS, Batch, ModelGuide
@@ -153,6 +153,7 @@ def _collect(
 
     With a horizon the site has to forecast, without one to have hidden states.
     """
+    check_bool("mean", mean)
     given = check(pair, data)
     posterior = check_posterior(given, posterior, draws, local=True)
     total = posterior.chains * posterior.size

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
+
+from zoo.config import digits
 
 
 def check_count(name: str, value: Any, least: int = 1) -> None:
@@ -16,6 +19,7 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {told(value)}")
+    check_bits(name, value)
 
 
 def check_number(name: str, value: Any, least: float = 0) -> None:
@@ -26,6 +30,27 @@ def check_number(name: str, value: Any, least: float = 0) -> None:
     """
     if not (_is_number(value) and least <= value < math.inf):
         raise ValueError(f"{name}: expected a finite number of at least {least:g}, got {told(value)}")
+    check_bits(name, value)
+
+
+def check_bits(name: str, value: Any) -> None:
+    """Refuse a whole number of more than 64 bits, of which neither torch nor a float can be told.
+
+    Raises:
+        ValueError: by name.
+    """
+    if isinstance(value, Integral) and abs(int(value)) > sys.maxsize:
+        raise ValueError(f"{name}: expected a number that 64 bits hold, got one of {digits(int(value))} digits")
+
+
+def check_bool(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        ValueError: by name.
+    """
+    if value is not True and value is not False:
+        raise ValueError(f"{name}: expected True or False, got {told(value)}")
 
 
 def check_mass(value: Any, name: str = "mass") -> None:
@@ -45,6 +70,8 @@ def listed(names: Iterable[str]) -> str:
 
 def told(value: Any) -> str:
     """What was given: a small plain value as it is, anything else by its type."""
+    if isinstance(value, int) and abs(value) > sys.maxsize:
+        return f"a whole number of {digits(value)} digits"
     plain = value is None or isinstance(value, (bool, int, float, complex, str))
     return repr(value) if plain and len(repr(value)) <= 60 else type(value).__name__
 

@@ -29,7 +29,7 @@ from inference.running.constants import take
 from inference.running.effort import check_effort
 from inference.running.naming import proper
 from inference.running.quiet import quietly
-from inference.running.words import check_count, told
+from inference.running.words import check_bool, check_count, told
 from inference.sampling import starts
 from inference.sampling.chains import Chains, SamplingError, clock
 from inference.sampling.hamiltonian import Metric, plan
@@ -180,6 +180,7 @@ _TOLD: dict[str, dict[str, torch.dtype | None]] = {  # of each draw; None is the
 
 
 def _check_options(given: dict[str, Any]) -> None:
+    check_bool("progress", given["progress"])
     for name, least in (("draws", 1), ("chains", 1), ("max_warmup", 1), ("thin", 1)):
         check_count(name, given[name], least)
     if not isinstance(given["store"], (str, os.PathLike, type(None))):

@@ -13,7 +13,7 @@ import zoo
 from inference.command import exchange, fit, parser
 from inference.command.main import main
 from inference.data.check import check
-from inference.fitting.fit import split
+from inference.fitting.held_out import split
 from tests.helpers.command import FEW, FIT, fails
 
 

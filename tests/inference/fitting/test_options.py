@@ -14,18 +14,18 @@ import zoo
 from zoo.base import registered
 
 REFUSED = {
-    "steps": (2.5, 0, -1, True, "3", math.inf),
-    "batch_size": (2.5, 0, True, "a"),
-    "particles": ("a", 0, 1.5),
-    "max_steps": (None, 0, 2.5),
-    "patience": (None, 0, 2.5),
-    "epochs": (0, -1.0, math.nan, "a", True),
-    "lr": (0, -1.0, math.inf, "a"),
-    "clip": (0, "a", math.nan),
-    "anneal": (-1, "a", 2.5, None),
-    "free_bits": (-1, "a", math.nan, None),
-    "average": (-0.1, 1.5, "a", math.nan),
-    "tolerance": (-1, "a", math.nan),
+    "steps": (2.5, 0, -1, True, "3", math.inf, 10**30),
+    "batch_size": (2.5, 0, True, "a", 10**30),
+    "particles": ("a", 0, 1.5, 10**30),
+    "max_steps": (None, 0, 2.5, 10**30),
+    "patience": (None, 0, 2.5, 10**30),
+    "epochs": (0, -1.0, math.nan, "a", True, 10**30),
+    "lr": (0, -1.0, math.inf, "a", 10**30),
+    "clip": (0, "a", math.nan, 10**30),
+    "anneal": (-1, "a", 2.5, None, 10**30),
+    "free_bits": (-1, "a", math.nan, None, 10**30),
+    "average": (-0.1, 1.5, "a", math.nan, 10**30),
+    "tolerance": (-1, "a", math.nan, 10**30),
     "method": ("sv", None, 3),
     "schedule": ("cos", None),
     "objective": ("elb", None),
@@ -33,8 +33,8 @@ REFUSED = {
     "initialise": ("a", 2),
     "progress": ("a", None),
     "callbacks": (3, [3], print),
-    "device": ("x", 7.5, "meta", "mps", "xla", "cuda:99"),
-    "validation": (True, None, 1.0, -0.1, math.nan, np.float32(1.5)),
+    "device": ("x", 7.5, "meta", "mps", "xla", "cuda:99", 10**30, -(10**30)),
+    "validation": (True, None, 1.0, -0.1, math.nan, np.float32(1.5), 10**400),
     "seed": (None, "3", 2.5, True, [3], math.nan, 2**64),
 }
 
@@ -100,3 +100,36 @@ def test_a_seed_is_a_whole_number_everywhere(seed):
         with pytest.raises(ValueError, match=r"^seed: expected a whole number"):
             call()
     assert torch.equal(random, torch.get_rng_state())
+
+
+YES = {  # option that is true or false -> how it is given
+    "draw stats": lambda pair, data, posterior, value: inference.draw(pair, data, 3, stats=value),
+    "assignments new": lambda pair, data, posterior, value: inference.assignments(pair, posterior, data, new=value),
+    "smooth mean": lambda pair, data, posterior, value: inference.smooth(pair, posterior, data, mean=value),
+    "sample progress": lambda pair, data, posterior, value: inference.sample(pair, data, 2, 4, progress=value),
+    "fit_by_simulation progress": lambda pair, data, posterior, value: inference.fit_by_simulation(
+        pair, steps=2, progress=value
+    ),
+}
+
+
+@pytest.mark.parametrize("call", YES)
+def test_what_is_true_or_false_is_nothing_else(call):
+    pair = zoo.create("gmm")
+    data = pair.simulate(6)[0]
+    posterior = inference.prior(pair, data, 3)
+    for value in ("5", math.nan, [5], None, 1, 10**5000):
+        with pytest.raises(ValueError, match=f"^{call.split()[1]}: expected True or False, got"):
+            YES[call](pair, data, posterior, value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[5], "5", {"a": 1}, (1, 2, 3), np.ones((3, 4)), zoo.Batch.of(x=np.ones((2, 3)))],
+    ids=lambda value: type(value).__name__,
+)
+def test_rows_held_out_that_do_not_fit_are_told_by_the_name_of_the_option(value):
+    pair = zoo.create("gmm")
+    for data in (np.random.default_rng(0).normal(size=(9, 2)), pair.simulate(9)[0]):
+        with pytest.raises(ValueError, match=r"^validation: "):
+            inference.fit(pair, data, steps=2, validation=value, progress=False, compile="off")
