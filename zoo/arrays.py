@@ -18,6 +18,7 @@ from torch import Tensor
 
 _MISSING = ("NAType", "NaTType")  # of pandas, which is not imported for it
 _DATES = "give a number instead, such as the days since the first"
+PAD = "pad sequences of several lengths, with NaN say, and give these: Batch.of(x=…, lengths=…)"
 _DATE_TYPES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
 # How the names of column types begin, in any of the three libraries -> what such columns hold, and what to do.
 _NO_NUMBERS = {
@@ -90,7 +91,8 @@ def as_tensor(field: str, data: Any) -> Tensor:
     except ValueError as error:
         if "inhomogeneous" not in str(error):
             raise
-        raise ValueError(f"field '{field}': expected rows of equal length, got {type(data).__name__}") from None
+        told = f"expected rows of equal length, got {type(data).__name__}; {PAD}"
+        raise ValueError(f"field '{field}': {told}") from None
     except TypeError as error:  # an xarray Dataset; a list of dates and numbers
         kind = type(data).__name__
         raise ValueError(f"field '{field}': expected an array, a frame or lists of numbers, got {kind}") from error
@@ -135,6 +137,8 @@ def _plain_tensor(field: str, value: Tensor) -> Tensor:
     wrong = ""
     if value.is_nested:
         wrong = "a nested tensor; pad it and give lengths"
+    elif type(value).__name__ == "MaskedTensor":  # of torch.masked, a prototype: few operations know it
+        wrong = "a masked tensor; give .to_tensor(float('nan')), which puts NaN where it is masked"
     elif value.layout != torch.strided:
         wrong = "a sparse tensor; give .to_dense()"
     elif value.is_quantized:

@@ -18,7 +18,7 @@ from torch.distributions import constraints
 import zoo
 from inference.codes.encoding import draw_class
 from inference.codes.reading import Codes, Values
-from inference.data.check import check, example, may_be_missing
+from inference.data.check import check, example, may_be_missing, nans_like
 from inference.posterior.draws import Posterior
 from inference.running.checked import Checked
 from inference.running.pieces import share
@@ -171,7 +171,7 @@ def _holed(given: Checked) -> str | None:
         support = site.fn.support
         while isinstance(support, constraints.independent):
             support = support.base_constraint
-        takes_holes = bool(support.check(torch.full_like(site.value, torch.nan)).any())
+        takes_holes = bool(support.check(nans_like(site.value)).any())
         if takes_holes and len(site.event_shape) == 1 and given.batch.lengths is None:
             return field_
     return None

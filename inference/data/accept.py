@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from zoo.abilities import Text
-from zoo.arrays import as_tensor, check_rows, column_names, holds_numbers
+from zoo.arrays import PAD, as_tensor, check_rows, column_names, holds_numbers
 from zoo.base import Batch, ModelGuide
 from zoo.datasets import text
 from zoo.schema.column import Unknown
@@ -29,7 +29,7 @@ def accept(pair: ModelGuide, data: Any, first: str) -> Batch:
         ValueError: data of a kind that is not accepted, without rows, or with cells that are no numbers.
     """
     if isinstance(data, Batch):
-        return data
+        return data.but(**{name: as_tensor(name, value) for name, value in data.fields().items()})
     if isinstance(data, str):
         return _windows(pair, data)
     if isinstance(data, tuple):
@@ -144,5 +144,6 @@ def _stacked(field: str, rows: list[Tensor]) -> Tensor:
             expected, found = tuple(rows[0].shape), tuple(row.shape)
             raise ValueError(
                 f"field '{field}', row {i} of the Dataset: expected shape {expected} as in row 0, got {found}"
+                + (f"; {PAD}" if len(expected) == len(found) and expected[1:] == found[1:] else "")
             )
     return torch.stack(rows)

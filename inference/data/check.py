@@ -165,7 +165,12 @@ def _keep(
 
 def may_be_missing(site: Site) -> bool:
     """Whether the support of an observed site holds NaN, a missing value."""
-    return bool(_elementwise(site.fn.support).check(torch.full_like(site.value, torch.nan)).all())
+    return bool(_elementwise(site.fn.support).check(nans_like(site.value)).all())
+
+
+def nans_like(value: Tensor) -> Tensor:
+    """NaN in the shape of a value, which may be of whole numbers, such as a class."""
+    return torch.full_like(value, torch.nan, dtype=None if value.is_floating_point() else torch.float32)
 
 
 def _elementwise(support: Any) -> Any:

@@ -50,7 +50,7 @@ CALLS = {  # public function -> how it is called on a pair, its data and draws f
     "predict": lambda pair, data, posterior: inference.predict(pair, posterior, data),
     "prior": lambda pair, data, posterior: inference.prior(pair, data, 3),
     "log_likelihood": lambda pair, data, posterior: inference.log_likelihood(pair, posterior, data, particles=3),
-    "khat": lambda pair, data, posterior: inference.khat(pair, data, draws=20, particles=20),
+    "khat": lambda pair, data, posterior: inference.khat(pair, data, draws=25, particles=25),
     "loo": lambda pair, data, posterior: inference.loo(pair, posterior, data),
     "to_arviz": lambda pair, data, posterior: inference.to_arviz(pair, posterior, data),
 }
@@ -114,7 +114,7 @@ COUNTED = {
 def test_a_public_function_checks_once_and_traces_at_most_twice(make, call, rows, monkeypatch):
     pair = make()
     data, _ = pair.simulate(rows)
-    posterior = inference.draw(pair, data, 5)
+    posterior = inference.draw(pair, data, 25)
     checks, traces, inside = [], [], ModelGuide.sites
     accept = door.accept
     monkeypatch.setattr(door, "accept", lambda *given: checks.append(1) or accept(*given))
@@ -218,6 +218,10 @@ WRONG = {
     "scipy sparse": (lambda: sparse.csr_matrix(X), "sparse matrices are not accepted"),
     "torch sparse": (lambda: torch.from_numpy(X).to_sparse(), "got a sparse tensor"),
     "quantised": (lambda: torch.quantize_per_tensor(torch.from_numpy(X).float(), 0.1, 0, torch.qint8), "quantised"),
+    "masked tensor": (
+        lambda: torch.masked.masked_tensor(torch.from_numpy(X), torch.from_numpy(X) > 0),
+        r"field 'x': expected numbers, got a masked tensor; give \.to_tensor\(float\('nan'\)\)",
+    ),
     "nested": (lambda: torch.nested.nested_tensor([torch.ones(3), torch.ones(3)]), "got a nested tensor"),
     "lazy": (
         lambda: polars.LazyFrame({"a": [1.0], "b": [2.0], "c": [3.0]}),
@@ -241,7 +245,11 @@ WRONG = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:The PyTorch API of nested tensors")
+@pytest.mark.filterwarnings(
+    "ignore:torch.quantize_per_tensor",
+    "ignore:The PyTorch API of nested tensors",
+    "ignore:The PyTorch API of MaskedTensors",
+)
 @pytest.mark.parametrize("kind", WRONG)
 def test_both_doors_refuse_with_the_same_words(kind, plain):
     make, words = WRONG[kind]
@@ -344,6 +352,35 @@ def test_fit_takes_x_and_y_as_scikit_learn_does():
         losses.append(inference.fit(pair, *data, steps=20, **QUICK).losses)
     for other in losses[1:]:
         np.testing.assert_array_equal(other, losses[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("support_vector_machine", {}),
+        ("decision_tree", {}),
+        ("decision_tree", {"task": "classification"}),
+        ("random_forest", {}),
+        ("random_forest", {"task": "classification"}),
+        ("polynomial_regression", {"features": 2}),
+    ],
+    ids=str,
+)
+def test_a_forgotten_y_is_named_whether_it_is_a_number_or_a_class(name, config):
+    pair = zoo.create(name, **config)
+    posterior = inference.prior(pair, X[:, :2], 30)
+    calls = [
+        lambda data: inference.fit(pair, data, steps=1, **QUICK),
+        lambda data: inference.draw(pair, data, 3),
+        lambda data: inference.khat(pair, data),
+        lambda data: inference.novelty(pair, data, posterior),
+        lambda data: inference.log_likelihood(pair, posterior, data),
+        lambda data: inference.loo(pair, posterior, data),
+    ]
+    for call in calls:
+        for data in (Batch.of(x=X[:, :2]), (X[:, :2], None)):
+            with pytest.raises(ValueError, match=rf"^{name} needs field 'y' of shape \(N\); given: x; give both"):
+                call(data)
 
 
 def test_lists_are_read_as_scikit_learn_reads_them():

@@ -64,6 +64,30 @@ def test_one_series_may_be_given_as_it_stands():
     np.testing.assert_array_equal(given.y.numpy(), WIDE[None, :, 0])
 
 
+@pytest.mark.parametrize(
+    ("name", "config"), [("hmm", {}), ("variational_autoregressive", {"features": 1}), ("autoregressive", {})]
+)
+def test_an_array_is_a_series_a_row_for_every_pair_of_one_feature(name, config):
+    pair, rows = zoo.create(name, **config).double(), WIDE.T.copy()
+    wanted = rows if name == "autoregressive" else rows[..., None]
+    for form in (rows, torch.from_numpy(rows), rows.tolist()):
+        for data in (form, Batch.of(form), Batch.of(form, lengths=[40, 40, 40])):
+            batch = as_batch(pair, data)
+            np.testing.assert_array_equal(batch.x.numpy(), wanted)
+            assert batch.lengths.tolist() == [40] * 3
+    padded = np.where(np.arange(40) < np.array([[40], [12], [7]]), rows, np.nan)
+    batch = as_batch(pair, Batch.of(padded, lengths=[40, 12, 7]))
+    assert batch.lengths.tolist() == [40, 12, 7]
+    np.testing.assert_array_equal(batch.x.numpy().reshape(3, 40), padded)
+    some = Batch.of(rows).but(total=50)  # a minibatch keeps the size of its whole
+    assert as_batch(pair, some).total == 50
+    lake = zoo.datasets.load("lakehuron")
+    np.testing.assert_array_equal(as_batch(pair, lake).x.numpy().reshape(1, -1), lake.x.numpy())
+    for data in (lambda: [[1.0, 2.0, 3.0], [1.0, 2.0]], lambda: Batch.of([[1.0, 2.0, 3.0], [1.0, 2.0]])):
+        with pytest.raises(ValueError, match=r"rows of equal length, got list; pad .*lengths=…"):
+            as_batch(pair, data())
+
+
 def test_columns_of_dates_are_left_out_aloud():
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
     days = pandas.date_range("2020-01-01", periods=40)
@@ -71,12 +95,25 @@ def test_columns_of_dates_are_left_out_aloud():
         pandas.DataFrame({"day": days, "flow": WIDE[:, 0]}),
         pandas.DataFrame({"day": days.date, "flow": WIDE[:, 0]}),
         polars.DataFrame({"day": days.to_list(), "flow": WIDE[:, 0]}),
+        pandas.DataFrame({"day": days.strftime("%Y-%m-%d"), "flow": WIDE[:, 0]}),
+        pandas.DataFrame({"day": days.strftime("%Y-%m-%d").astype("object"), "flow": WIDE[:, 0]}),
+        pandas.DataFrame({"day": [None, *days.strftime("%d/%m/%Y %H:%M")[1:]], "flow": WIDE[:, 0]}),
+        polars.DataFrame({"day": days.strftime("%Y-%m").to_list(), "flow": WIDE[:, 0]}),
+        pytest.importorskip("pyarrow").table({"day": days.strftime("%Y-%m-%d").to_list(), "flow": WIDE[:, 0]}),
     ):
         with pytest.warns(zoo.notes.DataWarning, match=r"dates are no series: column 'day'"):
             batch = as_batch(autoregressive(), frame)
         np.testing.assert_array_equal(batch.x.numpy(), WIDE[None, :, 0])
     with pytest.raises(ValueError, match=r"column 'day': expected numbers, got dates"):
-        as_batch(zoo.create("gmm"), frame)
+        as_batch(zoo.create("gmm"), polars.DataFrame({"day": days.to_list(), "flow": WIDE[:, 0]}))
+    inputs = pandas.DataFrame({"day": days.strftime("%Y-%m-%d"), "rain": WIDE[:, 1], "snow": WIDE[:, 2]})
+    with pytest.warns(zoo.notes.DataWarning, match=r"dates are no series: column 'day'"):
+        batch = as_batch(autoregressive(inputs=2), (inputs, WIDE[:, 0]))
+    np.testing.assert_array_equal(batch.x.numpy(), WIDE[None, :, 1:])
+    for words in (["2020-01-01", "high"] * 20, ["1"] * 39 + ["one"], [None] * 40):
+        frame = pandas.DataFrame({"day": words, "flow": WIDE[:, 0]})
+        with pytest.raises(ValueError, match=r"expected a number"):
+            as_batch(autoregressive(), frame)
 
 
 def test_what_was_understood_is_said():
