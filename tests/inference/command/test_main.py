@@ -151,7 +151,7 @@ def test_a_run_folder_is_complete_and_its_model_predicts_the_same(case, tmp_path
     pair = zoo.load("run")
     assert metrics == pair.card["metrics"]
     options = parser.parser().parse_args(["fit", name, *words, "--out", "run"])
-    data, _ = fit.fitting_pair(name, {}, *fit.load(options.data, options.target))[1], None
+    data, _ = fit.fitting_pair(name, pair.config, *fit.load(options.data, options.target))[1], None
     if options.validation:  # what was held out is no part of the posterior
         data = split(check(pair, data), options.validation, 4)[0]
     posterior = inference.draw(pair, data, 20, seed=4)
