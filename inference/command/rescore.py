@@ -47,8 +47,10 @@ def score_run(options: argparse.Namespace) -> None:
 
 def _place(folder: Path, source: str, path: str | None) -> str:
     """Where the data of a run are: where the way from its folder leads, else where its card says, from here."""
-    found = os.path.normpath(os.path.join(os.path.realpath(folder), path)) if path else ""
-    return os.path.relpath(found) if found and not Path(source).is_file() and Path(found).is_file() else source
+    if path and (found := Path(os.path.normpath(Path(os.path.realpath(folder), path)))).is_file():
+        here = Path(source)
+        return source if here.is_file() and here.samefile(found) else os.path.relpath(found)
+    return source
 
 
 def _data(pair: ModelGuide, source: str, target: str | None, header: bool | None) -> tuple[Batch, Sequence[str]]:

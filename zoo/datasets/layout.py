@@ -53,7 +53,7 @@ def layout(path: Path, header: bool | None = None) -> Layout:
         ValueError: an empty file, rows of different lengths, two columns of one name, no text table.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
-        before = preamble(file)
+        before = preamble(file, header)
         try:
             seen = _scan(filter(None, csv.reader(file, delimiter=before.delimiter, skipinitialspace=True)), before)
         except csv.Error as error:

@@ -23,10 +23,14 @@ class Preamble(NamedTuple):
     delimiter: str
 
 
-def preamble(file: TextIO) -> Preamble:
+def preamble(file: TextIO, header: bool | None = None) -> Preamble:
     """Read the lines above the header, and wind the file to the header.
 
     A last comment of as many cells as the lines below is the header where no other line can be, as NumPy writes it.
+
+    Args:
+        file: of text, at its start.
+        header: whether a line names the columns; None looks at it.
 
     Raises:
         ValueError: `sep=` and a mark that is no delimiter.
@@ -48,7 +52,7 @@ def preamble(file: TextIO) -> Preamble:
             break
     first = below[0] if below else (comments.pop() if comments else "")
     mark = given or max(DELIMITERS, key=lambda delimiter: len(cut(first, delimiter)))
-    if comments and _heads(comments[-1], below, mark):
+    if comments and header is not False and _heads(comments[-1], below, mark):
         comments.pop()
     skipped += len(comments)
     rewind(file, skipped)

@@ -135,9 +135,10 @@ def _mended(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
         if not _texts(column) or kinds.get(str(name)) in _CODES:
             continue
         cells = [(row, cell) for row, cell in enumerate(column, 1) if not pd.isna(cell)]
-        check_marks(str(name), [cell for _, cell in cells])
         numbers = {row: number(cell, mark) if isinstance(cell, str) else cell for row, cell in cells}
         odd = [(row, str(cell).strip()) for row, cell in cells if numbers[row] is None]
+        if 2 * len(odd) > len(cells):
+            check_marks(str(name), [cell for _, cell in cells])
         if not odd or 2 * len(odd) > len(cells) or any(isinstance(value, bool) for value in numbers.values()):
             continue
         counts = Counter(cell for _, cell in odd)
