@@ -42,7 +42,10 @@ class Marks:
             if "," not in cell and "." not in cell:
                 continue
             text = cell.strip()
-            if _EITHER.fullmatch(text):
+            whole, comma, digits = text.partition(",")
+            if comma and len(digits) != 3 and digits.isdecimal() and whole.isdecimal():  # most cells, without patterns
+                self.commas += 1
+            elif _EITHER.fullmatch(text):
                 (self.other if "," in text else self.maybe).setdefault(j, text)
             elif _COMMA.fullmatch(text) or _POINTS.fullmatch(text):
                 self.commas += 1
@@ -74,8 +77,8 @@ class Marks:
 def plain_number(cell: str, decimal: Decimal) -> str | None:
     """A cell of a file with decimal commas, with a point instead; None where its points could be either mark."""
     text = cell.strip()
+    if "." not in text and text[-1:] != ",":
+        return text.replace(",", ".")  # and two of them are no number
     if _COMMA.fullmatch(text):
         return text.replace(".", "").replace(",", ".")
-    if "." not in text:
-        return cell
     return text.replace(".", "") if decimal.grouped and (_EITHER.fullmatch(text) or _POINTS.fullmatch(text)) else None

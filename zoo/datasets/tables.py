@@ -82,7 +82,7 @@ def _csv(path: Path, text: bool, header: bool | None) -> pd.DataFrame:
         **kept,
     )
     frame.attrs |= {"decimal": form.decimal, "coded": form.coded}
-    return frame if text else _stripped(frame)
+    return frame
 
 
 def _stripped(frame: pd.DataFrame) -> pd.DataFrame:
@@ -106,14 +106,15 @@ def _numbers(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     for name in map(str, frame):
         if not (form.mark == "," or name in coded) or not _texts(frame[name]):
             continue  # pandas told the numbers already
-        texts = [cell for cell in frame[name] if isinstance(cell, str)]
-        if name in coded and kinds.get(name, "categorical") in _CODES and all(map(str.isdigit, texts)):
+        values = frame[name].tolist()
+        texts = [cell for cell in values if isinstance(cell, str)]
+        if name in coded and kinds.get(name, "categorical") in _CODES and all(cell.strip().isdigit() for cell in texts):
             if name not in kinds:
                 told = f"column '{name}': whole numbers that begin with a zero, as {coded[name]}, are taken for codes"
                 warnings.warn(f"{told}; --kind {shlex.quote(name + '=count')} reads numbers", DataWarning, stacklevel=4)
             continue
-        cells = [number(cell, form) if isinstance(cell, str) else cell for cell in frame[name]]
-        if None not in [cell for cell, was in zip(cells, frame[name], strict=True) if isinstance(was, str)]:
+        cells = [number(cell, form) if isinstance(cell, str) else float("nan") for cell in values]
+        if None not in cells:
             frame[name] = pd.Series(cells, dtype=float)
             if name in coded and (frame[name] % 1 == 0).all():
                 frame[name] = frame[name].astype("int64")
@@ -128,7 +129,7 @@ def _mended(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     import pandas as pd
 
     marks: list[tuple[int, str, str]] = []
-    frame = _numbers(frame, kinds)
+    frame = _stripped(_numbers(frame, kinds))
     mark = frame.attrs["decimal"]
     for name in frame:
         column = frame[name]
@@ -139,6 +140,8 @@ def _mended(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
         odd = [(row, str(cell).strip()) for row, cell in cells if numbers[row] is None]
         if 2 * len(odd) > len(cells):
             check_marks(str(name), [cell for _, cell in cells])
+        if not odd and any(isinstance(cell, str) for _, cell in cells) and str(name) not in frame.attrs["coded"]:
+            frame[name] = pd.Series([numbers.get(row) for row in range(1, len(column) + 1)], dtype=float)
         if not odd or 2 * len(odd) > len(cells) or any(isinstance(value, bool) for value in numbers.values()):
             continue
         counts = Counter(cell for _, cell in odd)

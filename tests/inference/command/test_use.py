@@ -406,7 +406,10 @@ FAULTS = {  # what is changed in the table; arguments; what is said
     "numbers with a unit": (
         with_unit("weight"),
         [*FIT, "bad.csv"],
-        ["column 'weight': expected numbers, got '40.5 kg' and the like in 80 of 80 cells", "--kind weight=categorical"],
+        [
+            "column 'weight': expected numbers, got '40.5 kg' and the like in 80 of 80 cells",
+            "--kind weight=categorical",
+        ],
     ),
     "a column all missing": (empty("smokes"), [*FIT, "bad.csv"], ["column 'smokes': all 80 cells are missing"]),
     "a target of no use": (None, [*FIT, "table.csv", "--target", "city"], ["--target: naive_bayes_vae has no y"]),

@@ -144,6 +144,8 @@ def test_blanks_around_a_category_are_no_part_of_it(written):
     assert frame["town"].tolist()[:4] == ["rome", "rome", "rome", "oslo"]
     assert frame["town"].isna().tolist() == [False] * 4 + [True]
     assert datasets.table(path, text=True)["town"][0] == "rome ", "texts stay as they stand there"
+    numbers = datasets.table(written("a,b\n1.5 ,1\nNA ,2\n 2.5,3\n"))["a"]
+    np.testing.assert_array_equal(numbers.to_numpy(dtype=float), [1.5, np.nan, 2.5])
 
 
 @pytest.mark.parametrize(
