@@ -24,6 +24,7 @@ try:
 except ImportError:  # Windows has no such locks: there nobody is kept out
     fcntl = None  # type: ignore[assignment]
 
+from inference.command.words import quoted
 from zoo.base import ModelGuide
 from zoo.state import CONFIG, README, WEIGHTS, files
 
@@ -178,7 +179,11 @@ def recover(folder: Path) -> str:
                 shutil.rmtree(place, ignore_errors=True)
             finally:
                 _unlock(handle)
-            scored = "with its scores" if (folder / METRICS).is_file() else f"not scored (zoo score {folder} scores it)"
+            scored = (
+                "with its scores"
+                if (folder / METRICS).is_file()
+                else f"not scored (zoo score {quoted(folder)} scores it)"
+            )
             return f"a run in {folder} was killed; the model that is there is whole, {scored}"
     return ""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference.command.words import arguments
+from inference.command.words import arguments, quoted
 
 if TYPE_CHECKING:
     from zoo.base import Batch, ModelGuide
@@ -61,7 +61,7 @@ def fit_pair(options: argparse.Namespace) -> None:
         run_folder.draw_loss(out, fit)
         print(f"The model is in {out}; zoo.load({options.out!r}) gives it back.", flush=True)
         if options.no_score:
-            print(f"zoo score {options.out} scores it.")
+            print(f"zoo score {quoted(options.out)} scores it.")
             return
         seconds = options.score_seconds
         spent = time.perf_counter() - options.began

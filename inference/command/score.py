@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import time
 import warnings
@@ -16,9 +17,11 @@ from tqdm.auto import tqdm
 
 from inference.command import exchange, run_folder
 from inference.command.scoring import score
+from inference.command.words import quoted
 from inference.data.check import as_batch, check
 from inference.fitting.held_out import split
 from inference.fitting.loop import NonFiniteError
+from zoo import datasets
 from zoo.base import Batch, ModelGuide
 from zoo.history import fingerprint
 
@@ -37,10 +40,24 @@ def ready() -> None:
 def remember(pair: ModelGuide, data: Batch, options: argparse.Namespace) -> None:
     """Note in the card what `zoo score` asks for: which data, and how much of them was held out."""
     kept: dict[str, Any] = {"name": options.data, "checksum": fingerprint(as_batch(pair, data))}
+    kept |= found_from(options.out, options.data)
     kept |= {"target": options.target} if options.target else {}
     kept |= {"header": options.header} if options.header is not None else {}
     kept |= {"held_out": options.validation} if options.validation else {}
     pair.card["data"] = kept | pair.card["data"]
+
+
+def found_from(folder: str | Path, source: str) -> dict[str, str]:
+    """The way from a run folder to its data, where they are a file of a relative path: as `path` of the card.
+
+    The card travels: a path of this machine would tell more than the user wrote, and be of no use elsewhere.
+    """
+    if source in datasets.names() or Path(source).is_absolute():
+        return {}
+    try:
+        return {"path": Path(os.path.relpath(os.path.realpath(source), os.path.realpath(folder))).as_posix()}
+    except ValueError:  # another drive
+        return {}
 
 
 def write(
@@ -97,7 +114,7 @@ def saying_what_stands(folder: Path) -> Iterator[None]:
             return "nothing was written"
         if now == before:
             return f"what was in {folder} stays"
-        return f"the model is in {folder}, not scored; zoo score {folder} scores it"
+        return f"the model is in {folder}, not scored; zoo score {quoted(folder)} scores it"
 
     try:
         yield

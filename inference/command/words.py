@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -46,3 +49,9 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError):
         return text
+
+
+def quoted(path: str | Path) -> str:
+    """A path as one word of a command line that can be pasted into a shell, and is no option."""
+    text = os.fspath(path)
+    return shlex.quote(os.path.join(".", text) if text.startswith("-") else text)

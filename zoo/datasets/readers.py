@@ -49,9 +49,9 @@ def read(path: str | Path, *, target: str | None = None, header: bool | None = N
     """Read a file as a batch.
 
     Args:
-        path: .csv (comma, semicolon or tab, a decimal comma with the last two), .arff (of numbers), .npy, .npz (arrays
-            `x`, `y`, `lengths`) or .parquet (through pyarrow, polars or pandas, whichever is installed). The batch of
-            a file that names its columns keeps the names, and is read as a frame is: time runs down its rows.
+        path: .csv (comma, semicolon, tab or |; a decimal comma with the last three), .arff (of numbers), .npy, .npz
+            (arrays `x`, `y`, `lengths`) or .parquet (through pyarrow, polars or pandas, whichever is installed). The
+            batch of a file that names its columns keeps the names, and is read as a frame is: time runs down its rows.
         target: the column that becomes `y`.
         header: whether the first row of a .csv names the columns; by default it does if a cell is no number, or if all
             are years in a row.

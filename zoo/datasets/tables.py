@@ -7,6 +7,8 @@ missing (`NA`, `nan`, `None`, ...). Nothing is unpickled.
 
 from __future__ import annotations
 
+import shlex
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,16 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.datasets.arff import read_arff
 from zoo.datasets.bounds import check_bytes
-from zoo.datasets.cells import MARKS, layout, number, told
+from zoo.datasets.cells import MARKS, MISSING, number, told
+from zoo.datasets.layout import layout
 from zoo.datasets.readers import READERS, chosen
 from zoo.datasets.texts import cure, tell_marks
+from zoo.notes import DataWarning
 from zoo.schema.column import CATEGORIES
+from zoo.schema.marks import check_marks
 from zoo.schema.schema import LEVELS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MISSING = ("?", "na", "Na", "NAN", "none")  # besides those that pandas knows
+_CODES = (*CATEGORIES, "ignored")  # kinds of texts
+_MISSING = ("?", "na", "Na", "NAN", "none")  # besides those that pandas knows
 
 
 def table(
@@ -32,7 +38,8 @@ def table(
     """Read a table of mixed types.
 
     Args:
-        path: .csv (comma, semicolon or tab, a decimal comma with the last two), .arff, .parquet, or .npy of a matrix.
+        path: .csv (comma, semicolon, tab or |; a decimal comma with the last three), .arff, .parquet, or .npy of a
+            matrix.
         text: leave the cells of a .csv as the texts that stand there.
         header: whether the first row of a .csv names the columns; by default it does if a cell is no number, or if all
             are years in a row.
@@ -60,24 +67,57 @@ def _csv(path: Path, text: bool, header: bool | None) -> pd.DataFrame:
     import pandas as pd
 
     form = layout(path, header)
-    kept: dict[str, Any] = {"dtype": str} if text or form.decimal == "," else {}
-    kept |= {"keep_default_na": False} if text else {"na_values": list(MISSING)}
+    kept: dict[str, Any] = {"dtype": str if text or form.decimal.mark == "," else dict.fromkeys(form.coded, str)}
+    kept |= {"keep_default_na": False} if text else {"na_values": list(_MISSING)}
     frame: pd.DataFrame = pd.read_csv(
         path,
         sep=form.delimiter,
         header=0 if form.headed else None,
         names=list(form.columns),
+        usecols=range(len(form.columns)),  # an empty last column may stand beside them
+        skiprows=form.above,
         encoding="utf-8-sig",
         skipinitialspace=True,
         index_col=False,
         **kept,
     )
-    frame.attrs["decimal"] = form.decimal
-    if form.decimal == "," and not text:  # pandas would read 1.234 as it stands
-        for name in frame:
-            cells = [number(cell, ",") if isinstance(cell, str) else cell for cell in frame[name]]
-            if None not in cells:
-                frame[name] = pd.Series(cells, dtype=float)
+    frame.attrs |= {"decimal": form.decimal, "coded": form.coded}
+    return frame
+
+
+def _stripped(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, blanks around its texts taken off; what is then missing, is."""
+    for name in frame:
+        if _texts(frame[name]):
+            cells = [cell.strip() if isinstance(cell, str) else cell for cell in frame[name]]
+            frame[name] = [None if isinstance(cell, str) and cell.lower() in MISSING else cell for cell in cells]
+    return frame
+
+
+def _texts(column: pd.Series[Any]) -> bool:
+    return column.dtype.kind == "O" or str(column.dtype) == "str"
+
+
+def _numbers(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
+    """The frame, columns that were read as texts turned into numbers: all but those of codes such as 00054."""
+    import pandas as pd
+
+    form, coded = frame.attrs["decimal"], frame.attrs["coded"]
+    for name in map(str, frame):
+        if not (form.mark == "," or name in coded) or not _texts(frame[name]):
+            continue  # pandas told the numbers already
+        values = frame[name].tolist()
+        texts = [cell for cell in values if isinstance(cell, str)]
+        if name in coded and kinds.get(name, "categorical") in _CODES and all(cell.strip().isdigit() for cell in texts):
+            if name not in kinds:
+                told = f"column '{name}': whole numbers that begin with a zero, as {coded[name]}, are taken for codes"
+                warnings.warn(f"{told}; --kind {shlex.quote(name + '=count')} reads numbers", DataWarning, stacklevel=4)
+            continue
+        cells = [number(cell, form) if isinstance(cell, str) else float("nan") for cell in values]
+        if None not in cells:
+            frame[name] = pd.Series(cells, dtype=float)
+            if name in coded and (frame[name] % 1 == 0).all():
+                frame[name] = frame[name].astype("int64")
     return frame
 
 
@@ -89,15 +129,19 @@ def _mended(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     import pandas as pd
 
     marks: list[tuple[int, str, str]] = []
+    frame = _stripped(_numbers(frame, kinds))
+    mark = frame.attrs["decimal"]
     for name in frame:
         column = frame[name]
-        texts = column.dtype.kind == "O" or str(column.dtype) == "str"
-        if not texts or kinds.get(str(name)) in (*CATEGORIES, "ignored"):
+        if not _texts(column) or kinds.get(str(name)) in _CODES:
             continue
         cells = [(row, cell) for row, cell in enumerate(column, 1) if not pd.isna(cell)]
-        mark = frame.attrs.get("decimal", ".")
         numbers = {row: number(cell, mark) if isinstance(cell, str) else cell for row, cell in cells}
         odd = [(row, str(cell).strip()) for row, cell in cells if numbers[row] is None]
+        if 2 * len(odd) > len(cells):
+            check_marks(str(name), [cell for _, cell in cells])
+        if not odd and any(isinstance(cell, str) for _, cell in cells) and str(name) not in frame.attrs["coded"]:
+            frame[name] = pd.Series([numbers.get(row) for row in range(1, len(column) + 1)], dtype=float)
         if not odd or 2 * len(odd) > len(cells) or any(isinstance(value, bool) for value in numbers.values()):
             continue
         counts = Counter(cell for _, cell in odd)
@@ -106,7 +150,8 @@ def _mended(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
             continue
         if other:
             row, cell = other[0]
-            known = "" if name in kinds else f"; or say what it is, as --kind '{name}=categorical' (kinds= in Python)"
+            choice = shlex.quote(f"{name}=categorical")
+            known = "" if name in kinds else f"; or say what it is, as --kind {choice} (kinds= in Python)"
             raise ValueError(
                 f"row {row}, column '{name}': expected a number, as in {len(cells) - len(odd)} of {len(cells)} cells, "
                 f"got {cell!r}{cure(cell)}{known}"

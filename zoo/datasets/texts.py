@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.datasets.cells import MARKS, Layout, layout, number
+from zoo.datasets.cells import MARKS, number
+from zoo.datasets.layout import Layout, layout
+from zoo.datasets.preamble import rewind
 from zoo.notes import DataWarning
 from zoo.schema.dates import is_date
 
@@ -32,10 +34,11 @@ def read_csv(path: Path, header: bool | None = None) -> tuple[NDArray[np.float64
         header: whether the first row names the columns; None looks at it.
 
     Raises:
-        ValueError: see `zoo.datasets.cells.layout`; a cell that is no number; a header and no rows.
+        ValueError: see `zoo.datasets.layout.layout`; a cell that is no number; a header and no rows.
     """
     form = layout(path, header)
     with path.open(newline="", encoding="utf-8-sig") as file:
+        rewind(file, form.above)
         lines = filter(None, csv.reader(file, delimiter=form.delimiter, skipinitialspace=True))
         return _rows(itertools.islice(lines, int(form.headed), None), form)
 
@@ -44,12 +47,13 @@ def _rows(lines: Iterator[list[str]], form: Layout) -> tuple[NDArray[np.float64]
     first = next(lines, None)
     if first is None:
         raise ValueError("the file holds a header and no rows")
+    first = first[: len(form.columns)]  # an empty last column may stand beside them
     dates = [is_date(cell) for cell in first]
     if all(dates):
         raise ValueError(f"column '{form.columns[0]}': expected numbers, got dates")
     values, marks = array("d"), []
     for row, cells in enumerate(itertools.chain([first], lines), 1):
-        for name, cell, when in zip(form.columns, cells, dates, strict=True):
+        for name, cell, when in zip(form.columns, cells[: len(dates)], dates, strict=True):
             found = number(cell, form.decimal)
             if when:
                 if not is_date(cell) and found == found:  # noqa: PLR0124 - NaN is a date that is missing

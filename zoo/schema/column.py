@@ -84,6 +84,10 @@ class Column(NamedTuple):
         if self.kind in CATEGORIES:
             codes = {category: code for code, category in enumerate(self.categories)}
             codes |= {str(category): code for category, code in codes.items() if str(category) not in codes}
+            # Categories that are texts here may be all digits in another file: '1' beside '3+', or '00054'.
+            cells = [
+                str(cell) if cell not in codes and str(cell) in codes and cell is not None else cell for cell in cells
+            ]
             for row, cell in enumerate(cells):
                 if cell is not None and cell not in codes and unknown == "error":
                     close = nearest(str(cell), [str(category) for category in self.categories])

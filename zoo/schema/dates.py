@@ -27,7 +27,7 @@ def is_date(cell: str) -> bool:
 def all_dates(values: Iterable[Any]) -> bool:
     """Whether every value that is not missing says when."""
     return all(
-        isinstance(value, _TYPES) or (isinstance(value, str) and is_date(value))
+        isinstance(value, _TYPES) or type(value).__name__ == "Period" or (isinstance(value, str) and is_date(value))
         for value in values
         if plain(value) is not None
     )

@@ -27,6 +27,7 @@ from zoo.config import nearest
 from zoo.notes import DataWarning
 from zoo.schema.column import CATEGORIES, Column, Kind, Unknown, listed, plain
 from zoo.schema.dates import all_dates
+from zoo.schema.marks import check_marks, tell_codes
 
 __all__ = ["Column", "Schema", "as_columns"]
 LEVELS = 20  # distinct whole numbers that may be levels of one scale
@@ -70,10 +71,11 @@ class Schema(tuple[Column, ...]):
         up are a `count` when they vary at least as much as a Poisson variable would (half as much where there are
         zeros); otherwise, up to 20 distinct ones are `ordinal`. Other numbers are `positive` when all are above 0,
         else `real`. Columns of dates and times are `ignored`, with a warning: none of the kinds knows what an order or
-        a distance in time is.
+        a distance in time is; so are columns of lists and of complex numbers.
 
         Raises:
-            ValueError: no rows, a column all missing or of no such type, an unknown name in `kinds`.
+            ValueError: no rows, a column all missing or of no such type, texts that are numbers with a mark (`41.2%`,
+                `54,709`), an unknown name in `kinds`.
         """
         columns, declared = as_columns(table)
         for name in kinds:
@@ -175,8 +177,8 @@ def as_columns(table: Any) -> tuple[dict[str, list[Any]], dict[str, tuple[Kind |
 
 def _infer(name: str, values: list[Any], kind: str | None, declared: tuple[Kind | None, list[Any]] | None) -> Column:
     cells = [cell for cell in map(plain, values) if cell is not None]
-    if kind is None and declared is None and cells and all_dates(values):
-        told = f"column '{name}' holds dates or times, which no model here reads: it is ignored"
+    if kind is None and declared is None and cells and (what := _foreign(values)):
+        told = f"column '{name}' holds {what}, which no model here reads: it is ignored"
         warnings.warn(told, DataWarning, stacklevel=4)
         kind = "ignored"
     if not cells and kind != "ignored":
@@ -186,8 +188,21 @@ def _infer(name: str, values: list[Any], kind: str | None, declared: tuple[Kind 
         kind = kind or declared[0] or ("binary" if len(distinct) == 2 else "categorical")
     else:
         distinct = sorted(set(cells), key=lambda cell: (isinstance(cell, str), cell))
+        if kind is None and any(isinstance(cell, str) for cell in distinct):
+            check_marks(name, cells)
+            tell_codes(name, cells, distinct, _kind(cells, distinct))
         kind = kind or _kind(cells, distinct)
     return Column.of((name, kind, distinct if kind in CATEGORIES else ()))
+
+
+def _foreign(values: list[Any]) -> str:
+    """What a column holds that is neither number nor category; empty where it holds none such."""
+    if all_dates(values):
+        return "dates or times"
+    if any(isinstance(value, (complex, np.complexfloating)) for value in values):
+        return "complex numbers"
+    nested = (hasattr(value, "__len__") and not isinstance(value, (str, bytes)) for value in values)
+    return "lists" if any(nested) else ""
 
 
 def _kind(cells: list[Any], distinct: list[Any]) -> Kind:

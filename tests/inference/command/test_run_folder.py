@@ -6,16 +6,19 @@ import errno
 import json
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 import zoo
-from inference.command import exchange, run_folder, score
+from inference.command import exchange, parser, run_folder, score
 from inference.command.main import main
+from inference.command.words import quoted
 from inference.posterior import containers
 from tests.helpers.command import FEW, FIT, blank_pictures, fails
 from tests.helpers.saving import same
@@ -186,6 +189,46 @@ def test_other_data_are_not_scored_as_those_of_the_fit(tmp_path, capsys):
     assert main(["score", "run", "--data", "moved.csv", "--draws", "20"]) == 0
     assert zoo.load("run").card["data"]["name"] == "moved.csv"
     del pair.card["metrics"]["observations_scored"]
+
+
+def test_a_run_finds_its_data_from_any_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(score, "write", lambda run, pair, *_: run.keep(pair))
+    x = zoo.datasets.load("faithful").x.tolist()
+    (tmp_path / "big.csv").write_text("a,b\n" + "\n".join(f"{a!r},{b!r}" for a, b in x))
+    assert main(["fit", "gmm", "--data", "big.csv", "--out", "run", "--steps", "2"]) == 0
+    card = zoo.load("run").card["data"]
+    assert (card["name"], card["path"]) == ("big.csv", "../big.csv")
+    assert str(tmp_path) not in (tmp_path / "run" / "README.md").read_text() + json.dumps(card)
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    (elsewhere / "big.csv").write_text("a,b\n1,2\n3,4\n")  # of that name, and not the fit's
+    monkeypatch.chdir(elsewhere)
+    assert main(["score", "../run"]) == 0
+    assert zoo.load("../run").card["data"] == card
+    shutil.move(tmp_path / "big.csv", elsewhere / "gone.csv")
+    (elsewhere / "big.csv").unlink()
+    words = fails(capsys, "score", "../run")
+    assert "cannot read 'big.csv'" in words
+    assert "say where the data of '../run' are now: --data FILE" in words
+    assert main(["score", "../run", "--data", "gone.csv"]) == 0
+    assert zoo.load("../run").card["data"]["path"] == "../else where/gone.csv"
+    monkeypatch.chdir(tmp_path)
+    assert main(["score", "run"]) == 0, "as it was told last"
+
+
+@pytest.mark.parametrize("name", ["my run ü", "-lead", "it's", "$HOME", "--", "run"])
+def test_a_path_in_a_hint_is_one_word_and_no_option(name):
+    parsed = parser.parser().parse_args(shlex.split(f"score {quoted(name)}"))
+    assert Path(parsed.folder) == Path(name)
+
+
+def test_the_command_that_scores_can_be_pasted(capsys, monkeypatch):
+    monkeypatch.setattr(score, "write", lambda run, pair, *_: run.keep(pair))
+    assert main([*FIT[:-2], "--out=-my run's ü", "--steps", "2", "--no-score"]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    words = shlex.split(told.removesuffix(" scores it."))
+    assert words[:2] == ["zoo", "score"]
+    assert main(words[1:]) == 0
 
 
 # Two at a time -------------------------------------------------------------------------------------------------------

@@ -294,6 +294,15 @@ def set_cell(row, column, text):
     return change
 
 
+def with_unit(column):
+    def change(head, rows):
+        head.append(column)
+        for i, row in enumerate(rows):
+            row.append(f"{40 + i}.5 kg")
+
+    return change
+
+
 def rename(old, new):
     def change(head, rows):
         head[head.index(old)] = new
@@ -393,6 +402,14 @@ FAULTS = {  # what is changed in the table; arguments; what is said
         None,
         ["fit", "gmm", "--out", "run", "--data", "iris", "--kind", "a=real"],
         ["--kind: gmm does not model the columns of a mixed table"],
+    ),
+    "numbers with a unit": (
+        with_unit("weight"),
+        [*FIT, "bad.csv"],
+        [
+            "column 'weight': expected numbers, got '40.5 kg' and the like in 80 of 80 cells",
+            "--kind weight=categorical",
+        ],
     ),
     "a column all missing": (empty("smokes"), [*FIT, "bad.csv"], ["column 'smokes': all 80 cells are missing"]),
     "a target of no use": (None, [*FIT, "table.csv", "--target", "city"], ["--target: naive_bayes_vae has no y"]),
