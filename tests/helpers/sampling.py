@@ -13,7 +13,8 @@ import inference
 from zoo import ModelGuide
 
 QUICK = {"progress": False}
-short = pytest.mark.filterwarnings("ignore:.*R-hat")  # a few transitions on purpose: they settle nothing, and say so
+# A few transitions on purpose: they settle nothing, and say so.
+short = pytest.mark.filterwarnings("ignore:.*R-hat", "ignore:.*too few to tell")
 
 
 class Normals(ModelGuide):
