@@ -122,12 +122,16 @@ def _shapes(good: np.ndarray, steps: bool) -> Iterator[Given]:
     yield Given("a single number", 3.0, None, field=False)
     yield Given(LESS, wide[1:], None)
     if good.ndim > 1:
-        alone = good.ndim == 3 and good.shape[-1] == 1  # (N, T) says the same as (N, T, 1)
-        yield Given("one rank less", wide[..., 0], wide if alone else None)
+        yield Given("one rank less", wide[..., 0], wide if _one_feature(good) else None)
         more, less = np.concatenate([wide, wide[..., :1]], -1), wide[..., :-1]
         yield Given("one column more", more, more if steps else None)
         yield Given("one column less", less, less if steps else None)
         yield Given("no column", wide[..., :0], None)
+
+
+def _one_feature(good: np.ndarray) -> bool:
+    """Whether these are series (N, T, 1), of which (N, T) says the same."""
+    return good.ndim == 3 and good.shape[-1] == 1
 
 
 def _types(good: np.ndarray, row: int) -> Iterator[Given]:
@@ -261,4 +265,5 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # the same numbers, 
     "big-endian": lambda good: good.astype(">f8"),
     "objects": lambda good: good.astype(object),
     "long double": lambda good: good.astype(np.longdouble),
+    "(N, T)": lambda good: good[..., 0] if _one_feature(good) else good,
 }
