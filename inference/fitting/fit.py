@@ -191,14 +191,15 @@ def fit(
         mark = Mark.of(before)
         placed = _start(pair, train, chosen, started)
         alone = chosen.has_globals and not given.continuous_locals and not pair.own_parameters()
-        alone = alone and type(pair).initial is ModelGuide.initial  # else the pair knows better where to start
+        searches = alone and type(pair).initial is ModelGuide.initial  # else the pair knows better where to start
         keeping: Keeping | KeepingGuide | None = None
         if not chosen.has_globals and mark.left(before):
             keeping = Keeping(pair, train)
-        elif alone and not placed and search.move(pair, train, plain(chosen), compile):
-            placed = True
-            if chosen.bound == "elbo" and isinstance(pair.automatic, guides.Standardised):
-                keeping = KeepingGuide(pair, train, plain(chosen))
+        else:
+            placed = placed or (searches and search.move(pair, train, plain(chosen), compile))
+            if alone and placed and chosen.bound == "elbo" and isinstance(pair.automatic, guides.Standardised):
+                if searches or (steps is None and train.size <= settings.hessian_rows):
+                    keeping = KeepingGuide(pair, train, plain(chosen))
         if steps is None and epochs is None and (end := _done(pair, train, chosen, seed, keeping, tolerance, held_out)):
             losses = np.array(end[:1])
             return _without_steps(pair, train, chosen, seed, began, kept, losses=losses, steps=0, reason=end[1])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from inference.fitting import settled
+from inference.fitting.keeping import KeepingGuide
 from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
 from inference.fitting.step import SINGULAR, Stepper
 from inference.running import pieces
@@ -88,6 +89,7 @@ class Loop:
     bad: int = 0  # the last so many steps were not finite
     offence: str = ""  # what was not finite in the first of them
     rounds: int = 2  # of further stages, where losses stand still and the guide is not where the ELBO is highest
+    stood: KeepingGuide | None = None  # where losses stood still last, from where further stages may lead down
     decay: float = 1.0  # of the step size, whenever the loss stands still
 
     def __post_init__(self) -> None:
@@ -200,6 +202,8 @@ class Loop:
         if self.pair.own_parameters() or not self.stepper.objective.plain:
             return CONVERGED
         self.averaging.apply()
+        if self.stood is not None:
+            self.stood.back()
         slope = settled.slope(self.stepper, lambda: self._batch(rows), self.scalars[0])
         self.averaging = Averaging(list(self.stepper.parameters.values()))
         if not slope:
@@ -209,8 +213,9 @@ class Loop:
                 f"not converged: losses stand still, but the ELBO rises by {slope:.2g} nats for each width of the guide"
             )
         self.rounds -= 1
+        self.stood = KeepingGuide(self.pair, self.train, self.stepper.objective)
         self.decay, self.average_from = 1.0, self.limit
-        self.convergence = Convergence(self.convergence.tolerance, stages=2)
+        self.convergence = Convergence(self.convergence.tolerance, stages=3)
         self.stepper.adam.restart()
         return None
 
