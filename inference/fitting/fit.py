@@ -197,9 +197,9 @@ def fit(
             keeping = Keeping(pair, train)
         else:
             placed = placed or (searches and search.move(pair, train, plain(chosen), compile))
-            if alone and placed and chosen.bound == "elbo" and isinstance(pair.automatic, guides.Standardised):
-                if searches or (steps is None and train.size <= settings.hessian_rows):
-                    keeping = KeepingGuide(pair, train, plain(chosen))
+            stands = alone and placed and (searches or (steps is None and train.size <= settings.hessian_rows))
+            if stands and chosen.bound == "elbo" and isinstance(pair.automatic, guides.Standardised):
+                keeping = KeepingGuide(pair, train, plain(chosen))
         if steps is None and epochs is None and (end := _done(pair, train, chosen, seed, keeping, tolerance, held_out)):
             losses = np.array(end[:1])
             return _without_steps(pair, train, chosen, seed, began, kept, losses=losses, steps=0, reason=end[1])
