@@ -19,6 +19,7 @@ from inference.data.check import as_batch
 from inference.drawing import style
 from zoo import Batch, datasets
 from zoo.abilities import Text
+from zoo.datasets.opening import kind_of
 from zoo.datasets.tables import TABLES
 from zoo.notes import DataWarning
 from zoo.schema.column import plain
@@ -67,7 +68,7 @@ def load(folder: str) -> ModelGuide:
 def observed(pair: ModelGuide, options: argparse.Namespace) -> Any:
     """The data as the pair takes them: a table by its schema, else a batch."""
     source = options.data
-    if pair.schema is not None and (source in datasets.names() or Path(source).suffix.lower() in TABLES):
+    if pair.schema is not None and (source in datasets.names() or kind_of(source) in TABLES):
         return as_batch(pair, encoded(pair, table_of(pair, options), options.unknown))
     return as_batch(pair, _batch(options))
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inference.command.words import arguments, quoted
+from zoo.datasets.cells import number, told
+from zoo.datasets.opening import kind_of, whole_text
 
 if TYPE_CHECKING:
     from zoo.base import Batch, ModelGuide
@@ -79,12 +81,12 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
     from inference.data.check import as_batch
     from zoo.base import registered
 
-    if Path(options.data).suffix.lower() == ".txt":
+    if holds_text(options.data, registered(options.name)):
         return _text_pair(options, config)
     if not tables.models_tables(registered(options.name)):
         if options.kind:
             raise ValueError(f"--kind: {options.name} does not model the columns of a mixed table")
-        data, columns = load(options.data, options.target, options.header)
+        data, columns = _loaded(options)
         pair, data = fitting_pair(options.name, config, data, columns, target=options.target, seed=options.seed)
         return pair, data, data.columns if data.x is not None and data.x.ndim > 2 and data.columns else columns
     table = tables.load(options.data, options.kind, options.header)
@@ -99,30 +101,51 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
     return pair, as_batch(pair, table), pair.schema.names
 
 
+def _loaded(options: argparse.Namespace) -> tuple[Batch, tuple[str, ...]]:
+    """What `load` finds; of a .txt that is no table, the message says that the pair models no text either."""
+    try:
+        return load(options.data, options.target, options.header)
+    except ValueError as error:
+        if kind_of(options.data) != ".txt":
+            raise
+        raise ValueError(f"{error}; {options.name} does not model text") from error
+
+
 def _text_pair(options: argparse.Namespace, config: dict[str, Any]) -> tuple[ModelGuide, Batch, tuple[str, ...]]:
     """A model of the characters of a text file, and the text cut into sequences."""
     import torch
 
     import zoo
     from inference.data.check import as_batch
-    from zoo.base import registered
     from zoo.datasets import text
 
-    if "alphabet" not in inspect.signature(registered(options.name)).parameters:
-        raise ValueError(f"{options.name} does not model text, which '{options.data}' holds")
     words = text_of(options.data)
     torch.manual_seed(options.seed)
     pair = zoo.create(options.name, **{"alphabet": text.alphabet(words), "steps": 64, "hidden": 128, **config})
     return pair, as_batch(pair, words), ("character",)
 
 
+def holds_text(source: str, cls: type[ModelGuide]) -> bool:
+    """Whether a .txt is a text, for a pair that may model text, and not a table: its lines are not all of numbers.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    if kind_of(source) != ".txt" or "alphabet" not in inspect.signature(cls).parameters:
+        return False
+    words = [line.split() for line in text_of(source).splitlines()[:20]]
+    rows = [[number(word.strip(",;|")) for word in line] for line in words if line]
+    table = len(rows) > 1 and all(None not in row for row in rows[1:])
+    if table:
+        print(f"note: '{source}' holds lines of numbers: it was read as a table, not as a text", flush=True)
+    return not table
+
+
 def text_of(source: str) -> str:
     """What a text file holds."""
-    from zoo.datasets.cells import told
-
     try:
-        return Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return whole_text(Path(source))
+    except (OSError, ValueError) as error:
         raise ValueError(f"cannot read '{source}': {told(error)}") from None
 
 

@@ -83,7 +83,11 @@ def _about(add: Add) -> None:
 
     fit = add("fit", "fit a model and leave a run folder: weights, metrics, posterior, pictures")
     fit.add_argument("name", metavar="NAME", help="name of the model")
-    fit.add_argument("--data", required=True, help="name of a data set, or a .csv, .arff, .npy, .npz or .parquet file")
+    fit.add_argument(
+        "--data",
+        required=True,
+        help="name of a data set, or a file: .csv, .tsv, .txt, .dat, .arff, .npy, .npz, .parquet, IDX",
+    )
     fit.add_argument("--target", metavar="COLUMN", help="the column of the table that is the response or class y")
     fit.add_argument(
         "--kind",
@@ -181,7 +185,7 @@ def _reading(command: argparse.ArgumentParser) -> None:
         "--header",
         type=_yes,
         metavar="yes|no",
-        help="whether the first row of a .csv names the columns; default: it is looked at",
+        help="whether the first row of a text table names the columns; default: it is looked at",
     )
 
 

@@ -13,6 +13,7 @@ from inference.data.check import as_batch, check
 from zoo import datasets
 from zoo.abilities import Text
 from zoo.base import Batch, ModelGuide
+from zoo.datasets.opening import kind_of
 from zoo.history import fingerprint
 
 
@@ -55,7 +56,7 @@ def _place(folder: Path, source: str, path: str | None) -> str:
 
 def _data(pair: ModelGuide, source: str, target: str | None, header: bool | None) -> tuple[Batch, Sequence[str]]:
     """The data as a saved pair takes them, and the names of their columns."""
-    if Path(source).suffix.lower() == ".txt" and isinstance(pair, Text):
+    if kind_of(source) == ".txt" and isinstance(pair, Text) and pair.alphabet is not None:
         return as_batch(pair, text_of(source)), ("character",)
     if pair.schema is not None:
         typed = [*pair.schema, *([pair.target] if pair.target is not None else [])]

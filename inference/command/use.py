@@ -20,6 +20,7 @@ from zoo import datasets
 from zoo.abilities import Network, Text
 from zoo.base import ModelGuide
 from zoo.datasets import text
+from zoo.datasets.opening import TEXTS, kind_of
 from zoo.settings import settings
 from zoo.state.files import write
 
@@ -142,7 +143,7 @@ def impute(options: argparse.Namespace) -> None:
         filled: dict[str, Any] = files.as_table(pair, {"x": found.point().cpu().numpy()})
         schema = datasets.Schema.of([(name, "real") for name in filled])
     else:
-        as_text = Path(options.data).suffix.lower() == ".csv" and options.data not in datasets.names()
+        as_text = kind_of(options.data) in TEXTS and options.data not in datasets.names()
         given = datasets.table(options.data, text=True, header=options.header) if as_text else table
         filled = tables.filled(found, schema, given)
     files.save(out, filled)

@@ -18,6 +18,7 @@ from zoo.config import nearest
 from zoo.datasets import embedded as _embedded  # noqa: F401  (its data sets register themselves)
 from zoo.datasets import series as _series  # noqa: F401
 from zoo.datasets.idx import read_idx
+from zoo.datasets.opening import kind_of
 from zoo.datasets.readers import READERS, Table, assemble, read
 from zoo.datasets.registry import Description, arrays, dataset, describe, names
 from zoo.datasets.tables import table
@@ -45,7 +46,7 @@ def load(name: str | Path, *, target: str | None = None) -> Batch:
     """A known data set, or the user's own file, as a batch.
 
     Args:
-        name: one of `names()`, or the path of a .csv, .arff, .npy, .npz or .parquet file.
+        name: one of `names()`, or the path of a file: .csv, .tsv, .txt, .dat, .arff, .npy, .npz, .parquet or IDX.
         target: the column of `x` that becomes `y` instead. Without it the labels y that come with a known data set
             are spare: a pair that has no use for them leaves them aside.
 
@@ -61,7 +62,7 @@ def load(name: str | Path, *, target: str | None = None) -> Batch:
         except ValueError as error:
             raise ValueError(f"data set '{name}': {error}") from error
     path = Path(name)
-    if isinstance(name, Path) or path.suffix.lower() in READERS or os.sep in name or path.exists():
+    if isinstance(name, Path) or kind_of(path) in READERS or os.sep in name or path.exists():
         return read(path, target=target).batch
     raise ValueError(
         f"unknown data set '{name}'{nearest(name, names())}; known: {', '.join(names())}; "

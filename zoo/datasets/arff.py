@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.datasets.cells import distinct, number
+from zoo.datasets.opening import whole_text
 from zoo.schema.column import listed
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def read_arff(path: Path) -> pd.DataFrame:
     attributes: list[Attribute] = []
     columns: list[list[Any]] | None = None
     row = 0
-    for line in map(str.strip, path.read_text(encoding="utf-8-sig").splitlines()):
+    for line in map(str.strip, whole_text(path).splitlines()):
         if not line or line.startswith("%"):
             continue
         if columns is not None:

@@ -17,8 +17,8 @@ from zoo.settings import settings
 _TIMES = 64  # what compression makes of sensible data, and then some
 
 
-def check_bytes(path: Path, declared: int) -> None:
-    """Refuse contents that are out of proportion to their file.
+def check_bytes(path: Path, declared: int, does: str = "declares contents of") -> None:
+    """Refuse contents that are out of proportion to their file; `does` says how it is known.
 
     Raises:
         ValueError: more bytes than `settings.file_bytes` and 64 times the size of the file.
@@ -27,7 +27,7 @@ def check_bytes(path: Path, declared: int) -> None:
     most = settings.file_bytes + _TIMES * size
     if declared > most:
         raise ValueError(
-            f"'{path}', of {size:,} bytes, declares contents of {declared:,} bytes, at most {most:,} are read; "
+            f"'{path}', of {size:,} bytes, {does} {declared:,} bytes, at most {most:,} are read; "
             "zoo.settings.file_bytes raises the bound"
         )
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.datasets.bounds import check_bytes
+from zoo.datasets.opening import unpacked
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CHUNK = 1 << 24  # bytes; a header that promises more than the file holds must not cost the memory it promises
@@ -30,11 +30,9 @@ def read_idx(path: str | Path) -> NDArray[Any]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as plain:
-            gzipped = plain.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if gzipped else path.open("rb") as file:
-            return _read(cast("IO[bytes]", file), path)
-    except (OSError, EOFError, zlib.error) as error:  # gzip raises all three
+        with unpacked(path) as file:
+            return _read(file, path)
+    except OSError as error:
         raise ValueError(f"cannot read '{path}': {error}") from error
 
 

@@ -7,11 +7,12 @@ import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from zoo.datasets.cells import distinct, number
 from zoo.datasets.decimals import Decimal, Marks
-from zoo.datasets.preamble import Preamble, elsewhere, preamble
+from zoo.datasets.opening import encoding_of, kind_of, open_text
+from zoo.datasets.preamble import BLANKS, Preamble, elsewhere, preamble, rewind, rows
 from zoo.notes import DataWarning
 
 _YEARS = range(1500, 2201)
@@ -22,12 +23,14 @@ class Layout(NamedTuple):
     """How a text table is written.
 
     Args:
-        delimiter: what cuts its cells.
+        delimiter: what cuts its cells; a blank stands for runs of blanks and tabs.
         decimal: its decimal mark.
         columns: their names, but for an empty last one.
         headed: whether a line names them.
         above: how many lines stand above that, comments for instance.
         coded: columns with whole numbers that begin with a zero, as codes do; an example of each.
+        encoding: of its text.
+        labelled: whether its rows begin with names of their own, which have no column in the header.
     """
 
     delimiter: str
@@ -36,6 +39,8 @@ class Layout(NamedTuple):
     headed: bool
     above: int
     coded: dict[str, str]
+    encoding: str
+    labelled: bool = False
 
 
 def layout(path: Path, header: bool | None = None) -> Layout:
@@ -46,16 +51,17 @@ def layout(path: Path, header: bool | None = None) -> Layout:
     one after the other. Comments above it, and an empty last column, are left out, with a warning.
 
     Args:
-        path: of the file, in UTF-8.
+        path: of the file (see `zoo.datasets.opening`).
         header: whether the first row names the columns; None looks at it.
 
     Raises:
         ValueError: an empty file, rows of different lengths, two columns of one name, no text table.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        before = preamble(file, header)
+    encoding = encoding_of(path)
+    with open_text(path, encoding) as file:
         try:
-            seen = _scan(filter(None, csv.reader(file, delimiter=before.delimiter, skipinitialspace=True)), before)
+            before = preamble(file, header, kind_of(path) not in (".csv", ".tsv"))
+            seen = _scan(rows(file, before.delimiter), before)
         except csv.Error as error:
             raise ValueError(f"not a text table ({error})") from error
     head = seen.head
@@ -68,6 +74,8 @@ def layout(path: Path, header: bool | None = None) -> Layout:
         headed = True
         shown = ", ".join(filter(None, head))[:60]
         notes.append(f"the first row, {shown}, was taken for names of columns; header=False says it is data")
+    if seen.labelled:
+        notes.append("the header has a cell less than the rows: what they begin with was taken for names, and left out")
     if seen.trailing:
         notes.append(f"each line ends with {before.delimiter!r}: the empty last column was left out")
         head = head[:-1]
@@ -79,7 +87,14 @@ def layout(path: Path, header: bool | None = None) -> Layout:
     if not headed:
         _see_zeros(head, seen.zeros)
     coded = {columns[j]: cell for j, cell in seen.zeros.items() if j < len(columns)}
-    return Layout(before.delimiter, decimal, columns, headed, before.lines, coded)
+    return Layout(before.delimiter, decimal, columns, headed, before.lines, coded, encoding, seen.labelled)
+
+
+def body(file: TextIO, form: Layout) -> Iterator[list[str]]:
+    """The rows below the header, of a file that was opened in the encoding of the layout."""
+    rewind(file, form.above)
+    lines = itertools.islice(rows(file, form.delimiter), int(form.headed), None)
+    return (cells[1:] for cells in lines) if form.labelled else lines
 
 
 class _Seen(NamedTuple):
@@ -90,6 +105,7 @@ class _Seen(NamedTuple):
     trailing: bool
     marks: Marks
     zeros: dict[int, str]
+    labelled: bool
 
 
 def _scan(lines: Iterator[list[str]], before: Preamble) -> _Seen:
@@ -97,8 +113,11 @@ def _scan(lines: Iterator[list[str]], before: Preamble) -> _Seen:
     head = next(lines, None)
     if head is None:
         raise ValueError("the file is empty")
-    row, trailing = 0, len(head) > 1 and not head[-1].strip()
-    for row, cells in enumerate(lines, 1):
+    row, trailing, labelled = 0, len(head) > 1 and not head[-1].strip(), False
+    for row, whole in enumerate(lines, 1):
+        if row == 1:  # as R writes tables
+            labelled = before.delimiter == BLANKS and len(whole) == len(head) + 1
+        cells = whole[1:] if labelled else whole
         if len(cells) != len(head):
             raise ValueError(_uneven(row, cells, head, before.delimiter))
         trailing = trailing and not cells[-1].strip()
@@ -112,7 +131,7 @@ def _scan(lines: Iterator[list[str]], before: Preamble) -> _Seen:
             f"the first line, {head[0].strip()[:60]!r}, was taken for the header of one column, and the rows below "
             f"seem cut by {mark}: leave out titles and notes above the header; comma, semicolon, tab or | may cut cells"
         )
-    return _Seen(head, row, trailing and row > 0, marks, zeros)
+    return _Seen(head, row, trailing and row > 0, marks, zeros, labelled)
 
 
 def _see_zeros(cells: Sequence[str], zeros: dict[int, str]) -> None:

@@ -1,16 +1,17 @@
-"""Readers of the user's own files: .csv, .arff, .npy, .npz and .parquet, told by the suffix.
+"""Readers of the user's own files: text tables, .arff, .npy, .npz, .parquet and IDX, told by the suffix.
 
-Nothing is unpickled. Whole numbers become float64 in `x` and int64 in `y` and `lengths`; floats keep their type. A
-cell that is empty, `NA`, `nan`, `n/a`, `null`, `none` or `?` is NaN, a missing value; so is a dash among numbers,
-with a warning. Columns of dates are left out, with a warning. Anything else that is not a number is refused with its
-row and column, rows counted from 1 below the header. What a file would hold in memory is looked at before it is read
-(`zoo.settings.file_bytes`).
+A file may be gzipped, but for .npz and .parquet, which are packed already. Nothing is unpickled. Whole numbers become
+float64 in `x` and int64 in `y` and `lengths`; floats keep their type. A cell that is empty, `NA`, `nan`, `n/a`,
+`null`, `none` or `?` is NaN, a missing value; so is a dash among numbers, with a warning. Columns of dates are left
+out, with a warning. Anything else that is not a number is refused with its row and column, rows counted from 1 below
+the header. What a file would hold in memory is looked at before it is read (`zoo.settings.file_bytes`).
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ from zoo.config import nearest
 from zoo.datasets.arff import read_arff
 from zoo.datasets.bounds import check_archive, check_bytes
 from zoo.datasets.cells import distinct, number, told
+from zoo.datasets.idx import read_idx
+from zoo.datasets.opening import TEXTS, content_of, is_gzipped, kind_of
 from zoo.datasets.texts import read_csv, tell_dates
 from zoo.schema.column import plain
 from zoo.schema.dates import all_dates
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
+_ARRAYS = (".npy", ".npz", ".idx")  # files that name no columns
+_LABELS = ("y", "label", "labels", "target", "targets", "classes")  # names of an array beside x
 _Read = tuple[dict[str, NDArray[Any]], tuple[str, ...]]
 
 
@@ -49,12 +54,14 @@ def read(path: str | Path, *, target: str | None = None, header: bool | None = N
     """Read a file as a batch.
 
     Args:
-        path: .csv (comma, semicolon, tab or |; a decimal comma with the last three), .arff (of numbers), .npy, .npz
-            (arrays `x`, `y`, `lengths`) or .parquet (through pyarrow, polars or pandas, whichever is installed). The
-            batch of a file that names its columns keeps the names, and is read as a frame is: time runs down its rows.
+        path: .csv, .tsv, .txt, .dat or .data (comma, semicolon, tab, | or blanks; a decimal comma with all but the
+            first), .arff (of numbers), .npy, .npz (arrays `x`, `y`, `lengths`; or one array alone, or with `labels`),
+            .parquet (through pyarrow, polars or pandas, whichever is installed) or IDX (`.idx`, or a name such as
+            `train-images-idx3-ubyte`). The batch of a file that names its columns keeps the names, and is read as a
+            frame is: time runs down its rows.
         target: the column that becomes `y`.
-        header: whether the first row of a .csv names the columns; by default it does if a cell is no number, or if all
-            are years in a row.
+        header: whether the first row of a text table names the columns; by default it does if a cell is no number, or
+            if all are years in a row.
 
     Raises:
         ValueError: missing or damaged file, unknown suffix or column, or a cell that is no number; the path is named.
@@ -64,7 +71,7 @@ def read(path: str | Path, *, target: str | None = None, header: bool | None = N
     try:
         arrays, columns = reader(path) if header is None else _headed(reader, path, header)
         table = assemble(arrays, columns, target)
-        framed = path.suffix.lower() not in (".npy", ".npz") and "x" in table.batch.fields()
+        framed = kind_of(path) not in _ARRAYS and "x" in table.batch.fields()
         return table._replace(batch=table.batch.but(columns=table.columns)) if framed else table
     except (ValueError, OSError, EOFError, MemoryError) as error:
         raise ValueError(f"cannot read '{path}': {told(error)}") from error
@@ -81,17 +88,20 @@ def chosen(path: Path, readers: Mapping[str, R], what: str = "") -> R:
     Raises:
         ValueError: another suffix, or no such file.
     """
-    reader = readers.get(path.suffix.lower())
+    suffix = kind_of(path)
+    reader = readers.get(suffix)
     if reader is None:
         raise ValueError(f"cannot read '{path}'{what}: expected a file ending in {', '.join(readers)}")
     if not path.is_file():
         raise ValueError(f"cannot read '{path}': {'it is not a file' if path.exists() else 'no such file'}")
+    if suffix in (".npz", ".parquet") and path.suffix.lower() == ".gz":
+        raise ValueError(f"cannot read '{path}': a {suffix} is packed already; gunzip it")
     return reader
 
 
 def _headed(reader: Any, path: Path, header: bool) -> _Read:
     if "header" not in inspect.signature(reader).parameters:
-        raise ValueError("header: a .csv alone may have one or not")
+        raise ValueError("header: a text table alone, such as a .csv, may have one or not")
     found: _Read = reader(path, header)
     return found
 
@@ -170,7 +180,8 @@ def _digits(cell: Any) -> Any:
 
 def _npy(path: Path) -> _Read:
     # Mapped, a header that promises more than the file holds is an error, not an allocation.
-    value = _numpy(path, mmap_mode="r")
+    packed = is_gzipped(path)
+    value = _numpy(path, io.BytesIO(content_of(path))) if packed else _numpy(path, mmap_mode="r")
     if not isinstance(value, np.ndarray):
         raise ValueError("expected one array, got an archive: rename it to .npz")
     columns = tuple(f"column_{i + 1}" for i in range(value.shape[1])) if value.ndim == 2 else ()
@@ -178,40 +189,59 @@ def _npy(path: Path) -> _Read:
 
 
 def _npz(path: Path) -> _Read:
-    from zoo.batch import FIELDS
-
     archive = _numpy(path)
     if isinstance(archive, np.ndarray):
         raise ValueError("expected an archive of arrays, got one array: rename it to .npy")
     with archive:
-        for key in archive.files:
-            if key not in FIELDS:
-                raise ValueError(f"no batch field '{key}'{nearest(key, FIELDS)}; an .npz holds x, y and lengths")
-        if not archive.files:
-            raise ValueError("the archive holds no array; expected x, y or lengths")
+        fields = _fields(archive.files)
         try:
-            arrays = {key: archive[key] for key in archive.files}
+            arrays = {field: archive[key] for field, key in fields.items()}
         except Exception as error:  # a damaged archive fails in ways of its own: zipfile, zlib, numpy
             raise ValueError(_reason(error)) from error
     for key, value in arrays.items():
         if not isinstance(value, np.ndarray):  # bytes, of a member without NumPy's header
-            raise ValueError(f"damaged or not a NumPy file (its member '{key}' is no array)")
+            raise ValueError(f"damaged or not a NumPy file (its member '{fields[key]}' is no array)")
     x = arrays.get("x")
     named = x is not None and x.ndim == 2
     return arrays, tuple(f"column_{i + 1}" for i in range(x.shape[1])) if named and x is not None else ()
 
 
-def _numpy(path: Path, **options: Any) -> Any:
-    with path.open("rb") as file:
+def _fields(names: Sequence[str]) -> dict[str, str]:
+    """Which member of an archive is which field: by its name; a single other one, or one beside labels, is x."""
+    from zoo.batch import FIELDS
+
+    if not names:
+        raise ValueError("the archive holds no array; expected x, y or lengths")
+    fields = {name: name for name in names if name in FIELDS}
+    labels = [name for name in names if name not in fields and name.lower() in _LABELS]
+    if "y" not in fields and len(labels) == 1 and len(names) > 1:
+        fields["y"] = labels[0]
+    rest = [name for name in names if name not in fields.values()]
+    if len(rest) == 1 and "x" not in fields and not nearest(rest[0], ("lengths",)):
+        fields["x"] = rest.pop()
+    if rest:
+        raise ValueError(
+            f"no batch field '{rest[0]}'{nearest(rest[0], FIELDS)}; an .npz holds x, y and lengths, or one array of "
+            f"another name, with labels or alone; this one holds {', '.join(names)}"
+        )
+    return fields
+
+
+def _idx(path: Path) -> _Read:
+    return {"x": read_idx(path)}, ()
+
+
+def _numpy(path: Path, source: io.BytesIO | None = None, **options: Any) -> Any:
+    with path.open("rb") if source is None else io.BytesIO(source.getbuffer()[:8]) as file:
         head = file.read(8)
     # NumPy takes whatever it does not know for a pickle. A pickle starts with its protocol, 2 or more since Python 3.
-    archive = head.startswith((b"PK\3\4", b"PK\5\6")) and zipfile.is_zipfile(path)
+    archive = head.startswith((b"PK\3\4", b"PK\5\6")) and source is None and zipfile.is_zipfile(path)
     if head and not (archive or head.startswith(b"\x93NUMPY") or _PICKLE.match(head)):
         raise ValueError("damaged or not a NumPy file (it does not begin as one)")
     if archive:
         check_archive(path)
     try:
-        return np.load(path, allow_pickle=False, **options)
+        return np.load(source or path, allow_pickle=False, **options)
     except Exception as error:
         raise ValueError(_reason(error)) from error
 
@@ -272,9 +302,10 @@ def _arrow(table: Any) -> list[tuple[Any, Any]]:
 
 
 READERS: dict[str, Callable[[Path], _Read]] = {
-    ".csv": _csv,
+    **dict.fromkeys(TEXTS, _csv),
     ".arff": _arff,
     ".npy": _npy,
     ".npz": _npz,
     ".parquet": _parquet,
+    ".idx": _idx,
 }

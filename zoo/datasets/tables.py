@@ -1,4 +1,4 @@
-"""Tables of mixed types from files, as pandas frames: .csv, .arff, .parquet, and .npy of a matrix.
+"""Tables of mixed types from files, as pandas frames: .csv and other texts, .arff, .parquet, and .npy of a matrix.
 
 A column of a text file holds numbers when every cell that is not missing reads as one, else texts; a text among many
 numbers is refused, and a dash there is missing, with a warning. Missing are empty cells, `?`, and what pandas takes for
@@ -7,17 +7,21 @@ missing (`NA`, `nan`, `None`, ...). Nothing is unpickled.
 
 from __future__ import annotations
 
+import csv
+import io
 import shlex
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.datasets.arff import read_arff
 from zoo.datasets.bounds import check_bytes
 from zoo.datasets.cells import MARKS, MISSING, number, told
-from zoo.datasets.layout import layout
+from zoo.datasets.layout import body, layout
+from zoo.datasets.opening import TEXTS, kind_of, open_text
+from zoo.datasets.preamble import BLANKS
 from zoo.datasets.readers import READERS, chosen
 from zoo.datasets.texts import cure, tell_marks
 from zoo.notes import DataWarning
@@ -38,11 +42,11 @@ def table(
     """Read a table of mixed types.
 
     Args:
-        path: .csv (comma, semicolon, tab or |; a decimal comma with the last three), .arff, .parquet, or .npy of a
-            matrix.
-        text: leave the cells of a .csv as the texts that stand there.
-        header: whether the first row of a .csv names the columns; by default it does if a cell is no number, or if all
-            are years in a row.
+        path: .csv, .tsv, .txt, .dat or .data (comma, semicolon, tab, | or blanks; a decimal comma with all but the
+            first), .arff, .parquet, or .npy of a matrix; gzipped or not, but for .parquet.
+        text: leave the cells of a text table as the texts that stand there.
+        header: whether the first row of a text table names the columns; by default it does if a cell is no number, or
+            if all are years in a row.
         kinds: what some columns are (`zoo.datasets.Column`): in those of categories, and in ignored ones, texts may
             stand among numbers.
 
@@ -54,7 +58,7 @@ def table(
     reader = chosen(path, TABLES, " as a table")
     try:
         frame = reader(path, text, header)
-        if path.suffix.lower() == ".csv" and not text:  # other files say themselves what their columns hold
+        if kind_of(path) in TEXTS and not text:  # other files say themselves what their columns hold
             frame = _mended(frame, dict(kinds or {}))
     except (ValueError, OSError, EOFError, MemoryError, NotImplementedError) as error:
         raise ValueError(f"cannot read '{path}': {told(error)}") from error
@@ -69,20 +73,28 @@ def _csv(path: Path, text: bool, header: bool | None) -> pd.DataFrame:
     form = layout(path, header)
     kept: dict[str, Any] = {"dtype": str if text or form.decimal.mark == "," else dict.fromkeys(form.coded, str)}
     kept |= {"keep_default_na": False} if text else {"na_values": list(_MISSING)}
-    frame: pd.DataFrame = pd.read_csv(
-        path,
-        sep=form.delimiter,
-        header=0 if form.headed else None,
-        names=list(form.columns),
-        usecols=range(len(form.columns)),  # an empty last column may stand beside them
-        skiprows=form.above,
-        encoding="utf-8-sig",
-        skipinitialspace=True,
-        index_col=False,
-        **kept,
-    )
+    with open_text(path, form.encoding) as file:
+        loose = form.delimiter == BLANKS  # written anew, with what pandas knows to be cut
+        frame: pd.DataFrame = pd.read_csv(
+            _tabbed(body(file, form)) if loose else file,
+            sep="\t" if loose else form.delimiter,
+            header=0 if form.headed and not loose else None,
+            names=list(form.columns),
+            usecols=range(len(form.columns)),  # an empty last column may stand beside them
+            skiprows=0 if loose else form.above,
+            skipinitialspace=True,
+            index_col=False,
+            **kept,
+        )
     frame.attrs |= {"decimal": form.decimal, "coded": form.coded}
     return frame
+
+
+def _tabbed(rows: Iterable[list[str]]) -> io.StringIO:
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter="\t").writerows(rows)
+    text.seek(0)
+    return text
 
 
 def _stripped(frame: pd.DataFrame) -> pd.DataFrame:
@@ -195,4 +207,4 @@ def _npy(path: Path, _text: bool, _header: bool | None) -> pd.DataFrame:
     return pd.DataFrame(arrays["x"], columns=list(columns))
 
 
-TABLES = {".csv": _csv, ".arff": _arff, ".parquet": _parquet, ".npy": _npy}
+TABLES = dict.fromkeys(TEXTS, _csv) | {".arff": _arff, ".parquet": _parquet, ".npy": _npy}

@@ -6,7 +6,6 @@ that is no number is refused with its row and column, rows counted from 1 below 
 
 from __future__ import annotations
 
-import csv
 import itertools
 import re
 import warnings
@@ -18,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.datasets.cells import MARKS, number
-from zoo.datasets.layout import Layout, layout
-from zoo.datasets.preamble import rewind
+from zoo.datasets.layout import Layout, body, layout
+from zoo.datasets.opening import open_text
 from zoo.notes import DataWarning
 from zoo.schema.dates import is_date
 
@@ -37,10 +36,8 @@ def read_csv(path: Path, header: bool | None = None) -> tuple[NDArray[np.float64
         ValueError: see `zoo.datasets.layout.layout`; a cell that is no number; a header and no rows.
     """
     form = layout(path, header)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rewind(file, form.above)
-        lines = filter(None, csv.reader(file, delimiter=form.delimiter, skipinitialspace=True))
-        return _rows(itertools.islice(lines, int(form.headed), None), form)
+    with open_text(path, form.encoding) as file:
+        return _rows(body(file, form), form)
 
 
 def _rows(lines: Iterator[list[str]], form: Layout) -> tuple[NDArray[np.float64], tuple[str, ...]]:

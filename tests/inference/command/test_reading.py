@@ -119,3 +119,18 @@ def test_a_header_may_be_said_to_be_one(tmp_path, capsys):
     assert "--header: expected yes or no" in fails(
         capsys, "fit", "gmm", "--data", "y.csv", "--header", "x", "--out", "r"
     )
+
+
+def test_a_txt_is_a_text_or_a_table_whichever_it_holds(tmp_path, capsys):
+    """One that models texts takes lines of numbers for a table, and says so; one that does not reads tables alone."""
+    np.savetxt(tmp_path / "walk.txt", np.arange(40) % 8, fmt="%d", header="value", comments="")
+    (tmp_path / "story.txt").write_bytes("Über 7 Brücken\nmußt du gehn\n".encode("cp1252"))
+    fit = ["--steps", "1", "--no-score", "--set", "hidden=4", "--out"]
+    assert main(["fit", "recurrent", "--data", "walk.txt", *fit, "table"]) == 0
+    assert "'walk.txt' holds lines of numbers: it was read as a table" in capsys.readouterr().out
+    assert zoo.load("table").alphabet is None
+    assert zoo.load("table").card["data"]["x"] == [1, 40]
+    assert main(["fit", "recurrent", "--data", "story.txt", *fit, "story"]) == 0
+    assert "read as Windows-1252, where it is 'Ü'" in capsys.readouterr().out
+    assert set("Übrückenmußt7") <= set(zoo.load("story").alphabet)
+    assert "gmm does not model text" in fails(capsys, "fit", "gmm", "--data", "story.txt", "--out", "run")

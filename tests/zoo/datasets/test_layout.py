@@ -74,7 +74,7 @@ def test_a_header_that_numpy_wrote_as_a_comment_is_one(read):
     [
         ("Sales 2020\na,b\n" + rows(), r"row 1: expected 1 cells, got 2; the first line, 'Sales 2020', was taken for"),
         ("Sales 2020\na;b\n" + rows(";"), r"'Sales 2020', was taken for the header of one column, .* cut by ';'"),
-        ("a b\n" + rows(" "), r"'a b', was taken for the header of one column, .* cut by blanks"),
+        ("a b c\n" + rows(" "), r"'a b c', was taken for the header of one column, .* cut by blanks"),
         ("a,b\n" + rows().replace("\n", ",\n"), r"row 1: .* the row ends with ',', and the header does not"),
     ],
 )

@@ -6,6 +6,7 @@ import gzip
 import math
 import pickle
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis.extra import numpy as arrays
 
 from tests.helpers.files import CODES, idx
 from zoo import datasets
+from zoo.notes import DataWarning
 
 IDX_ARRAYS = st.sampled_from(sorted(CODES)).flatmap(
     lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4))
@@ -136,7 +138,9 @@ def test_any_bytes_read_or_are_refused(content: bytes, suffix: str, tmp_path_fac
     path.write_bytes(content)
     refused = ""
     try:
-        batch, _ = datasets.read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # some bytes are letters in Windows-1252
+            batch, _ = datasets.read(path)
     except ValueError as error:  # and no other
         refused = str(error)
     assert str(path) in refused if refused else suffix == ".csv" and batch.x.ndim == 2
@@ -338,6 +342,6 @@ def test_bytes_that_are_no_numpy_file_are_not_called_objects(suffix: str, tmp_pa
 def test_a_text_that_is_none_is_told_by_its_first_bad_byte(
     name: str, reader: Callable[[Path], object], tmp_path: Path
 ) -> None:
-    (tmp_path / name).write_bytes(b"a,b\n\xce1,2\n")
-    with pytest.raises(ValueError, match=f"{name}': not a text in UTF-8: byte 5 is 0xce$"):
+    (tmp_path / name).write_bytes(b"a,b\n\x811,2\n")
+    with pytest.raises(ValueError, match=f"{name}': not a text in UTF-8: byte 5 is 0x81$"):
         reader(tmp_path / name)

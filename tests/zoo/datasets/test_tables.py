@@ -93,7 +93,7 @@ DAMAGED = {
     "empty.csv": (b"", "empty"),
     "header.csv": (b"a,b\n", "no rows"),
     "twice.csv": (b"a,a\n1,2\n", "two columns called 'a'"),
-    "binary.csv": (b"\xff\xfe\x00\x01\n", "not a text in UTF-8"),
+    "binary.csv": (b"\xff\xfe\x00\x01\n", "not a text in UTF-16"),
     "empty.arff": (b"", "no @data"),
     "nothing.arff": (b"@relation r\n@data\n1\n", "row 1: expected 0 cells, got 1"),
     "columns.arff": (b"@relation r\n@data\n", "no @attribute"),
@@ -120,7 +120,7 @@ DAMAGED = {
     "noise.arff": (bytes(range(256)), ""),
     "noise.parquet": (b"PAR1 nothing of the kind", "parquet"),
     "noise.npy": (b"\x93NUMPY nothing", ""),
-    "file.xls": (b"", r"expected a file ending in \.csv, \.arff"),
+    "file.xls": (b"", r"expected a file ending in \.csv, \.tsv"),
 }
 
 

@@ -62,7 +62,7 @@ def test_a_header_of_years_is_kept_aloud_and_may_be_called_data(written):
 
 def test_header_is_asked_of_csv_only(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((2, 2)))
-    with pytest.raises(ValueError, match=r"header: a .csv alone"):
+    with pytest.raises(ValueError, match=r"header: a text table alone"):
         datasets.read(tmp_path / "a.npy", header=True)
 
 
