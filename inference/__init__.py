@@ -43,6 +43,7 @@
     viterbi: The most probable sequence of states under each draw, (chain, draw, N, T); -1 past the end of a sequence
     forecast: The `horizon` steps after the last valid step of each sequence: one draw under each draw of the posterior
     sample_paths: One path of hidden states under each draw, from the posterior over states and parameters together
+    coefficients: The regression table: estimate, deviation and interval of each term, in the data's units and names
     importance: Total effect of each covariate on the mean of y (on class probabilities), under each posterior draw
 
     Estimator: An estimator of a registered pair
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from inference.posterior.likelihood import assignments, log_likelihood
     from inference.posterior.loo import loo, resample
     from inference.posterior.novelty import novelty
+    from inference.questions.coefficients import coefficients
     from inference.questions.importance import importance
     from inference.questions.queries import Answer, marginals, query
     from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
@@ -105,6 +107,7 @@ _HOMES = {
     "questions.queries": ("query", "marginals", "Answer"),
     "questions.sequences": ("smooth", "viterbi", "forecast", "sample_paths"),
     "questions.importance": ("importance",),
+    "questions.coefficients": ("coefficients",),
     "estimator": ("Estimator",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -122,6 +125,7 @@ __all__ = [
     "active_units",
     "assignments",
     "code_kl",
+    "coefficients",
     "collapsed",
     "decode",
     "draw",

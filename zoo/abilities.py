@@ -100,6 +100,23 @@ class Text(Protocol):
     steps: int
 
 
+InTheirUnits = dict[str, tuple["Tensor", dict[str, Sequence[str]]]]  # name -> values (S, *), labels by dimension
+
+
+@runtime_checkable
+class InUnits(Protocol):
+    """A pair whose global latents can be said in the data's own units: `inference.coefficients`, `to_arviz`.
+
+    Of a regression `coefficients` are among them, with a last dimension `term`.
+    """
+
+    def in_units(self, values: Mapping[str, Tensor], columns: Sequence[str]) -> InTheirUnits:
+        """The latents of S draws, each site (S, *event), under the names of the columns of x, in double precision.
+
+        A name that is a site's own takes its place where draws are shown.
+        """
+
+
 # --- of the distribution of an observed site --------------------------------------------------------------------------
 @runtime_checkable
 class Forecast(Protocol):
@@ -181,7 +198,7 @@ class FromJSON(Protocol):
 
 
 ABILITIES: dict[str, tuple[type, ...]] = {
-    "A pair": (Network, TreeLike, Text),
+    "A pair": (Network, TreeLike, Text, InUnits),
     "The distribution of an observed site": (Forecast, HiddenStates, Point, Summary, Settle),
     "The support of a site": (InWords, TakesMissing),
     "The type of an argument": (FromJSON,),

@@ -24,6 +24,12 @@ def kept(pair: Pair) -> tuple[str, ...] | None:
     return pair._history.columns
 
 
+def named(pair: Pair, columns: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """Names of the columns of x: those at hand, those of the design or the fit, else x0, x1, ..."""
+    known = columns or (None if pair.design is None else pair.design.columns) or kept(pair)
+    return tuple(known) if known is not None and len(known) == count else tuple(f"x{i}" for i in range(count))
+
+
 def check_names(pair: Pair, columns: Sequence[str] | None, fitted: Sequence[str] | None = None) -> None:
     """Refuse columns of other names, or in another order, than those that the pair was fitted to.
 
@@ -40,7 +46,8 @@ def check_names(pair: Pair, columns: Sequence[str] | None, fitted: Sequence[str]
     repeated = [name for name, count in Counter(columns).items() if count > 1]
     if repeated:
         raise ValueError(f"two columns called '{repeated[0]}': give each a name of its own")
-    expected = kept(pair) if fitted is None or _counted(fitted) else tuple(fitted)
+    own = kept(pair) or (None if pair.design is None else pair.design.columns)
+    expected = own if fitted is None or _counted(fitted) else tuple(fitted)
     if expected is None or tuple(columns) == expected or _counted(columns):
         return
     missing = [name for name in expected if name not in columns]

@@ -31,6 +31,7 @@ from zoo.history import History, Mark, fingerprint, near
 from zoo.making import first_run, making_in
 from zoo.modes import evaluating
 from zoo.precision import check_precision, short
+from zoo.schema.design import Design
 from zoo.schema.schema import Column, Schema
 from zoo.structure import note
 from zoo.threads.handlers import PairContext, check_parameters, install, unvalidated
@@ -50,6 +51,7 @@ class Pair(PyroModule):
     dims: ClassVar[dict[str, tuple[str, ...]]] = {}  # site name -> names of its event dims, for ArviZ
     schema: Schema | None = None  # the typed columns of `x`, of a pair that models tables
     target: Column | None = None  # the column that is `y`, of a pair that models tables with one
+    design: Design | None = None  # the way from a frame to `x` and `y`, of a pair that explains y by x
     registry_name: ClassVar[str] = ""
     config: dict[str, Any]
 

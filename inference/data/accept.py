@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from zoo.arrays import PAD, as_tensor, check_rows, column_names, holds_numbers
 from zoo.base import Batch, ModelGuide
 from zoo.datasets import text
 from zoo.schema.column import Unknown
+from zoo.schema.design import Design
 from zoo.schema.schema import as_columns
 
 ACCEPTED = (
@@ -34,8 +35,8 @@ def accept(pair: ModelGuide, data: Any, first: str) -> Batch:
         return _windows(pair, data)
     if isinstance(data, tuple):
         return _paired(pair, data)
-    if pair.schema is not None and is_table(data):
-        return encoded(pair, data)
+    if is_table(data) and (pair.schema is not None or _to_code(pair.design, data)):
+        return encoded(pair, data) if pair.schema is not None else designed(cast(Design, pair.design), data)
     if holds_numbers(data) or isinstance(data, list):
         return _batch({first: as_tensor(first, data)}, column_names(data))
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
@@ -71,11 +72,28 @@ def _paired(pair: ModelGuide, data: tuple[Any, ...]) -> Batch:
     if batch.y is not None:
         raise ValueError(f"y was given twice: X holds the target '{pair.target.name if pair.target else 'y'}' too")
     # A tensor holds codes, as in a Batch; what has no length holds no words.
-    coded = pair.target is not None and not isinstance(response, Tensor) and hasattr(response, "__len__")
-    y = torch.from_numpy(pair.target.encode(response)) if coded and pair.target else as_tensor("y", response)
+    target = pair.design.response if pair.design is not None and pair.design.response.categories else pair.target
+    coded = target is not None and not isinstance(response, Tensor) and hasattr(response, "__len__")
+    y = torch.from_numpy(target.encode(response)) if coded and target else as_tensor("y", response)
     if y.ndim == 0 or len(y) != batch.size:
         raise ValueError(f"field 'y': expected {batch.size} rows as in X, got shape {tuple(y.shape)}")
     return batch.but(y=y)
+
+
+def _to_code(design: Design | None, table: Any) -> bool:
+    """Whether a table is to go through a design: it does not have its columns yet."""
+    return design is not None and column_names(table) != design.columns
+
+
+def designed(design: Design, table: Any, response: bool = True) -> Batch:
+    """The covariates of a frame as a design makes them, and the response where the frame has it and it is asked for.
+
+    Raises:
+        ValueError: the frame does not fit the design; see `Design.encode`.
+    """
+    x, y = design.encode(table, response)
+    fields = {"x": torch.from_numpy(x), **({} if y is None else {"y": torch.from_numpy(y)})}
+    return Batch(len(x), len(x), columns=design.columns).but(**fields)
 
 
 def encoded(pair: ModelGuide, table: Any, unknown: Unknown = "error") -> Batch:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from inference.data.accept import accept
+from inference.data.accept import accept, is_table
 from inference.data.magnitude import check_size
 from inference.data.precision import check_precision
 from inference.data.series import in_time, without_dates
@@ -79,6 +79,8 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
     check_names(pair, batch.columns)
     columns = pair.schema.names if pair.schema is not None else batch.columns
     named = batch.fields() if isinstance(data, (Batch, tuple)) else {f"one array or frame, taken as {first}": None}
+    if pair.design is not None and is_table(data):
+        named = {f"a frame without the response '{pair.design.response.name}'": None}
     check_seen(pair, batch, example)
     check_observes(pair, sites)
     batch = _keep(pair, batch, example, observed, complete, given=", ".join(named))

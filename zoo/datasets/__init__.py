@@ -22,6 +22,7 @@ from zoo.datasets.opening import kind_of
 from zoo.datasets.readers import READERS, Table, assemble, read
 from zoo.datasets.registry import Description, arrays, dataset, describe, names
 from zoo.datasets.tables import table
+from zoo.schema.design import Design
 from zoo.schema.schema import Column, Schema
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Column",
     "Description",
+    "Design",
     "Schema",
     "Table",
     "dataset",

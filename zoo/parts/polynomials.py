@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,13 +17,15 @@ from torch import Tensor
 from zoo.settings import settings
 
 
-def powers(features: int, degree: int, interactions: bool) -> Tensor:
+def powers(features: int, degree: int, interactions: bool, factors: Sequence[int] = ()) -> Tensor:
     """The degree of each term in each covariate, (F, D), lowest total degree first.
 
     Args:
         features: number of covariates D.
         degree: largest total degree of a term.
         interactions: with products of different covariates.
+        factors: for each covariate the category that it is an indicator of, -1 for none, D: an indicator is its own
+            square, and two of one category have no product.
 
     Raises:
         ValueError: more terms than `settings.polynomial_terms`.
@@ -36,6 +39,8 @@ def powers(features: int, degree: int, interactions: bool) -> Tensor:
         columns = range(features)
         totals = (itertools.combinations_with_replacement(columns, total) for total in range(degree + 1))
         products = list(itertools.chain.from_iterable(totals))
+    held = [[factors[column] for column in product if factors[column] >= 0] if factors else [] for product in products]
+    products = [product for product, of in zip(products, held, strict=True) if len(set(of)) == len(of)]
     return torch.tensor([[product.count(column) for column in range(features)] for product in products])
 
 
@@ -52,7 +57,8 @@ def legendre(t: Tensor, degree: int, powers: Tensor) -> Tensor:
 def orthonormalise(products: Tensor, tolerance: float) -> Tensor:
     """Triangular M with (products M)^T (products M) / N = I: Gram-Schmidt, each column twice.
 
-    A column that depends on those before it becomes zero here and stays at its own scale elsewhere.
+    A column that depends on those before it becomes zero here and stays at its own scale elsewhere, its sign turned:
+    a negative diagonal of M tells which these are.
     """
     basis, mixing = products.clone(), torch.eye(products.shape[1]).to(products)
     for k in range(products.shape[1]):
@@ -65,5 +71,45 @@ def orthonormalise(products: Tensor, tolerance: float) -> Tensor:
             basis[:, k] /= size
             mixing[:, k] /= size
         else:
-            basis[:, k] = 0
+            basis[:, k], mixing[:, k] = 0, -mixing[:, k]
     return mixing
+
+
+def monomials(powers: Tensor, centre: Tensor, halfwidth: Tensor) -> Tensor:
+    """Products of Legendre polynomials of (x - centre) / halfwidth as sums of monomials of x, (F, F): row f holds the
+    coefficients of product f. Lower powers of every term are among the terms.
+
+    Args:
+        powers: the degree of each term in each covariate, (F, D).
+        centre, halfwidth: of each covariate, (D,).
+    """
+    degree = int(powers.max())
+    legendre_in_t = torch.zeros(degree + 1, degree + 1).to(centre)  # coefficients of t^j in each normalised polynomial
+    legendre_in_t[0, 0] = 1
+    if degree:
+        legendre_in_t[1, 1] = 1
+    for k in range(2, degree + 1):
+        legendre_in_t[k, 1:] = (2 * k - 1) / k * legendre_in_t[k - 1, :-1]
+        legendre_in_t[k] -= (k - 1) / k * legendre_in_t[k - 2]
+    legendre_in_t *= (2 * torch.arange(degree + 1).to(centre) + 1).sqrt().unsqueeze(-1)
+    found = torch.ones(len(powers), len(powers)).to(centre)
+    for column in range(powers.shape[1]):
+        shift = torch.zeros_like(legendre_in_t)  # t^j in powers of x
+        for j in range(degree + 1):
+            for i in range(j + 1):
+                shift[j, i] = math.comb(j, i) * (-centre[column]) ** (j - i) / halfwidth[column] ** j
+        each = legendre_in_t @ shift  # (degree + 1, degree + 1), lower triangular
+        found *= each[powers[:, column, None], powers[:, column]]
+    return found
+
+
+def named(powers: Tensor, columns: Sequence[str]) -> tuple[str, ...]:
+    """Names of the terms, as `Intercept`, `age`, `age^2`, `age:income`.
+
+    Args:
+        powers: the degree of each term in each covariate, (F, D).
+        columns: names of the covariates, D.
+    """
+    rows = [zip(columns, row, strict=True) for row in powers.tolist()]
+    terms = [[name if power == 1 else f"{name}^{power}" for name, power in row if power] for row in rows]
+    return tuple(":".join(term) or "Intercept" for term in terms)

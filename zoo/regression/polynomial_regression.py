@@ -13,7 +13,9 @@ global.
 The terms phi are products of Legendre polynomials of each covariate, brought to [-1, 1], made orthonormal over the
 design, lowest degree first (`parts/polynomials.py`): the mean of phi phi^T over the training rows is the identity. A
 term that the design cannot tell from the terms before it, such as the square of a 0/1 covariate, is zero on every
-training row and keeps its prior.
+training row and keeps its prior. `inference.coefficients` and `to_arviz` say the same function in monomials of the
+covariates and in the units of y, under their names: `age`, `age^2`, `age:income`; terms that the design cannot tell
+are left out there.
 
 `fit` sets the design constants (box of x, basis, and location m and spread s of y) once, from the whole data, through
 `measure`. Before that: covariates uniform on [-1, 1], m = 0, s = 1.
@@ -31,6 +33,7 @@ t distribution".
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import pyro
@@ -38,6 +41,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from zoo.abilities import InTheirUnits
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import Positive
 from zoo.guides import Family
@@ -45,7 +49,9 @@ from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.conjugate.linear import of_rows
 from zoo.parts.constants import constants
 from zoo.parts.covariates import covariates, response
-from zoo.parts.polynomials import legendre, orthonormalise, powers
+from zoo.parts.designs import check_rank, of_numbers
+from zoo.parts.polynomials import legendre, monomials, named, orthonormalise, powers
+from zoo.schema.design import Design
 
 WIDE = 3  # covariates up to which the default has products of them
 
@@ -57,9 +63,9 @@ class PolynomialRegression(ModelGuide):
     Its joint density stands at the top of this file.
 
     Args:
-        features: number of covariates D.
+        features: number of covariates D; read off the design where there is one.
         degree: d; by default 3, and 2 without interactions for more than 3 covariates, whose products are too many to
-            learn from few hundred rows (13 have 560 terms of degree 3).
+            learn from few hundred rows (13 have 560 terms of degree 3); 1 where the design has a formula of its own.
         interactions: with products of different covariates, F = (D + d choose d), as by default where d is given;
             without, F = 1 + D d.
         noise: distribution of the noise.
@@ -68,9 +74,10 @@ class PolynomialRegression(ModelGuide):
         noise_concentration: a; 2a prior observations of the noise.
         noise_rate: b; together they have a sum of squares of 2b.
         guide: automatic guide over coefficients and variance.
+        design: how x and y come from a frame, as `zoo.datasets.Design.infer(frame, "y ~ age + town")` makes it.
 
     Raises:
-        ValueError: more terms than `settings.polynomial_terms`.
+        ValueError: more terms than `settings.polynomial_terms`, or a design whose response is a class.
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"x": ("feature",), "coefficients": ("term",)}
@@ -86,12 +93,16 @@ class PolynomialRegression(ModelGuide):
         noise_concentration: Positive = 0.5,
         noise_rate: Positive = 0.01,
         guide: Family = "multivariate",
+        design: Design | None = None,
     ) -> None:
         super().__init__(guide)
+        self.design, features = design, features if design is None else of_numbers(self, design)
         narrow = features <= WIDE if interactions is None else interactions
-        self.features, self.degree, self.noise = features, degree or (3 if narrow else 2), noise
+        usual = 1 if design is not None and design.written else 3 if narrow else 2
+        self.features, self.degree, self.noise = features, degree or usual, noise
         products = interactions if interactions is not None else narrow or degree is not None
-        self.register_buffer("powers", powers(features, self.degree, products), persistent=False)  # (F, D)
+        factors = () if design is None else design.factors
+        self.register_buffer("powers", powers(features, self.degree, products, factors), persistent=False)  # (F, D)
         terms = len(self.powers)
         self.register_buffer("coefficient_scale", torch.full((terms,), coefficient_scale))  # tau
         constants(self, df=df, concentration=noise_concentration, rate=noise_rate)
@@ -132,6 +143,11 @@ class PolynomialRegression(ModelGuide):
         uniform = torch.rand(n, self.features, dtype=self.dtype, device=self.device)
         return Batch(n, n, x=self.centre + self.halfwidth * (2 * uniform - 1))
 
+    def check(self, batch: Batch) -> None:
+        """Refuse columns of a design that are sums of others."""
+        if self.design is not None:
+            check_rank(self, batch)
+
     def measure(self, batch: Batch) -> None:
         """The design constants: the box of the covariates, what makes terms orthonormal, and the units of y.
 
@@ -142,8 +158,8 @@ class PolynomialRegression(ModelGuide):
         low, high = x.amin(0), x.amax(0)
         halfwidth = ((high - low) / 2).to(self.dtype)
         for column in torch.nonzero(halfwidth == 0).flatten().tolist():
-            value = low[column].item()
-            raise ValueError(f"column {column} of x is constant ({value:g}): a polynomial in it is not identified")
+            value, name = low[column].item(), f"'{batch.columns[column]}'" if batch.columns else f"{column} of x"
+            raise ValueError(f"column {name} is constant ({value:g}): a polynomial in it is not identified")
         self.centre.copy_((low + high) / 2)
         self.halfwidth.copy_(halfwidth)
         self.mixing.copy_(orthonormalise(self._products(x), tolerance=torch.finfo(self.dtype).eps ** 0.75))
@@ -173,6 +189,28 @@ class PolynomialRegression(ModelGuide):
             variance, found = of_rows(basis * root.unsqueeze(-1), y * root, len(y), tau**-2, *prior)
             weight = (df + 1) / (df + (y - basis @ found.point).square() / variance.point)
         return {"coefficients": found.point.to(self.mixing), "variance": variance.point.to(self.mixing)}
+
+    def in_units(self, values: Mapping[str, Tensor], columns: Sequence[str]) -> InTheirUnits:
+        """Coefficients of monomials (term), the variance of the noise and its root sigma, in the units of y.
+
+        With Student-t noise sigma is the scale of the noise.
+        """
+        w, v, spread = (
+            value.to("cpu", torch.float64) for value in (values["coefficients"], values["variance"], self.spread)
+        )
+        mixing = self.mixing.to(w)
+        told = (mixing.diagonal() > 0).to(w)  # the design tells these terms from those before them
+        centre, halfwidth, known = self.centre.to(w), self.halfwidth.to(w), self.powers.cpu()
+        change = spread * monomials(known, centre, halfwidth).mT @ (mixing * told)  # (F, F)
+        kept = (change != 0).any(-1)
+        found = w @ change[kept].mT  # (S, F')
+        found[..., 0] += self.location.to(w)
+        names = [name for name, keep in zip(named(known, columns), kept.tolist(), strict=True) if keep]
+        return {
+            "coefficients": (found, {"term": names}),
+            "variance": (v * spread.square(), {}),
+            "sigma": (v.sqrt() * spread, {}),
+        }
 
     def _doubled(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Covariates (N, D) and response (N,) in double precision, on the CPU."""
