@@ -8,6 +8,7 @@ psis         weights of draws, Pareto-smoothed: k̂, effective share
 khat         how far a guide can be believed
 loo          leave-one-out scores and draws, corrected by the weights p / q
 novelty      how strange an observation is
+units        draws said in the data's own units
 export       a posterior as an ArviZ container, with names
 containers   named arrays in the container of whichever ArviZ is installed
 """

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 def coefficients(pair: ModelGuide, posterior: Posterior, *, mass: float = 0.95) -> pd.DataFrame:
     """The regression table: estimate, deviation and interval of each term, in the data's units and names.
 
-    Of a pair whose mean of y, or score of a class, is a sum of terms of the covariates. A line a term, under the names of the columns: `Intercept`, `age`, `age^2`, `age:income`, `town[T.b]` (what level b
-    of town adds to its first level). The last line, `sigma`, is the standard deviation of the residuals (the scale, of
-    Student-t noise). Units are those of y for one unit of the covariate. Terms that the data cannot tell from those
-    before them are left out.
+    Of a pair whose mean of y, or score of a class, is a sum of terms of the covariates. A line a term, under the names
+    of the columns: `Intercept`, `age`, `age^2`, `age:income`, `town[T.b]` (what level b of town adds to its first
+    level). The last line, `sigma`, is the standard deviation of the residuals (the scale, of Student-t noise). Units
+    are those of y for one unit of the covariate. Terms that the data cannot tell from those before them are left out.
 
     Args:
         pair: a fitted regression.
