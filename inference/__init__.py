@@ -1,5 +1,6 @@
 """inference: what every model/guide pair shares, from data to ArviZ.
 
+    pair_for: A pair that suits the data, not fitted yet: what is left out of its arguments is read off them, and said
     fit: Fit a pair by stochastic variational inference, in place; fitting again goes on from where it stands
     Fit: What happened in a fit
     NonFiniteError: Loss or gradient stayed NaN or infinite; no such step was applied. The message names the site
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from inference.codes.refinement import refine
     from inference.codes.sleep import fit_by_simulation
     from inference.data.precision import LostPrecision
+    from inference.data.suited import pair_for
     from inference.estimator import Estimator
     from inference.fitting.fit import Fit, fit
     from inference.fitting.loop import NonFiniteError
@@ -90,6 +92,7 @@ _HOMES = {
     "fitting.loop": ("NonFiniteError",),
     "running.constants": ("KeptConstants",),
     "data.precision": ("LostPrecision",),
+    "data.suited": ("pair_for",),
     "sampling.sample": ("sample", "Sampled", "SamplingError"),
     "sampling.store": ("reopen",),
     "posterior.draws": ("draw", "predict", "prior", "generate", "Posterior"),
@@ -143,6 +146,7 @@ __all__ = [
     "loo",
     "marginals",
     "novelty",
+    "pair_for",
     "predict",
     "prior",
     "query",

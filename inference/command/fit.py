@@ -210,22 +210,32 @@ def fitting_pair(
 ) -> tuple[ModelGuide, Batch]:
     """The pair that fits the data, and the data as it takes them.
 
-    `features` is read off the data unless given. Series are read as `inference.data.series` says; where a target was
-    asked for, of a model that has no inputs, it is the series, and the other columns are left out, with a note.
+    What the words leave out is read off the data, and said; see `inference.pair_for`. Series are read as
+    `inference.data.series` says; where a target was asked for, of a model that has no inputs, it is the series, and the
+    other columns are left out, with a note.
 
     Raises:
         ValueError: a bad argument, a model that explains y given data without, or a target that it has no use for.
     """
-    import torch
-
     import zoo
     from inference.data.series import in_time
+    from inference.data.suited import created, in_words
     from zoo.base import registered
+    from zoo.suiting import AUTO
     from zoo.threads.randomness import apart
 
     zoo.names()
-    takes = inspect.signature(registered(name)).parameters
-    example = zoo.create(name, **config).simulate(2)[0]
+    cls = registered(name)
+    takes = inspect.signature(cls).parameters
+    config = {key: value for key, value in config.items() if not (isinstance(value, str) and value == AUTO)}
+
+    def suited(data: Batch) -> tuple[ModelGuide, str]:
+        suit = cls.suits(data, config)
+        return created(name, {**config, **suit.arguments}, seed), in_words(name, suit) if suit.words else ""
+
+    pair, chosen = suited(data)
+    with apart():
+        example = pair.simulate(2)[0]
     if example.y is not None and data.y is None:
         choice = f"--target COLUMN picks one of {', '.join(columns)}" if len(columns) > 1 else "give data with a y"
         raise ValueError(f"{name} explains a response y, and the data have none: {choice}")
@@ -234,16 +244,11 @@ def fitting_pair(
             raise ValueError(f"--target: {name} has no y; it models all columns together")
         _left_out(columns, f"{name} models {target} alone", "inputs" in takes)
         data = zoo.Batch.of(data.y)
+        pair, chosen = suited(data)
     elif "y" in data.spare and data.y is not None and example.y is None and not columns:
         print(f"note: {name} reads no y: that of the file is left aside", flush=True)
-    x, wanted = data.x, example.x
-    if x is not None and wanted is not None and "features" in takes and "features" not in config:
-        steps = example.lengths is not None
-        one = steps and data.lengths is None and x.ndim == wanted.ndim - 1 > 1  # a table: one series
-        if one or x.ndim == wanted.ndim > 1 + steps:
-            config = {**config, "features": x.shape[-1]}
-    torch.manual_seed(seed)
-    pair = zoo.create(name, **config)
+    if chosen:
+        print(f"note: {chosen}", flush=True)
     with apart():
         return pair, in_time(data, pair.simulate(2)[0])
 

@@ -39,7 +39,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyro
 import pyro.distributions as dist
@@ -50,8 +50,9 @@ from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import Positive
-from zoo.parts import nets
+from zoo.parts import likelihoods, nets
 from zoo.parts.units import Units
+from zoo.suiting import Suit
 
 WIDTH = 0.05  # standard deviation that posteriors start from, in units of the prior's
 
@@ -104,6 +105,7 @@ class BayesianVAE(ModelGuide):
         ValueError: `latent` above `features`, or `trials` for a likelihood that takes none.
     """
 
+    adapts: ClassVar = ("likelihood", "trials")
     scale: Tensor
 
     def __init__(
@@ -140,6 +142,12 @@ class BayesianVAE(ModelGuide):
             self.scale = PyroParam(torch.ones(features), nets.SCALE)  # type: ignore[assignment]  # in these units
         self.register_buffer("prior_loc", torch.zeros(latent))
         self.register_buffer("prior_scale", torch.ones(latent))
+
+    @classmethod
+    def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
+        """Width, and the family of a cell."""
+        offers = {"binary": "bernoulli", "count": "binomial", "byte": "binomial", "real": "gaussian"}
+        return super().suits(data, given) | likelihoods.suited(data.x, given, offers)
 
     def measure(self, batch: Batch) -> None:
         """Centre and unit of Gaussian features."""

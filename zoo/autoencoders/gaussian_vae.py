@@ -37,6 +37,7 @@ Kingma & Welling 2014, "Auto-encoding variational Bayes"; Tomczak & Welling 2018
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import pyro
@@ -47,8 +48,9 @@ from pyro.nn import PyroParam
 from torch import Tensor
 
 from zoo.base import Batch, ModelGuide, register
-from zoo.parts import nets
+from zoo.parts import likelihoods, nets
 from zoo.parts.units import Units
+from zoo.suiting import Suit
 
 TRIALS = {"binomial": 16, "beta_binomial": 255, "categorical": 255}  # the largest counts of digits, and of pixels
 COMPONENTS = 50  # pseudo-inputs where not told
@@ -83,6 +85,7 @@ class GaussianVAE(ModelGuide):
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"z": ("latent",), "x": ("feature",)}
+    adapts: ClassVar = ("likelihood", "trials")
     scale: Tensor
     pseudo_inputs: Tensor
 
@@ -124,6 +127,12 @@ class GaussianVAE(ModelGuide):
             self.pseudo_inputs = PyroParam(start, support)  # type: ignore[assignment]
         self.register_buffer("prior_loc", torch.zeros(latent))
         self.register_buffer("prior_scale", torch.ones(latent))
+
+    @classmethod
+    def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
+        """Width, and the family of a cell; of bytes the overdispersed one."""
+        offers = {"binary": "bernoulli", "count": "binomial", "byte": "beta_binomial", "real": "gaussian"}
+        return super().suits(data, given) | likelihoods.suited(data.x, given, offers)
 
     def measure(self, batch: Batch) -> None:
         """Centre and unit of Gaussian features."""

@@ -28,6 +28,7 @@ Rumelhart, Hinton & Williams 1986, "Learning internal representations by error p
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import pyro
@@ -37,8 +38,9 @@ from pyro.nn import PyroParam
 from torch import Tensor
 
 from zoo.base import Batch, ModelGuide, register
-from zoo.parts import nets
+from zoo.parts import likelihoods, nets
 from zoo.parts.units import moments
+from zoo.suiting import Suit
 
 
 @register("neural_autoencoder")
@@ -62,6 +64,7 @@ class NeuralAutoencoder(ModelGuide):
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"z": ("latent",), "x": ("feature",)}
+    adapts: ClassVar = ("likelihood",)
     scale: Tensor
     center: Tensor
     unit: Tensor
@@ -89,6 +92,12 @@ class NeuralAutoencoder(ModelGuide):
         self.register_buffer("unit", torch.ones(()))  # their standard deviation, over all features
         self.register_buffer("low", torch.zeros(latent))
         self.register_buffer("high", torch.ones(latent))
+
+    @classmethod
+    def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
+        """Width, and the family of a cell."""
+        offers = {"binary": "bernoulli", "real": "gaussian"}
+        return super().suits(data, given) | likelihoods.suited(data.x, given, offers)
 
     def measure(self, batch: Batch) -> None:
         """Mean and deviation of the data."""

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pyro
 import pyro.distributions as dist
@@ -55,6 +55,7 @@ from zoo.parts.networks.known import Tables
 from zoo.parts.networks.network import Network
 from zoo.parts.networks.row import NetworkRow, log_prob, width
 from zoo.schema.schema import Schema
+from zoo.suiting import Suit, columns, left_out
 
 GARDEN = Schema.of(
     [
@@ -92,6 +93,7 @@ class BayesianNetwork(ModelGuide):
             parents of real nodes.
     """
 
+    adapts: ClassVar = ("edges",)
     schema: Schema
     factors: nn.ModuleDict
 
@@ -121,6 +123,15 @@ class BayesianNetwork(ModelGuide):
             **{f"variance_{P}": (f"equation_{P}",) for P in self.network.terms},
             **{f"coefficients_{P}": (f"equation_{P}", f"term_{P}") for P in self.network.terms}, "x": ("column",),
         }  # fmt: skip
+
+    @classmethod
+    def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
+        """Columns that are `binary` or `real`, and no arrows: nothing in a table says what depends on what."""
+        found = super().suits(data, given)
+        if "columns" in found.arguments:
+            found |= Suit({"columns": columns(data, counts=False)})
+        none = left_out(given, "edges") and not given.get("tables")
+        return found | Suit({"edges": []} if none else {}, ("no arrows are given",) if none else ())
 
     @classmethod
     def from_bif(cls, path: str | Path, **settings: Any) -> BayesianNetwork:

@@ -5,6 +5,7 @@ covariates     standardised, ranked, through random features; what a regression 
 designs        what a regression asks of a design: its covariates, its classes, its rank
 polynomials    of several covariates, orthonormal over a design
 factors        linear-Gaussian factors at their maximum likelihood
+likelihoods    families of a cell, and layouts of series, that suit data: likelihoods, layouts
 units          centre and unit of the data, in which priors and networks speak
 missing        constraints that let NaN through
 nets           networks of two or more models

@@ -39,6 +39,7 @@ for support vector machines: evidence and predictive class probabilities".
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import pyro
@@ -53,6 +54,7 @@ from zoo.guides import Family
 from zoo.parts.constants import constants
 from zoo.parts.covariates import Fourier, by_row, check_response, covariates, response
 from zoo.parts.units import Units
+from zoo.suiting import Suit, content, left_out
 
 
 class Hinge(dist.Categorical):
@@ -102,6 +104,7 @@ class SupportVectorMachine(ModelGuide):
         ValueError: fewer than two classes.
     """
 
+    adapts: ClassVar = ("classes",)
     dims: ClassVar[dict[str, tuple[str, ...]]] = {
         "x": ("feature",), "weights": ("function", "basis"), "intercept": ("function",),
     }  # fmt: skip
@@ -127,6 +130,13 @@ class SupportVectorMachine(ModelGuide):
         self.shape = (1 if classes == 2 else classes, features if kernel == "linear" else 2 * frequencies)  # (K', F)
         half = math.sqrt(0.5)
         constants(self, cost=cost, zero=0.0, weight_scale=half, intercept_scale=intercept_scale * half)
+
+    @classmethod
+    def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
+        """Width, and the number of classes of y."""
+        known = data.y is not None and left_out(given, "classes")
+        most = content(data.y).most if known and data.y is not None else 0
+        return super().suits(data, given) | Suit({"classes": most + 1} if most else {})
 
     def model(self, batch: Batch) -> Tensor:
         """Sample weights, intercepts and y; returns y, (B,)."""

@@ -36,8 +36,9 @@ inference in econometrics", chapter 7.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import accumulate
-from typing import Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import pyro
 import pyro.distributions as dist
@@ -48,6 +49,7 @@ from torch.distributions import PowerTransform
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import Positive
 from zoo.guides import WIDTH
+from zoo.parts import layouts
 from zoo.parts.conjugate import linear
 from zoo.parts.conjugate.factors import Factor, Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
@@ -55,6 +57,7 @@ from zoo.parts.constants import constants
 from zoo.parts.sequence import steps_of, whole
 from zoo.parts.series import AutoregressiveSeries, lagged, past_end
 from zoo.parts.units import moments
+from zoo.suiting import Suit, left_out
 
 
 @register("autoregressive")
@@ -82,6 +85,8 @@ class Autoregressive(ModelGuide):
     Raises:
         ValueError: a period within the order, a seasonal order without period, or fewer steps than lags.
     """
+
+    adapts: ClassVar = ("order",)
 
     def __init__(
         self,
@@ -132,6 +137,12 @@ class Autoregressive(ModelGuide):
         self.dims = {  # type: ignore[misc]
             "coefficients": ("lag",), "seasonal": ("season",), "slopes": ("input",), self.field: ("step",),
         }  # fmt: skip
+
+    @classmethod
+    def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
+        """Fewer lags than the usual two, where series have two steps."""
+        short = left_out(given, "order") and layouts.length(data, "y" if given.get("inputs") else "x") == 2
+        return Suit({"order": 1}, ("series have 2 steps",)) if short else Suit()
 
     def model(self, batch: Batch) -> Tensor:
         """Sample the joint density; returns the series, (B, T)."""

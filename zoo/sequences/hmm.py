@@ -36,7 +36,8 @@ models for time series"; Scott (2002), "Bayesian methods for hidden Markov model
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import pyro
 import pyro.distributions as dist
@@ -46,12 +47,14 @@ from torch import Tensor
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import AtLeast, Positive
+from zoo.parts import layouts, likelihoods
 from zoo.parts.chains import baum_welch, transitions
 from zoo.parts.chains.chain import HiddenMarkovChain
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.sequence import inside, steps_of, whole
 from zoo.parts.units import measured, spread, usual
+from zoo.suiting import Suit, left_out
 
 FLOOR = 1e-3  # least conditional deviation of a feature given the others, in its own scale
 
@@ -85,6 +88,7 @@ class HMM(ModelGuide):
         guide: family of the automatic guide over the global latents.
     """
 
+    adapts: ClassVar = ("emission", "categories")
     alpha: Tensor
     moves: Tensor
     loc: Tensor
@@ -138,6 +142,17 @@ class HMM(ModelGuide):
             "probs": ("state", "category"),
             "x": ("step", "feature") if emission == "gaussian" else ("step",),
         }
+
+    @classmethod
+    def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
+        """The features of a step, and the emission of one that is a single number: 0 or 1, a count, or real."""
+        width = layouts.features(data)
+        offers = {"binary": "categorical", "count": "poisson", "real": "gaussian"}
+        vector = width > 1 or given.get("features", 1) not in (None, 1) or given.get("covariance") == "full"
+        offers = {"real": "gaussian"} if vector else offers
+        found = likelihoods.suited(data.x, given, offers, "emission", likelihoods.CATEGORIES)
+        real = found.arguments.get("emission", given.get("emission")) == "gaussian"
+        return found | Suit({"features": width} if real and left_out(given, "features") else {})
 
     def prior(self) -> dict[str, dist.TorchDistribution]:
         """The prior of each global latent, by site."""

@@ -28,6 +28,7 @@ Larochelle 2014, "A deep and tractable density estimator" (several orderings, on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import pyro
@@ -37,9 +38,10 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from zoo.base import Batch, ModelGuide, register
-from zoo.parts import nets
+from zoo.parts import likelihoods, nets
 from zoo.parts.masked import Conditional, MaskedAutoregression, MaskedNetwork
 from zoo.parts.units import moments
+from zoo.suiting import Suit
 
 FLOOR = 1e-3  # least conditional deviation of a feature, in its own: a constant feature would take it to zero
 
@@ -63,6 +65,7 @@ class MaskedAutoregressive(ModelGuide):
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"x": ("feature",)}
+    adapts: ClassVar = ("likelihood", "categories")
 
     def __init__(
         self,
@@ -82,6 +85,12 @@ class MaskedAutoregressive(ModelGuide):
         else:
             self.conditional = Reals(features, components)
         self.network = MaskedNetwork(features, hidden, self.conditional.each, self.conditional.outputs, orderings)
+
+    @classmethod
+    def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
+        """Width, and the family of a cell."""
+        offers = {"binary": "bernoulli", "count": "categorical", "byte": "categorical", "real": "gaussian"}
+        return super().suits(data, given) | likelihoods.suited(data.x, given, offers, sizes=likelihoods.CATEGORIES)
 
     def model(self, batch: Batch) -> Tensor:
         """Sample p(x); returns x, (B, D)."""

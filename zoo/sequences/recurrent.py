@@ -33,7 +33,8 @@ Vincent (2012), "Modeling temporal dependencies in high-dimensional sequences".
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import pyro
 import pyro.distributions as dist
@@ -43,11 +44,13 @@ from torch.nn import functional
 
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
+from zoo.parts import layouts, likelihoods
 from zoo.parts.nets import positive
 from zoo.parts.recurrent.cells import Cell, Recurrence
 from zoo.parts.recurrent.path import Path
 from zoo.parts.sequence import inside, steps_of, whole
 from zoo.parts.units import Units
+from zoo.suiting import Suit, left_out
 
 Emission = Literal["categorical", "bernoulli", "gaussian", "mixture"]
 
@@ -75,6 +78,8 @@ class Recurrent(ModelGuide):
     Raises:
         ValueError: numbers that do not go with the emission; an alphabet with a character twice.
     """
+
+    adapts: ClassVar = ("emission", "categories")
 
     def __init__(
         self,
@@ -130,6 +135,19 @@ class Recurrent(ModelGuide):
             "bias": ("output",),
             "x": ("step",) if discrete else ("step", "feature"),
         }
+
+    @classmethod
+    def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
+        """The features of a step, and its emission; of an alphabet nothing is left to choose."""
+        if not left_out(given, "alphabet"):
+            return Suit()
+        width = layouts.features(data)
+        vector = width > 1 or given.get("features", 1) not in (None, 1)
+        offers = {"binary": "bernoulli", "real": "gaussian"}
+        offers |= {} if vector else {"count": "categorical", "byte": "categorical"}
+        found = likelihoods.suited(data.x, given, offers, "emission", likelihoods.CATEGORIES)
+        codes = found.arguments.get("emission", given.get("emission")) == "categorical"
+        return found | Suit({} if codes or not left_out(given, "features") else {"features": width})
 
     def model(self, batch: Batch) -> Tensor:
         """Sample the sequences; returns x, (B, T) or (B, T, D)."""

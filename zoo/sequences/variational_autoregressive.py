@@ -40,6 +40,7 @@ autoencoders" (the product of prior and evidence).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast
 
 import pyro
@@ -47,7 +48,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.base import Batch, ModelGuide, register
-from zoo.parts import nets
+from zoo.parts import layouts, likelihoods, nets
 from zoo.parts.nets import mlp, positive
 from zoo.parts.recurrent import affine
 from zoo.parts.recurrent.cells import Cell, Recurrence
@@ -55,6 +56,7 @@ from zoo.parts.recurrent.dynamics import Chain, Dynamics, Emission, Evidence, no
 from zoo.parts.recurrent.latent_path import LatentPath, Observations
 from zoo.parts.sequence import inside, steps_of, whole
 from zoo.parts.units import Units
+from zoo.suiting import Suit, left_out
 
 MOST = 15.0  # log of the largest precision of evidence over that of the prior
 
@@ -83,6 +85,7 @@ class VariationalAutoregressive(ModelGuide):
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"z": ("step", "latent"), "x": ("step", "feature")}
+    adapts: ClassVar = ("emission",)
 
     def __init__(
         self,
@@ -119,6 +122,14 @@ class VariationalAutoregressive(ModelGuide):
             if self.smooth:
                 self.backward_net = Recurrence(cell, 2 * features, hidden)
             self.evidence = Gain(hidden + summary, latent, hidden)
+
+    @classmethod
+    def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
+        """The features of a step, and its emission."""
+        offers = {"binary": "bernoulli", "real": "gaussian"}
+        offers = {"real": "gaussian"} if given.get("exact") else offers
+        found = likelihoods.suited(data.x, given, offers, "emission")
+        return found | Suit({"features": layouts.features(data)} if left_out(given, "features") else {})
 
     def model(self, batch: Batch) -> Tensor:
         """Sample p(x, z); returns x, (B, T, D)."""

@@ -235,7 +235,10 @@ FAULTS = {
     "missing value": (["fit", "gmm", "--data", "hole.csv", "--out", "run"], "row 1, column 'a': expected a number"),
     "huge value": (["fit", "gmm", "--data", "huge.csv", "--out", "run"], "rescale the data"),
     "wrong width": ([*FIT, "--set", "features=3"], "expected shape (N, 3), got (272, 2)"),
-    "wrong support": (["fit", "gaussian_vae", "--data", "iris", "--out", "run"], "expected 0 or 1, got 5.1"),
+    "wrong support": (
+        ["fit", "gaussian_vae", "--data", "iris", "--set", "likelihood=bernoulli", "--out", "run"],
+        "expected 0 or 1, got 5.1",
+    ),
     "a sequence for a table": (["fit", "gmm", "--data", "cube.npy", "--out", "run"], "got (3, 4, 2)"),
     "no response": (
         ["fit", "polynomial_regression", "--data", "faithful", "--out", "run"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import pyro
 import pyro.distributions as dist
@@ -22,6 +22,7 @@ from zoo.parts.trees.leaves import Pseudo
 from zoo.parts.trees.soft_trees import Anatomy, Gates, anatomy
 from zoo.parts.units import Units
 from zoo.state.memory import check_room
+from zoo.suiting import Suit, content, left_out
 
 Task = Literal["regression", "classification"]
 
@@ -42,6 +43,8 @@ class TreePair(ModelGuide):
     Raises:
         ValueError: a classification of fewer than two classes, or trees so deep that memory does not hold them.
     """
+
+    adapts: ClassVar = ("classes",)
 
     def __init__(
         self,
@@ -71,6 +74,13 @@ class TreePair(ModelGuide):
             constants(self, noise_loc=math.log(0.5), noise_scale=1.0)
             self.log_noise = nn.Parameter(torch.tensor(math.log(0.5)))
             self.log_noise_width = nn.Parameter(torch.tensor(math.log(0.1)))
+
+    @classmethod
+    def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
+        """Width, and of a classification the number of classes of y."""
+        codes = given.get("task") == "classification" and left_out(given, "classes")
+        most = content(data.y).most if codes and data.y is not None else 0
+        return super().suits(data, given) | Suit({"classes": most + 1} if most else {})
 
     def model(self, batch: Batch) -> Tensor:
         """Sample gates, leaves, noise and y; returns y, (B,)."""

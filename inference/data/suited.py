@@ -1,0 +1,150 @@
+"""A pair that fits the data: arguments that were left out are read off them, by the class itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+import zoo
+from inference.data.accept import accept, is_table
+from inference.data.series import without_dates
+from zoo.arrays import as_tensor
+from zoo.base import Batch, ModelGuide, registered
+from zoo.config import hints, nearest
+from zoo.datasets import text
+from zoo.schema.schema import Column, Schema, as_columns
+from zoo.suiting import AUTO, Suit, left_out
+from zoo.threads.randomness import apart
+
+USUAL = ("features", "latent", "columns", "target")  # arguments that any pair may leave to the data
+
+
+def pair_for(
+    name: str,
+    data: Any,
+    y: Any = None,
+    *,
+    target: Any = None,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+    tell: Callable[[str], None] | None = print,
+    **arguments: Any,
+) -> ModelGuide:
+    """A pair that suits the data, not fitted yet: what is left out of its arguments is read off them, and said.
+
+    The family of a cell (`likelihood`, `emission`) follows from what cells are, 0 or 1, counts, bytes or real numbers;
+    so do widths, numbers of categories and trials, and the kinds of columns of a table. What was chosen is in
+    `pair.config`, and is saved with it.
+
+        >>> pair = pair_for("gaussian_vae", numpy.random.rand(100, 10))
+        gaussian_vae: features=10, likelihood='gaussian', since cells are real numbers
+        >>> inference.fit(pair, X)
+
+    Args:
+        name: under which the pair is registered.
+        data: see `inference.data`; series are laid out as `inference.data.series` says.
+        y: the response or label, (N,), beside `data`.
+        target: of a pair with a class y: the name of the column of a table that it is, or its categories.
+        seed: seeds the parameters that the pair starts from; the caller's random state is left as it was.
+        dtype: the type that the pair computes in, torch.float32 or torch.float64.
+        tell: is called with a line that says what was chosen; None for silence.
+        arguments: of the pair, which stay as they are given; "auto" stands for one that is left out.
+
+    Raises:
+        ValueError: unknown name or argument (with the nearest that exists), data that hold no numbers, or a text for a
+            pair without an alphabet.
+    """
+    zoo.names()
+    cls = registered(name)
+    known = hints(cls.__init__)
+    for key in arguments:
+        if key not in known:
+            raise ValueError(f"{name}: no argument '{key}'{nearest(key, known)}; it takes: {', '.join(known)}")
+    if target is not None and "target" not in known:
+        raise ValueError(f"{name} has no target: it models all columns together")
+    given = {key: value for key, value in arguments.items() if not (isinstance(value, str) and value == AUTO)}
+    given |= {} if target is None else {"target": target}
+    suit = _of_text(cls, data, given) if isinstance(data, str) else _of_table(cls, data, given)
+    if suit is None:
+        suit = cls.suits(_numbers(cls, data, y), given)
+    given.update(suit.arguments)
+    pair = created(name, given, seed, dtype)
+    if tell is not None and suit.words:
+        tell(in_words(name, suit))
+    return pair
+
+
+def created(name: str, config: Mapping[str, Any], seed: int = 0, dtype: torch.dtype | None = None) -> ModelGuide:
+    """`zoo.create`, the parameters drawn with this seed; the caller's random state is left as it was."""
+    with apart(seed):
+        return zoo.create(name, dtype=dtype, **config)
+
+
+def in_words(name: str, suit: Suit) -> str:
+    """What was chosen, and why, in a line."""
+    shown = {key: value for key, value in suit.arguments.items() if not isinstance(value, (Schema, Column))}
+    if isinstance(schema := suit.arguments.get("columns"), Schema):
+        kinds = [column.kind for column in schema]
+        counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        shown = {"columns": f"({counted})", **shown}
+    chosen = ", ".join(f"{key}={value}" if key == "columns" else f"{key}={value!r}" for key, value in shown.items())
+    return f"{name}: {chosen}" + (f", since {' and '.join(suit.words)}" if suit.words else "")
+
+
+def adaptable(cls: type[ModelGuide]) -> tuple[str, ...]:
+    """Arguments of a class that may be left to the data."""
+    return tuple(name for name in hints(cls.__init__) if name in USUAL or name in cls.adapts)
+
+
+@functools.cache
+def example_of(cls: type[ModelGuide]) -> Batch | None:
+    """Two observations of a pair with its defaults; None of a class that cannot be made without arguments."""
+    with suppress(ValueError), apart():
+        return cls().simulate(2)[0]
+    return None
+
+
+def _of_text(cls: type[ModelGuide], data: str, given: Mapping[str, Any]) -> Suit:
+    if "alphabet" not in hints(cls.__init__):
+        raise ValueError(f"{cls.registry_name} does not model text")
+    return Suit({"alphabet": text.alphabet(data)} if left_out(given, "alphabet") else {})
+
+
+def _of_table(cls: type[ModelGuide], data: Any, given: dict[str, Any]) -> Suit | None:
+    """What a table of typed columns calls for; None of other data."""
+    takes = hints(cls.__init__)
+    if takes.get("columns") is not Schema or not is_table(data) or not left_out(given, "columns"):
+        return None
+    schema, words, found = Schema.infer(data), ("columns are of these kinds",), {}
+    if isinstance(name := given.get("target"), str):
+        names = [column.name for column in schema]
+        if name not in names:
+            raise ValueError(f"no column '{name}'{nearest(name, names)}; columns: {', '.join(names)}")
+        del given["target"]
+        found["target"] = Schema.infer({name: as_columns(data)[0][name]}, **{name: "categorical"})[0]
+        schema = Schema.of([column for column in schema if column.name != name])
+    usual = cls.suits(Batch.of(torch.zeros(1, len(schema.used))), {**given, "columns": schema})
+    return usual | Suit({"columns": schema, **found}, words)
+
+
+def _numbers(cls: type[ModelGuide], data: Any, y: Any) -> Batch:
+    """The data as a batch of numbers, as they came."""
+    if y is not None:
+        data = (data, y)
+    example = example_of(cls)
+    probe: Any = _Plain(cls.registry_name)
+    batch = accept(probe, data if example is None else without_dates(data, example), "x")
+    return batch.but(**{name: as_tensor(name, value) for name, value in batch.fields().items()})
+
+
+class _Plain:
+    """In the place of a pair that is not there yet: without a schema or an alphabet."""
+
+    schema = target = alphabet = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name

@@ -1,0 +1,181 @@
+"""What every estimator shares: the fit of a pair that suits the data, and what is asked of it later."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.preprocessing import LabelEncoder
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+except ImportError as error:
+    raise ImportError("the estimator needs scikit-learn: pip install 'pyro-zoo[sklearn]'") from error
+
+from inference.data.accept import is_table
+from inference.data.check import may_be_missing
+from inference.data.suited import created, in_words
+from inference.fitting.fit import fit
+from inference.posterior.draws import Posterior, draw, generate
+from zoo.arrays import as_tensor
+from zoo.base import Batch, ModelGuide, registered
+from zoo.schema.schema import Column, Schema, as_columns
+from zoo.suiting import left_out
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OPTIONS = {  # of the fit; the rest of an estimator's arguments are the pair's
+    "epochs": None, "steps": None, "batch_size": None, "lr": None, "objective": "elbo", "particles": None,
+    "validation": 0.0, "draws": 100, "double": False, "device": "auto", "random_state": 0, "unknown": "error",
+}  # fmt: skip
+_OWN = ("draws", "double", "random_state", "unknown")  # of these options, not of `inference.fit`
+
+
+class Base(BaseEstimator):  # type: ignore[misc]
+    """What every estimator has.
+
+    Fitted: `pair_`, `fit_`, `posterior_` (of the global latents), `n_features_in_`, and `suited_`: a line that says
+    what was read off the data, empty where nothing was.
+    """
+
+    model: ClassVar[str]
+    chosen: ClassVar[str | None]  # the task that made this class
+    from_data: ClassVar[tuple[str, ...]]  # arguments that may be left to the data
+    remade: ClassVar[Callable[..., Any]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.remade, (self.model, self.chosen), self.__getstate__()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = takes_missing(self.model)
+        tags.non_deterministic = False
+        tags.target_tags.required = self._explains()
+        if tags.transformer_tags is not None:
+            tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _explains(self) -> bool:
+        return isinstance(self, (ClassifierMixin, RegressorMixin))
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Fit the pair to a matrix (N, D) or frame X, and to y (N,) where it explains one.
+
+        What is left out of the arguments is read off the data: see `suited_`. The kinds of columns are inferred for a
+        frame that holds more than numbers; a frame of numbers is a matrix.
+        """
+        if isinstance(y, np.ma.MaskedArray) and np.ma.getmaskarray(y).any():
+            raise ValueError(f"y, row {int(np.ma.getmaskarray(y).nonzero()[0][0])}: masked; every row needs its y")
+        table = X if "columns" in vars(self) and _is_mixed(X) else None
+        self._mixed_ = table is not None
+        given = {name: value for name, value in self.get_params().items() if name not in OPTIONS}
+        given = {
+            name: value for name, value in given.items() if name not in self.from_data or not left_out(given, name)
+        }
+        if table is None:
+            of_bytes = getattr(X, "dtype", None) == np.uint8
+            X = self._matrix(X, reset=True)
+            raw = self._raw(X.astype(np.uint8) if of_bytes else X)
+        else:
+            self.n_features_in_, self.feature_names_in_ = len(list(table)), np.array(list(table), dtype=object)
+            given.setdefault("columns", Schema.infer(table))
+            raw = Batch.of(np.zeros((1, len(given["columns"]))))
+        codes = self._encoded(y) if self._explains() else None
+        if codes is not None and hasattr(self, "classes_"):
+            given |= self._classes(given)
+        if isinstance(self, RegressorMixin) and codes is not None and len(codes) == 1:
+            raise ValueError(f"{self.model}: 1 sample is too few to explain y by x")
+        suit = registered(self.model).suits(raw, given)
+        self.suited_ = in_words(self.model, suit) if suit.words else ""
+        pair = created(self.model, {**given, **suit.arguments}, self._seed())
+        pair = pair.double() if self.double else pair
+        data = self._raw(X) if pair.schema is None or table is None else Batch.of(pair.schema.encode(table))
+        data = data if codes is None else data.but(y=as_tensor("y", codes))
+        options = {name: getattr(self, name) for name in OPTIONS if name not in _OWN}
+        self.fit_ = fit(pair, data, seed=self._seed(), progress=False, **options)
+        self.pair_ = pair
+        self.posterior_ = self._globals(pair, data)
+        self.n_iter_ = self.fit_.steps
+        return self
+
+    def _classes(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The arguments that say which classes y has, where they are left out."""
+        if "target" in vars(self):
+            labels = Column.of(("y", "categorical", self.classes_.tolist()))
+            return {} if "target" in given else {"target": labels}
+        return {} if "classes" in given or "classes" not in vars(self) else {"classes": len(self.classes_)}
+
+    def _seed(self) -> int:
+        if self.random_state is None:
+            return 0
+        if isinstance(self.random_state, (int, np.integer)):
+            return int(self.random_state)
+        return int(np.random.default_rng(self.random_state.randint(2**31)).integers(2**31))
+
+    def _matrix(self, X: Any, reset: bool = False) -> NDArray[Any]:
+        if isinstance(X, np.ma.MaskedArray):  # scikit-learn would look behind the mask
+            X = as_tensor("X", X).numpy()
+        finite = "allow-nan" if takes_missing(self.model) else True
+        matrix: NDArray[Any] = validate_data(
+            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=finite
+        )
+        return matrix
+
+    def _raw(self, X: NDArray[Any]) -> Batch:
+        """A matrix as the pair takes it."""
+        return Batch.of(X)
+
+    def _encoded(self, y: Any) -> NDArray[Any]:
+        if y is None:
+            raise ValueError(f"{self.model} requires y to be passed, but the target y is None")
+        y = column_or_1d(y, warn=True)
+        if not isinstance(self, ClassifierMixin):
+            numbers: NDArray[Any] = np.asarray(y, dtype=float)
+            if not np.isfinite(numbers).all():
+                raise ValueError("Input y contains NaN or infinity")
+            return numbers
+        check_classification_targets(y)
+        self._labels_ = LabelEncoder().fit(y)
+        self.classes_ = self._labels_.classes_
+        if len(self.classes_) < 2:
+            raise ValueError(f"y holds one class, {self.classes_[0]!r}: a classifier needs two")
+        codes: NDArray[Any] = self._labels_.transform(y).astype(float)
+        return codes
+
+    def _globals(self, pair: ModelGuide, data: Batch) -> Posterior:
+        found = draw(pair, data.select(slice(0, min(2, data.size))), self.draws, stats=False, seed=self._seed())
+        kept = {name: found[name] for name in found.globals}
+        return Posterior(kept, size=found.size if kept else 1)
+
+    def _given(self) -> Posterior | None:
+        return self.posterior_ if self.posterior_.draws else None
+
+    def _batch(self, X: Any) -> Batch:
+        """New rows, of a fitted estimator."""
+        check_is_fitted(self, "pair_")
+        if self._mixed_ and is_table(X) and self.pair_.schema is not None:
+            return Batch.of(self.pair_.schema.encode(X, self.unknown))
+        return self._raw(self._matrix(X))
+
+    def sample(self, n_samples: int = 1) -> NDArray[Any]:
+        """New observations, (n_samples, D), or of y where the pair explains one."""
+        check_is_fitted(self, "pair_")
+        found = generate(self.pair_, n_samples, posterior=self._given(), seed=self._seed())
+        return found["x" if "x" in found else "y"].cpu().numpy()
+
+
+def _is_mixed(X: Any) -> bool:
+    """Whether X is a table that holds more than numbers."""
+    return is_table(X) and any(np.asarray(column).dtype.kind not in "iuf" for column in as_columns(X)[0].values())
+
+
+@functools.cache
+def takes_missing(model: str) -> bool:
+    """Whether x may hold NaN."""
+    pair = registered(model)()
+    return any(site.name == "x" and may_be_missing(site) for site in pair.sites().values() if site.observed)
