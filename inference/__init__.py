@@ -40,6 +40,8 @@
     query: P(variables | evidence), exact under each draw of the tables; with `do`, after an intervention
     marginals: P(node | evidence) of every node that is not given; arguments and errors are those of `query`
     Answer: P(variables | evidence), at each draw of the tables
+    Answers: P(variables | evidence of row n), n = 1..N, at each draw of the tables
+    explain: The most probable explanation: the states of all other nodes that are most probable together (Pearl 1988)
     smooth: Probabilities of the hidden states at each step, given the whole sequence
     viterbi: The most probable sequence of states under each draw, (chain, draw, N, T); -1 past the end of a sequence
     forecast: The `horizon` steps after the last valid step of each sequence: one draw under each draw of the posterior
@@ -80,8 +82,10 @@ if TYPE_CHECKING:
     from inference.posterior.loo import loo, resample
     from inference.posterior.novelty import novelty
     from inference.questions.coefficients import coefficients
+    from inference.questions.explanations import explain
     from inference.questions.importance import importance
     from inference.questions.queries import Answer, marginals, query
+    from inference.questions.rows import Answers
     from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
     from inference.running.constants import KeptConstants
     from inference.sampling.sample import Sampled, SamplingError, sample
@@ -108,6 +112,8 @@ _HOMES = {
     "codes.gaps": ("gap", "log_marginal"),
     "codes.sleep": ("fit_by_simulation",),
     "questions.queries": ("query", "marginals", "Answer"),
+    "questions.rows": ("Answers",),
+    "questions.explanations": ("explain",),
     "questions.sequences": ("smooth", "viterbi", "forecast", "sample_paths"),
     "questions.importance": ("importance",),
     "questions.coefficients": ("coefficients",),
@@ -117,6 +123,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Answer",
+    "Answers",
     "Estimator",
     "Fit",
     "KeptConstants",
@@ -133,6 +140,7 @@ __all__ = [
     "decode",
     "draw",
     "encode",
+    "explain",
     "fit",
     "fit_by_simulation",
     "forecast",

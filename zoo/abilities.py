@@ -39,6 +39,22 @@ class Belief(Protocol):
         """Log probability (density) of the evidence, (S,)."""
 
 
+class Explained(Protocol):
+    """The most probable states of a network's nodes given each of N rows of evidence."""
+
+    @property
+    def values(self) -> Mapping[str, Sequence[Any]]:
+        """Of every node that is not set, N values each, what was seen among them."""
+
+    @property
+    def probs(self) -> Tensor:
+        """Of the states of discrete nodes given the evidence, (S, N)."""
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """Log probability (density) of the evidence, (S, N)."""
+
+
 @runtime_checkable
 class Network(Protocol):
     """A network of the variables of its schema that can be asked and drawn: `inference.query`, `zoo query`, pictures.
@@ -52,6 +68,20 @@ class Network(Protocol):
         self, values: Mapping[str, Tensor], variables: Sequence[str], evidence: Mapping[str, Any], do: Mapping[str, Any]
     ) -> Belief:
         """The exact answer at S values of the global latents, each (S, *event)."""
+
+    def answers(
+        self,
+        values: Mapping[str, Tensor],
+        variables: Sequence[str],
+        rows: Mapping[str, Sequence[Any]],
+        do: Mapping[str, Any],
+    ) -> Belief:
+        """The same given each of N rows of evidence, missing cells None, at S values: (S, N, ...)."""
+
+    def explain(
+        self, values: Mapping[str, Tensor], rows: Mapping[str, Sequence[Any]], do: Mapping[str, Any]
+    ) -> Explained:
+        """The most probable explanation of each of N rows of evidence, under the mean of S values."""
 
 
 class Trees(Protocol):

@@ -6,27 +6,31 @@
 Works for any pair that has a schema and is a `zoo.abilities.Network`: exact answers at S values of its
 global latents. Where these are uncertain, so is the answer: it is given for every draw of the posterior, with its mean
 and an interval. Under each draw t the answer is P(variables | evidence, t); draws keep their equal weights.
+
+Evidence may be a frame: its rows are asked side by side, and a missing cell is not known in its row.
+
+    >>> inference.query(pair, None, "lung", patients[["xray", "smoke"]]).frame()  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, overload
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from inference.data.check import check_pair, example
+from inference.data.check import example
 from inference.posterior.check import check_posterior
 from inference.posterior.draws import draw as draw_posterior
 from inference.posterior.latents import Posterior
+from inference.questions.evidence import Rows, accepted, check_network, in_words
+from inference.questions.rows import Answers
 from inference.running.checked import Checked
 from inference.running.words import check_mass, told
-from zoo.abilities import Network
 from zoo.base import Batch, ModelGuide, Site
-from zoo.schema.column import plain
 from zoo.settings import settings
 from zoo.threads.turns import in_turn
 
@@ -110,98 +114,153 @@ class Answer:
             yield f"  {state}: {self.mean[at]:.4f}" + ("" if sure else f"  [{low[at]:.4f}, {high[at]:.4f}{words}]")
 
 
+class Frame(Protocol):
+    """Many rows of evidence: a frame of pandas or polars."""
+
+    columns: Any
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """A column."""
+
+
+@overload
+def query(
+    pair: ModelGuide,
+    posterior: Posterior | None,
+    variables: str | Sequence[str],
+    evidence: Mapping[str, Any] | None = ...,
+    *,
+    given: Mapping[str, Any] | None = ...,
+    do: Mapping[str, Any] | None = ...,
+    mass: float = ...,
+    seed: int = ...,
+) -> Answer: ...
+@overload
+def query(
+    pair: ModelGuide,
+    posterior: Posterior | None,
+    variables: str | Sequence[str],
+    evidence: Frame | None = ...,
+    *,
+    given: Frame | None = ...,
+    do: Mapping[str, Any] | None = ...,
+    mass: float = ...,
+    seed: int = ...,
+) -> Answers: ...
 @in_turn
 def query(
     pair: ModelGuide,
     posterior: Posterior | None,
     variables: str | Sequence[str],
-    evidence: Mapping[str, Any] | None = None,
+    evidence: Any = None,
     *,
+    given: Any = None,
     do: Mapping[str, Any] | None = None,
     mass: float = 0.9,
     seed: int = 0,
-) -> Answer:
+) -> Answer | Answers:
     """P(variables | evidence), exact under each draw of the tables; with `do`, after an intervention.
 
     Args:
         pair: a network.
         posterior: of its tables; None takes draws from the guide, or nothing where every table is known.
         variables: one name or several: all discrete (their joint distribution), or all real (means and deviations).
-        evidence: observed values by name, in the user's words and units.
+        evidence: observed values by name, in the user's words and units. Or many rows of them, asked side by side: a
+            frame of pandas or polars whose columns are nodes, a mapping of nodes to lists, or a list of mappings;
+            a missing cell is not known in its row.
+        given: `evidence` under its other name.
         do: values of nodes that are set from outside: what would make them so is taken away (Pearl 2009).
         mass: of the intervals.
         seed: of the draws from the guide.
 
+    Returns:
+        an `Answer`; of many rows `Answers`, whose `frame()` has a line for each.
+
     Raises:
         ValueError: the pair is no network, a node or state does not exist, a node is asked for and given, the evidence
-            has probability zero, or the question is too large; what is wrong is named.
+            has probability zero, or the question is too large; what is wrong is named, and of a frame its row.
     """
-    evidence, do = _named(evidence), _named(do)
-    _check_question(pair, evidence, do, mass)
+    seen, do = _checked(pair, evidence, given, do, mass)
     names = (variables,) if isinstance(variables, str) else variables
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"variables: expected the name of a node or several, got {told(variables)}")
-    return _answer(pair, _values(pair, posterior, seed), tuple(names), evidence, do, mass)
+    return _answer(pair, tables_of(pair, posterior, seed), tuple(names), seen, do, mass)
 
 
-def _named(values: Any) -> Any:
-    """Values by the name of their node, of a row of a frame as of a mapping; anything else as it is."""
-    if isinstance(values, Mapping) or not hasattr(values, "index") or not hasattr(values, "to_dict"):
-        return values
-    if getattr(values, "ndim", None) != 1:  # a frame: several rows are several questions
-        return values
-    return {name: value for name, value in values.to_dict().items() if plain(value) is not None}
-
-
-def _check_question(pair: ModelGuide, evidence: Any, do: Any, mass: Any) -> None:
-    check_pair(pair)
-    if not isinstance(pair, Network) or pair.schema is None:
-        raise ValueError(f"{pair.name} is no network that can be asked")
-    for name, value in (("evidence", evidence), ("do", do)):
-        if value is not None and not isinstance(value, Mapping):
-            raise ValueError(f"{name}: expected a dict of values by the name of a node, got {told(value)}")
+def _checked(
+    pair: ModelGuide, evidence: Any, given: Any, do: Any, mass: Any
+) -> tuple[dict[str, Any] | Rows, dict[str, Any]]:
+    """The evidence and the interventions of a question, as they are accepted."""
+    check_network(pair)
+    if do is not None and not isinstance(do, Mapping):
+        raise ValueError(f"do: expected a dict of values by the name of a node, got {told(do)}")
     check_mass(mass)
+    return accepted(pair, evidence, given), dict(do or {})
 
 
 def _answer(
     pair: ModelGuide,
     values: Mapping[str, Tensor],
     names: tuple[str, ...],
-    evidence: Mapping[str, Any] | None,
-    do: Mapping[str, Any] | None,
+    seen: dict[str, Any] | Rows,
+    do: dict[str, Any],
     mass: float,
-) -> Answer:
+) -> Answer | Answers:
     """The answer to a question that has been checked."""
     network: Any = pair  # with a schema, and asked as a `Network`
-    evidence, do = dict(evidence or {}), dict(do or {})
     with torch.no_grad():
-        belief = network.answer(values, names, evidence, do)
+        if isinstance(seen, Rows):
+            belief = network.answers(values, names, seen.columns, do)
+        else:
+            belief = network.answer(values, names, seen, do)
     columns = {column.name: column for column in network.schema.used}
-    states = tuple(columns[name].categories for name in names)
-    given = ", ".join([*(f"do({n}={v})" for n, v in do.items()), *(f"{n}={v}" for n, v in evidence.items())])
-    if belief.probs is not None:
-        return Answer(names, states, given, belief.probs, None, belief.log_evidence, mass)
-    if belief.mean is None or belief.variance is None:
-        raise ValueError("the network gave no answer")
-    return Answer(names, (), given, belief.mean, belief.variance.sqrt(), belief.log_evidence, mass)
+    states = tuple(columns[name].categories for name in names) if belief.probs is not None else ()
+    draws = belief.mean if belief.probs is None else belief.probs
+    sd = belief.variance.sqrt() if belief.probs is None else None
+    if isinstance(seen, Rows):
+        return Answers(names, states, draws, sd, belief.log_evidence, seen.index, mass)
+    return Answer(names, states, in_words(seen, do), draws, sd, belief.log_evidence, mass)
 
 
+@overload
+def marginals(
+    pair: ModelGuide,
+    posterior: Posterior | None = ...,
+    evidence: Mapping[str, Any] | None = ...,
+    *,
+    given: Mapping[str, Any] | None = ...,
+    do: Mapping[str, Any] | None = ...,
+    mass: float = ...,
+    seed: int = ...,
+) -> dict[str, Answer]: ...
+@overload
+def marginals(
+    pair: ModelGuide,
+    posterior: Posterior | None = ...,
+    evidence: Frame | None = ...,
+    *,
+    given: Frame | None = ...,
+    do: Mapping[str, Any] | None = ...,
+    mass: float = ...,
+    seed: int = ...,
+) -> dict[str, Answers]: ...
 @in_turn
 def marginals(
     pair: ModelGuide,
     posterior: Posterior | None = None,
-    evidence: Mapping[str, Any] | None = None,
+    evidence: Any = None,
     *,
+    given: Any = None,
     do: Mapping[str, Any] | None = None,
     mass: float = 0.9,
     seed: int = 0,
-) -> dict[str, Answer]:
+) -> dict[str, Any]:
     """P(node | evidence) of every node that is not given; arguments and errors are those of `query`."""
-    _check_question(pair, evidence, do, mass)
-    given = {*(evidence or {}), *(do or {})}
-    values = _values(pair, posterior, seed)
+    seen, do = _checked(pair, evidence, given, do, mass)
+    known = {*(seen.columns if isinstance(seen, Rows) else seen), *do}
+    values = tables_of(pair, posterior, seed)
     names = pair.schema.names if pair.schema is not None else ()
-    return {name: _answer(pair, values, (name,), evidence, do, mass) for name in names if name not in given}
+    return {name: _answer(pair, values, (name,), seen, do, mass) for name in names if name not in known}
 
 
 def mean_values(posterior: Posterior) -> dict[str, Tensor]:
@@ -209,7 +268,7 @@ def mean_values(posterior: Posterior) -> dict[str, Tensor]:
     return {name: value.mean(0) for name, value in posterior.flat(posterior.globals).items()}
 
 
-def _values(pair: ModelGuide, posterior: Posterior | None, seed: int) -> dict[str, Tensor]:
+def tables_of(pair: ModelGuide, posterior: Posterior | None, seed: int) -> dict[str, Tensor]:
     """The tables at each draw: without a posterior drawn from the guide; nothing where every table is known."""
     if posterior is None and next(pair.parameters(), None) is None:
         return {}

@@ -48,7 +48,7 @@ from zoo.parts.conjugate.factors import Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.conjugate.linear import Coefficients, LearnedCoefficients
 from zoo.parts.constants import constants
-from zoo.parts.networks import learning, query
+from zoo.parts.networks import explain, learning, many, query
 from zoo.parts.networks.bif import file
 from zoo.parts.networks.graph import Edges
 from zoo.parts.networks.known import Tables
@@ -231,13 +231,30 @@ class BayesianNetwork(ModelGuide):
         """Exact answers at S draws of the global sites, each (S, ...); see `zoo.parts.networks.query.answer`."""
         return query.answer(self.network, values, variables, evidence, do)
 
+    def answers(
+        self,
+        values: Mapping[str, Tensor],
+        variables: Sequence[str],
+        rows: Mapping[str, Sequence[Any]],
+        do: Mapping[str, Any],
+    ) -> query.Belief:
+        """The same for N rows of evidence, each (S, N, ...); see `zoo.parts.networks.many.answers`."""
+        return many.answers(self.network, values, variables, rows, do)
+
+    def explain(
+        self, values: Mapping[str, Tensor], rows: Mapping[str, Sequence[Any]], do: Mapping[str, Any]
+    ) -> explain.Explained:
+        """The most probable explanation of N rows of evidence; see `zoo.parts.networks.explain.explain`."""
+        return explain.explain(self.network, values, rows, do)
+
     def tables(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The table of each discrete node by name, (*parents, C), at one value of each global site, known ones too."""
         one = {name: value.unsqueeze(0) for name, value in values.items()}
         found = {}
         for table in self.network.tables:
-            value = self.network.factor(table, one, exact=True).value
-            found[self.network.graph.names[table.column]] = value if table.first is None else value[0]
+            known = table.first is None  # as they were given, whatever they sum to
+            value = self.network.known[table.column] if known else self.network.factor(table, one).value[0]
+            found[self.network.graph.names[table.column]] = torch.as_tensor(value, device=self.device)
         return found
 
     def to_bif(self, values: Mapping[str, Tensor], name: str = "unknown") -> str:

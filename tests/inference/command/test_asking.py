@@ -67,7 +67,7 @@ def test_a_network_is_asked(network, capsys):
     picture = folder / "graph.png"
     assert main(["query", str(folder / "run"), "rain", "--given", "grass=wet", "--picture", str(picture)]) == 0
     told = capsys.readouterr().out
-    assert "P(rain | grass=wet)" in told
+    assert "P(rain | grass = wet)" in told
     yes = float(told.split("yes: ")[1].split()[0])
     assert yes == pytest.approx((rain & wet).sum() / wet.sum(), abs=0.02)
     assert picture.stat().st_size > 1000

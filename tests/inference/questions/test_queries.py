@@ -63,7 +63,10 @@ def test_marginals_and_conditionals_equal_variable_elimination(name, tmp_path):
     from pgmpy.inference import VariableElimination
     from pgmpy.readwrite import BIFReader
 
-    pair, peer = BayesianNetwork.from_bif(path), VariableElimination(BIFReader(str(path)).get_model())
+    model = BIFReader(str(path)).get_model()
+    for table in model.get_cpds():
+        table.normalize()  # published rows of alarm are off one by a millionth
+    pair, peer = BayesianNetwork.from_bif(path), VariableElimination(model)
     states, rng = {c.name: c.categories for c in pair.schema}, np.random.default_rng(0)
     questions = [(node, {}) for node in states]
     while len(questions) < len(states) + 20:
@@ -79,7 +82,7 @@ def test_marginals_and_conditionals_equal_variable_elimination(name, tmp_path):
     for node, evidence in questions:
         wanted = peer.query([node], evidence=evidence, show_progress=False)
         wanted = [wanted.get_value(**{node: state}) for state in states[node]]
-        np.testing.assert_allclose(query(pair, None, node, evidence).mean, wanted, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(query(pair, None, node, evidence).mean, wanted, rtol=0, atol=1e-14)
 
 
 def test_kidney_stones_by_the_back_door():
@@ -164,7 +167,7 @@ def test_a_table_in_the_users_words():
     assert answer.draws.shape == (30, 2)
     low, high = answer.interval
     assert bool(((low <= answer.mean) & (answer.mean <= high)).all())
-    assert "P(rain | dose=2.0)" in str(answer)
+    assert "P(rain | dose = 2.0)" in str(answer)
     assert "interval" in str(answer)
     assert "dose" in str(query(pair, posterior, "dose"))
     assert set(queries.marginals(pair, posterior, {"rain": "yes"})) == {"dose"}
@@ -258,5 +261,5 @@ def test_a_row_of_a_frame_is_evidence(asia):
     for row, evidence in ((0, {"smoke": "no", "xray": "no"}), (1, {"smoke": "yes"})):
         wanted = query(asia, None, "lung", evidence)
         assert torch.equal(query(asia, None, "lung", frame.iloc[row]).mean, wanted.mean)
-    with pytest.raises(ValueError, match="evidence: expected a dict of values by the name of a node, got DataFrame"):
-        query(asia, None, "lung", frame)
+    with pytest.raises(ValueError, match="evidence: expected a dict of values by the name of a node, or a frame of r"):
+        query(asia, None, "lung", "smoke=no")

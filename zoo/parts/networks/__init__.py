@@ -8,5 +8,7 @@ gaussian   linear-Gaussian nodes that hang together
 row        a row as a distribution, missing cells summed out
 learning   conjugate posteriors, expectation-maximisation
 query      P(variables | evidence, do(...))
+many       the same of many rows of evidence, side by side
+explain    the most probable explanation of evidence
 bif/       the file format
 """

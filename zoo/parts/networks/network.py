@@ -88,6 +88,7 @@ class Network(nn.Module):
                 )
         self.groups, self.terms = dict(sorted(self.groups.items())), dict(sorted(self.terms.items()))
         self.known = {t.column: self._known(t, known[columns[t.column].name]) for t in self.tables if t.first is None}
+        self.proper = {column: found / found.sum(-1, keepdims=True) for column, found in self.known.items()}
         self.register_buffer("certain", torch.empty(sum(table.size for table in self.known.values())))
         self.places = dict(
             zip(self.known, itertools.accumulate([0, *(t.size for t in self.known.values())]), strict=False)
@@ -181,11 +182,12 @@ class Network(nn.Module):
         Args:
             table: of which node.
             values: `probs_C`, (S, R, C).
-            exact: take a known table as it was given, in double precision.
+            exact: take a known table in double precision, its rows divided by their sums: published ones are off one
+                by a few millionths, and a node that nothing is known below would count for that much.
         """
         if table.first is None:
             if exact:
-                return Factor(torch.from_numpy(self.known[table.column]).to(self.certain.device), table.labels)
+                return Factor(torch.from_numpy(self.proper[table.column]).to(self.certain.device), table.labels)
             return Factor(self.certain_rows(table).reshape(table.shape), table.labels)
         rows = values[f"probs_{table.shape[-1]}"][:, table.first : table.first + math.prod(table.shape[:-1])]
         # Draws of a Dirichlet underflow to zero, which no cell of the data may meet.

@@ -9,7 +9,7 @@ in double precision.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -63,26 +63,10 @@ def answer(
             observed and set, variables of both kinds, tables that are not known and have no draws, evidence of
             probability zero, or a factor too large; each is named.
     """
-    asked = [_node(network, name) for name in variables]
-    if not asked:
-        raise ValueError("ask for at least one variable")
-    for name in variables:
-        if list(variables).count(name) > 1:
-            raise ValueError(f"'{name}' is asked for twice")
-        if name in evidence or name in do:
-            raise ValueError(f"'{name}' is asked for, and given: {_told(evidence, do)}")
-    for name in evidence:
-        if name in do:
-            raise ValueError(f"'{name}' is observed and set: take it out of the evidence or out of do")
+    asked = checked(network, values, variables, evidence, do)
     real = [column for column in asked if not network.sizes[column]]
-    if real and len(real) < len(asked):
-        names = [", ".join(network.graph.names[c] for c in asked if bool(network.sizes[c]) == kind) for kind in (1, 0)]
-        raise ValueError(f"{names[0]} are discrete and {names[1]} are real: ask for them one after the other")
-    seen = {_node(network, name): _code(network, name, value) for name, value in evidence.items()}
-    fixed = {_node(network, name): _code(network, name, value) for name, value in do.items()}
-    for name in network.sites:
-        if name not in values:
-            raise ValueError(f"the tables behind '{name}' are not known: give a posterior of them")
+    seen = {node_of(network, name): code_of(network, name, value) for name, value in evidence.items()}
+    fixed = {node_of(network, name): code_of(network, name, value) for name, value in do.items()}
     values = {name: values[name].double() for name in network.sites}
     if real:
         single = [_moments(network, values, column, seen, fixed) for column in real]
@@ -93,19 +77,70 @@ def answer(
         probs, log_evidence = _joint(network, values, asked, seen, fixed)
         belief = Belief(probs, None, None, log_evidence)
     if belief.log_evidence.isneginf().any():
-        raise ValueError(f"the evidence {_told(evidence, do)} has probability zero")
+        raise ValueError(f"the evidence {told(evidence, do)} has probability zero")
     return belief
 
 
-def _node(network: Network, name: str) -> int:
+def checked(
+    network: Network,
+    values: Mapping[str, Tensor],
+    variables: Sequence[str],
+    evidence: Collection[str],
+    do: Mapping[str, Any],
+) -> list[int]:
+    """The columns that are asked for.
+
+    Raises:
+        ValueError: see `answer`.
+    """
+    asked = [node_of(network, name) for name in variables]
+    if not asked:
+        raise ValueError("ask for at least one variable")
+    for name in variables:
+        if list(variables).count(name) > 1:
+            raise ValueError(f"'{name}' is asked for twice")
+        if name in evidence or name in do:
+            raise ValueError(f"'{name}' is asked for, and given: {told(evidence, do)}")
+    real = [column for column in asked if not network.sizes[column]]
+    if real and len(real) < len(asked):
+        names = [", ".join(network.graph.names[c] for c in asked if bool(network.sizes[c]) == kind) for kind in (1, 0)]
+        raise ValueError(f"{names[0]} are discrete and {names[1]} are real: ask for them one after the other")
+    check_given(network, values, evidence, do)
+    return asked
+
+
+def check_given(
+    network: Network, values: Mapping[str, Tensor], evidence: Collection[str], do: Mapping[str, Any]
+) -> None:
+    """Refuse nodes that do not exist or are observed and set, and tables that are neither known nor drawn."""
+    for name in evidence:
+        node_of(network, name)
+        if name in do:
+            raise ValueError(f"'{name}' is observed and set: take it out of the evidence or out of do")
+    for name in network.sites:
+        if name not in values:
+            raise ValueError(f"the tables behind '{name}' are not known: give a posterior of them")
+
+
+def node_of(network: Network, name: str) -> int:
+    """The column of a node.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
     names = network.graph.names
     if name not in names:
         raise ValueError(f"no node '{name}'{nearest(str(name), names)}; nodes: {listed(names)}")
     return names.index(name)
 
 
-def _code(network: Network, name: str, value: Any) -> float:
-    column = network.columns.columns[_node(network, name)]
+def code_of(network: Network, name: str, value: Any) -> float:
+    """The number that stands for a value of a node.
+
+    Raises:
+        ValueError: the node has no such state, or the value is missing.
+    """
+    column = network.columns.columns[node_of(network, name)]
     if column.categories and value not in column.categories and str(value) not in map(str, column.categories):
         states = list(map(str, column.categories))
         raise ValueError(f"node '{name}' has no state {value!r}{nearest(str(value), states)}; states: {listed(states)}")
@@ -115,8 +150,10 @@ def _code(network: Network, name: str, value: Any) -> float:
     return code
 
 
-def _told(evidence: Mapping[str, Any], do: Mapping[str, Any]) -> str:
-    return ", ".join([*(f"{n}={v}" for n, v in evidence.items()), *(f"do({n}={v})" for n, v in do.items())])
+def told(evidence: Collection[str], do: Mapping[str, Any]) -> str:
+    """What is given, in words: with its values where the evidence has them, of a single row."""
+    seen = (f"{name}={evidence[name]}" if isinstance(evidence, Mapping) else name for name in evidence)
+    return ", ".join([*seen, *(f"do({n}={v})" for n, v in do.items())])
 
 
 def _joint(
