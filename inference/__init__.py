@@ -35,6 +35,9 @@
     refine: Fit a Gaussian to the codes of each observation, starting at the encoder's; the pair is not changed
     gap: What an encoder loses, and to what: log p(x_n), the best Gaussian's ELBO and the encoder's, for each row
     log_marginal: log p(x_n), (N,), in nats: the importance-weighted bound
+    anomaly: How strange each observation is, a row each: `score`, minus its log density in nats, and the `sd` of that
+    bits_per_dimension: Bits per dimension of each observation, and their mean
+    Bits: Bits per dimension of N observations
     fit_by_simulation: Train the encoder on observations that the model makes up, in place
 
     query: P(variables | evidence), exact under each draw of the tables; with `do`, after an intervention
@@ -47,6 +50,8 @@
     forecast: The `horizon` steps after the last valid step of each sequence: one draw under each draw of the posterior
     sample_paths: One path of hidden states under each draw, from the posterior over states and parameters together
     coefficients: The regression table: estimate, deviation and interval of each term, in the data's units and names
+    profile: What sets clusters apart: the mean of each column in each, its difference, and what it tells of the cluster
+    Profile: What sets clusters apart
     importance: Total effect of each covariate on the mean of y (on class probabilities), under each posterior draw
 
     Estimator: An estimator of a registered pair
@@ -64,6 +69,8 @@ from typing import TYPE_CHECKING, Any
 from zoo.settings import settings
 
 if TYPE_CHECKING:
+    from inference.codes.anomaly import anomaly
+    from inference.codes.bits import Bits, bits_per_dimension
     from inference.codes.collapse import active_units, code_kl, collapsed
     from inference.codes.encoding import decode, encode, reconstruct
     from inference.codes.gaps import gap, log_marginal
@@ -84,6 +91,7 @@ if TYPE_CHECKING:
     from inference.questions.coefficients import coefficients
     from inference.questions.explanations import explain
     from inference.questions.importance import importance
+    from inference.questions.profile import Profile, profile
     from inference.questions.queries import Answer, marginals, query
     from inference.questions.rows import Answers
     from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
@@ -111,12 +119,15 @@ _HOMES = {
     "codes.refinement": ("refine",),
     "codes.gaps": ("gap", "log_marginal"),
     "codes.sleep": ("fit_by_simulation",),
+    "codes.anomaly": ("anomaly",),
+    "codes.bits": ("Bits", "bits_per_dimension"),
     "questions.queries": ("query", "marginals", "Answer"),
     "questions.rows": ("Answers",),
     "questions.explanations": ("explain",),
     "questions.sequences": ("smooth", "viterbi", "forecast", "sample_paths"),
     "questions.importance": ("importance",),
     "questions.coefficients": ("coefficients",),
+    "questions.profile": ("Profile", "profile"),
     "estimator": ("Estimator",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -124,16 +135,20 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Answer",
     "Answers",
+    "Bits",
     "Estimator",
     "Fit",
     "KeptConstants",
     "LostPrecision",
     "NonFiniteError",
     "Posterior",
+    "Profile",
     "Sampled",
     "SamplingError",
     "active_units",
+    "anomaly",
     "assignments",
+    "bits_per_dimension",
     "code_kl",
     "coefficients",
     "collapsed",
@@ -157,6 +172,7 @@ __all__ = [
     "pair_for",
     "predict",
     "prior",
+    "profile",
     "query",
     "reconstruct",
     "refine",

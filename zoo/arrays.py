@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.images import unequal
+
 _MISSING = ("NAType", "NaTType")  # of pandas, which is not imported for it
 _DATES = "give a number instead, such as the days since the first"
 PAD = "pad sequences of several lengths, with NaN say, and give these: Batch.of(x=…, lengths=…)"
@@ -84,8 +86,7 @@ def as_tensor(field: str, data: Any) -> Tensor:
     _check_types(field, data, columns)
     if hasattr(data, "to_numpy") and not hasattr(data, "__array__"):  # Arrow's `to_numpy` knows no missing values
         return _copied(field, np.asarray(data.to_numpy()), columns)
-    if isinstance(data, (list, tuple)) and any(isinstance(row, Tensor) for row in data):
-        data = [row.detach().cpu().double().tolist() if isinstance(row, Tensor) else row for row in data]
+    data = _listed(field, data) if isinstance(data, (list, tuple)) else data
     try:
         return _copied(field, np.asarray(data), columns)
     except ValueError as error:
@@ -96,6 +97,13 @@ def as_tensor(field: str, data: Any) -> Tensor:
     except TypeError as error:  # an xarray Dataset; a list of dates and numbers
         kind = type(data).__name__
         raise ValueError(f"field '{field}': expected an array, a frame or lists of numbers, got {kind}") from error
+
+
+def _listed(field: str, rows: Sequence[Any]) -> Sequence[Any]:
+    """A list as NumPy reads it: tensors in it as lists, arrays of one shape."""
+    if wrong := unequal(rows):
+        raise ValueError(f"field '{field}': {wrong}{PAD if wrong.endswith('; ') else ''}")
+    return [row.detach().cpu().double().tolist() if isinstance(row, Tensor) else row for row in rows]
 
 
 def check_rows(field: str, value: Tensor) -> None:

@@ -28,6 +28,7 @@ from zoo.batch import FIELDS, Batch, Site, is_local, sample_sites
 from zoo.config import check_config
 from zoo.guides import Family, build, refresh
 from zoo.history import History, Mark, fingerprint, near
+from zoo.images import Shape, sized
 from zoo.making import first_run, making_in
 from zoo.modes import evaluating
 from zoo.precision import check_precision, short
@@ -52,6 +53,7 @@ class Pair(PyroModule):
     schema: Schema | None = None  # the typed columns of `x`, of a pair that models tables
     target: Column | None = None  # the column that is `y`, of a pair that models tables with one
     design: Design | None = None  # the way from a frame to `x` and `y`, of a pair that explains y by x
+    image: Shape | None = None  # (H, W) or (C, H, W) of an `x` that is an image, of a pair made for images
     registry_name: ClassVar[str] = ""
     config: dict[str, Any]
 
@@ -347,7 +349,9 @@ def _configured(cls: type[Pair], init: Callable[..., None]) -> Callable[..., Non
     def wrapped(self: Pair, *args: Any, **kwargs: Any) -> None:
         if type(self) is not cls:  # a subclass's __init__ calling up
             return init(self, *args, **kwargs)
-        config = check_config(cls.registry_name or cls.__name__, init, args, kwargs)
+        name = cls.registry_name or cls.__name__
+        told = list(inspect.signature(init).parameters)[1 : len(args) + 1] + list(kwargs)
+        config = sized(name, check_config(name, init, args, kwargs), told)
         init(self, **config)
         self.config = config
         # Automatic guides make their parameters lazily: run once, so that optimisers and load_state_dict find them.

@@ -84,6 +84,7 @@ class Settings:
     picture_rows = _Size(5000, "rows", "observations that a picture is drawn from, evenly spaced")
     picture_draws = _Size(1000, "draws", "observations given a code, behind the bands of a path")
     picture_columns = _Size(12, "columns", "those of a table that a picture shows")
+    profile_labels = _Size(50, "labels", "the different values of labels that `profile` compares rows by")
     picture_categories = _Size(8, "categories", "those that a picture names; the rarest others are one")
     picture_states = _Size(8, "states", "those of a node that the picture of a network shows")
     picture_nodes = _Size(200, "nodes", "the largest network that is drawn")

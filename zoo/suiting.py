@@ -8,6 +8,7 @@ saved with the pair, and one that is given stays as it is given.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from zoo.batch import Batch
 from zoo.config import hints
+from zoo.images import told
 from zoo.schema.schema import Schema
 
 Kind = Literal["binary", "count", "byte", "real"]
@@ -81,9 +83,15 @@ def left_out(given: Mapping[str, Any], name: str) -> bool:
 
 
 def usual(cls: type[Any], data: Batch, given: Mapping[str, Any]) -> Suit:
-    """What every pair reads off a matrix (N, D): its width, a code no larger than that, the kinds of its columns."""
+    """What every pair reads off a matrix (N, D): its width, a code no larger than that, the kinds of its columns.
+
+    Off images, (N, H, W) or (N, C, H, W), a pair that takes them reads their shape.
+    """
     takes, x = hints(cls.__init__), data.x
     found: dict[str, Any] = {}
+    if x is not None and x.ndim in (3, 4) and "image" in takes and left_out(given, "image"):
+        image = tuple(x.shape[1:])
+        return Suit({"image": image}, (told(len(x), image),)) | narrow(cls, math.prod(image), given)
     if x is None or x.ndim != 2:
         return Suit(found)
     if takes.get("columns") is Schema and left_out(given, "columns"):

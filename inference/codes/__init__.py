@@ -7,5 +7,7 @@ collapse     which dimensions of a code are used at all
 refinement   a Gaussian for each observation, started at the encoder
 gaps         what the encoder loses, and to what; log p(x_n)
 annealing    annealed importance sampling, for `gaps`
+anomaly      how strange each observation is, by the bound or by log p(x_n)
+bits         that in bits per dimension
 sleep        an encoder trained on what the model makes up
 """

@@ -26,6 +26,7 @@ from inference.running.vectorised import vectorised
 from inference.running.words import check_count
 from zoo.arrays import as_tensor
 from zoo.base import FIELDS, Batch, ModelGuide
+from zoo.images import shaped
 from zoo.settings import settings
 from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
@@ -101,7 +102,8 @@ def decode(pair: ModelGuide, codes: Any, *, posterior: Posterior | None = None, 
         seed: seeds them, and the covariates of `pair.inputs` where the pair has any.
 
     Returns:
-        observed site -> its mean, (M, *event). A distribution of which a mean makes no sense says what may be averaged
+        observed site -> its mean, (M, *event); of a pair made for images x has their shape. A distribution of which a
+        mean makes no sense says what may be averaged
         (`summary`) and what that stands for (`settle`): of the categories of a table, the most probable.
 
     Raises:
@@ -123,7 +125,7 @@ def decode(pair: ModelGuide, codes: Any, *, posterior: Posterior | None = None, 
                 for name in known.observed:
                     fns[name] = sites[name]["fn"]
                     _add(found, name, summary(fns[name])[0], rows, count, len(globals_))
-    return {name: settle(fns[name], average) for name, average in found.items()}
+    return shaped(pair.image, {name: settle(fns[name], average) for name, average in found.items()})
 
 
 @in_turn
@@ -131,6 +133,8 @@ def reconstruct(
     pair: ModelGuide, data: Any, *, draws: int = 0, posterior: Posterior | None = None, seed: int = 0
 ) -> Tensor:
     """Observations as their codes tell them, (N, *event): the expected x given z, averaged over the global latents.
+
+    Of a pair made for images they are images, (N, H, W) or (N, C, H, W).
 
     Args:
         pair: a fitted pair.
@@ -162,7 +166,7 @@ def reconstruct(
                     values = codes.propose(part, count, fixed)[0]
                 fn, x = _expected(codes, part, count, values, fixed, site)
                 _add(found, site, x.sum(0), rows, batch.size, number)
-    return settle(fn, found[site])
+    return shaped(pair.image, {site: settle(fn, found[site])})[site]
 
 
 def _put(into: dict[str, Tensor], name: str, value: Tensor, at: Any, *lead: int) -> None:

@@ -13,6 +13,7 @@ room         memory for the draws and disk for the files, looked at before a fit
 latents      the table of latents in what scoring says
 run_folder   what scoring leaves behind
 use          what works with a run folder: `sample`, `encode`, `reconstruct`, `impute`, `forecast`, `query`
+rows         `anomaly`, `profile`
 files        where their data come from, where tables and pictures go
 tables       mixed tables on their way to a pair and back
 terminal     what a terminal cannot show, escaped

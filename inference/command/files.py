@@ -117,6 +117,16 @@ def as_table(pair: ModelGuide, values: dict[str, np.ndarray[Any, Any]]) -> dict[
     return columns
 
 
+def save_values(pair: ModelGuide, path: Path, values: dict[str, np.ndarray[Any, Any]]) -> None:
+    """Write observations: images as an .npy of their shape, all else as the columns of a table."""
+    if pair.image is not None and path.suffix.lower() == ".npy":
+        content = io.BytesIO()
+        np.save(content, values["x"])
+        write(path, content.getvalue())
+    else:
+        save(path, as_table(pair, values))
+
+
 def save(path: Path, columns: dict[str, Sequence[Any]]) -> None:
     """Write columns as .csv, or as the matrix of an .npy."""
     if path.suffix.lower() == ".npy":

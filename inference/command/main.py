@@ -27,6 +27,8 @@ _HOMES = {
     "fit": ("fit", "fit_pair"),
     "score": ("rescore", "score_run"),
     "demo": ("demo", "show"),
+    "anomaly": ("rows", "anomaly"),
+    "profile": ("rows", "profile"),
 }
 _WORDS = {  # options that are NAME=VALUE, and how to say so
     "set": "KEY=VALUE, such as --set components=3",

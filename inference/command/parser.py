@@ -27,6 +27,9 @@ EXAMPLES = {
     "impute": "example:\n  zoo impute run patients.csv --out filled.csv",
     "forecast": "example:\n  zoo forecast run series.csv --horizon 24 --out next.csv",
     "query": "examples:\n  zoo query run lung --given smoke=yes --given xray=yes\n  zoo query run price --do size=3.5",
+    "anomaly": "examples:\n  zoo anomaly vae new.npy --out scores.csv\n"
+    "  zoo anomaly vae new.npy --tight --reference usual.npy --out scores.csv",
+    "profile": "examples:\n  zoo profile run iris\n  zoo profile run patients.csv --labels hospital --out apart.csv",
     "demo": "example:\n  zoo demo --out demo",
 }
 
@@ -64,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     _score(add)
     _with_folder(add)
     _query(add)
+    _rows(add)
     demo = add("demo", "fit two models to real data, say what came out, leave pictures")
     demo.add_argument("--out", default="demo", metavar="DIR", help="where the pictures go; default: demo")
     demo.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
@@ -199,6 +203,32 @@ def _query(add: Add) -> None:
     query.add_argument("--picture", metavar="FILE", help="also draw the graph with what it believes")
     query.add_argument("--seed", type=int, default=0, help="default: 0")
     query.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+
+
+def _rows(add: Add) -> None:
+    """anomaly, profile."""
+    anomaly = add("anomaly", "write how strange each observation is: minus its log density")
+    profile = add("profile", "say what sets the clusters of a model apart, column by column")
+    for command in (anomaly, profile):
+        command.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
+        command.add_argument("data", metavar="DATA", help="name of a data set, or a file")
+        _reading(command)
+        command.add_argument(
+            "--unknown",
+            default="error",
+            choices=["error", "missing"],
+            help="what a category is that the model has not seen; default: error",
+        )
+        command.add_argument("--replace", action="store_true", help="write over files that are there")
+        command.add_argument("--seed", type=int, default=0, help="default: 0")
+        command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+        command.set_defaults(picture=None)
+    anomaly.add_argument("--tight", action="store_true", help="the log density itself, not the bound: slower")
+    anomaly.add_argument("--draws", type=_positive, help="of each row; default: 100, or 5000 with --tight")
+    anomaly.add_argument("--reference", metavar="DATA", help="usual rows, which the model was not fitted to")
+    anomaly.add_argument("--out", required=True, metavar="FILE", help="the .csv or .npy file to write")
+    profile.add_argument("--labels", metavar="COLUMN", help="compare rows by this column of the data instead")
+    profile.add_argument("--out", metavar="FILE", help="also write the table there, .csv")
 
 
 def _positive(text: str) -> int:

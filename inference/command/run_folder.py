@@ -21,9 +21,12 @@ from inference.command.exchange import Run
 from inference.command.latents import in_order, table
 from inference.command.scoring import Scored
 from inference.command.terminal import escaped
+from inference.data.check import check
 from inference.drawing import plane, plots, style
 from inference.fitting.fit import Fit
+from inference.gallery import observations
 from inference.gallery import predictive as check_of
+from inference.gallery.panels import as_pixels
 from inference.posterior import containers
 from inference.posterior.draws import Posterior
 from inference.posterior.export import to_arviz
@@ -159,6 +162,9 @@ def _metrics(
         "elbo_per_observation": before.get("elbo_per_observation"),
         "log_score_per_observation": float((best + np.log(np.exp(scores - best).mean(0))).mean()),
     }
+    if as_pixels(scored.some) and scored.some.sites["x"].discrete:  # a probability, of which bits can be told
+        pixels = scored.some.sites["x"].event_shape.numel()
+        metrics["bits_per_dimension"] = -metrics["log_score_per_observation"] / pixels / math.log(2)
     # Of a single observation nothing is left to predict it from; and Pareto smoothing wants a tail.
     if scores.shape[1] > 1 and posterior.globals and len(scores) >= max(LEAST, settings.loo_draws):
         weights = weights_of(posterior) if posterior.stats else None  # draws of a guide count by p / q
@@ -199,6 +205,7 @@ _WORDS = {
     "held_out_bound_per_observation": "bound on the rows held out, nats per observation",
     "log_score_per_observation": "log density of the data under the posterior, nats per observation",
     "elpd_loo_per_observation": "the same with each observation left out (PSIS-LOO): what to expect of new data",
+    "bits_per_dimension": "bits for each pixel, of the log density of the data",
     "pareto_k_above_threshold": "observations whose leave-one-out score is unsure (Pareto k above {threshold:.2f})",
 }
 
@@ -239,6 +246,10 @@ def _pictures(
     drawn = {name: values.reshape(-1, *values.shape[2:]) for name, values in drawn.items()}  # chain and draw joined
     few = {name: values[:: -(-len(values) // 100)] for name, values in drawn.items()}
     yield "predictive", check_of.predictive(pair, data, few, columns=columns, target=target)
+    if as_pixels(given := check(pair, data)):
+        yield "samples", observations.samples(pair)
+        if given.continuous_locals:
+            yield "reconstructions", observations.reconstructions(pair, given)
     if "y" in drawn and data.x is not None and data.x.shape[1:] == (1,) and drawn["y"].ndim == 2:
         names = (columns[0] if columns else "x", target)
         yield "curve", plots.predictive_band(data.x, data.y, drawn["y"], names=names)

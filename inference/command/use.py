@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from inference.codes import collapse, encoding, imputation
-from inference.command import files, tables
+from inference.command import files, rows, tables
 from inference.data.accept import encoded
 from inference.gallery import imputations, observations
 from inference.posterior.draws import Posterior, draw, generate
@@ -86,7 +86,7 @@ def sample(options: argparse.Namespace) -> None:
     if options.prefix is not None:
         raise ValueError(f"--prefix: {pair.name} writes no text")
     found = generate(pair, options.number, seed=options.seed)
-    files.save(Path(options.out), files.as_table(pair, {name: value.cpu().numpy() for name, value in found.items()}))
+    files.save_values(pair, Path(options.out), {name: value.cpu().numpy() for name, value in found.items()})
     print(f"{options.number} new observations in {options.out}")
     if options.picture:
         files.draw_picture(options, observations.samples(pair, options.number, seed=options.seed))
@@ -102,6 +102,9 @@ def encode(options: argparse.Namespace) -> None:
         for name, value in values.items():
             flat = value.flatten(1).cpu().numpy() if value.ndim > 1 else value[:, None].cpu().numpy()
             columns |= {f"{name}_{i}{kind}": flat[:, i] for i in range(flat.shape[1])}
+    for name in codes.mean.keys() - codes.sd.keys():
+        if Path(options.out).suffix.lower() == ".csv":
+            columns |= rows.labels(pair, codes.mean[name].cpu().numpy())
     files.save(Path(options.out), columns)
     if codes.sd:  # the probabilities of classes are exact: they do not collapse
         with warnings.catch_warnings():
@@ -122,7 +125,7 @@ def reconstruct(options: argparse.Namespace) -> None:
     data = files.observed(pair, options)
     again = encoding.reconstruct(pair, data, seed=options.seed)
     site = "x" if "x" in pair.dims else "y"
-    files.save(Path(options.out), files.as_table(pair, {site: again.cpu().numpy()}))
+    files.save_values(pair, Path(options.out), {site: again.cpu().numpy()})
     print(f"{len(again)} reconstructions in {options.out}")
     if options.picture:
         files.draw_picture(options, observations.reconstructions(pair, data, seed=options.seed))

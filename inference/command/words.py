@@ -35,7 +35,10 @@ def arguments(name: str, words: dict[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, text in words.items():
         value = _value(text)
-        if typing.get_origin(expected.get(key)) in (tuple, list) and not isinstance(value, (list, tuple)):
+        kinds = [typing.get_origin(kind) for kind in (expected.get(key), *typing.get_args(expected.get(key)))]
+        if (tuple in kinds or list in kinds) and "," in text and not isinstance(value, (list, tuple)):
+            value = [_value(part) for part in text.split(",")]
+        elif kinds[0] in (tuple, list) and not isinstance(value, (list, tuple)):
             value = [_value(part) for part in text.split(",")] if text else []
         found[key] = value
     return found

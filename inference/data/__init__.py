@@ -12,7 +12,7 @@ Time runs down the rows of frames of series: see `series`. A field that no site 
 the labels of known data sets and of a `Dataset`. Names of columns are those of the fit, in its order.
 
 Everything is checked once, before step one, and what is wrong is named by field, row and column. `accept` says what the
-data are, `series` how series are laid out, `check` whether they fit; `magnitude` refuses sizes that the type of a pair
-does not bear, `precision` what it does not tell apart, `learnable` data of which nothing can be learned, and `sites`
-programs with parts that would be passed over. `suited` makes a pair that suits data.
+data are, `series` how series are laid out and `images` images, `check` whether they fit; `magnitude` refuses sizes that
+the type of a pair does not bear, `precision` what it does not tell apart, `learnable` data of which nothing can be
+learned, and `sites` programs with parts that would be passed over. `suited` makes a pair that suits data.
 """

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from inference.data.accept import accept, is_table
+from inference.data.images import as_rows
 from inference.data.magnitude import check_size
 from inference.data.precision import check_precision
 from inference.data.series import in_time, without_dates
@@ -34,6 +35,7 @@ from zoo.abilities import InWords, TakesMissing
 from zoo.arrays import place
 from zoo.base import Batch, ModelGuide, Site
 from zoo.columns import check_names
+from zoo.images import pixel_names
 from zoo.state.memory import check_room
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
@@ -76,8 +78,12 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
     observed = {name: site for name, site in sites.items() if site.observed}
     first = _first(pair, example, observed, complete)
     batch = in_time(accept(pair, without_dates(data, example), first), example)
+    if pair.image is not None and "x" in observed:
+        batch = as_rows(pair, batch, _elementwise(observed["x"].fn.support))
     check_names(pair, batch.columns)
     columns = pair.schema.names if pair.schema is not None else batch.columns
+    if columns is None and pair.image is not None:
+        columns = pixel_names(pair.image)
     named = batch.fields() if isinstance(data, (Batch, tuple)) else {f"one array or frame, taken as {first}": None}
     if pair.design is not None and is_table(data):
         named = {f"a frame without the response '{pair.design.response.name}'": None}
@@ -87,7 +93,7 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
     series = example.lengths is not None
     converted = {name: _convert(name, value, pair, columns, series) for name, value in batch.fields().items()}
     batch = batch.but(**converted)
-    _check_shapes(batch, example)
+    _check_shapes(pair, batch, example)
     if example.lengths is not None:
         batch = _check_lengths(batch)
     return _check_values(pair, batch, example, observed, columns)
@@ -195,7 +201,7 @@ def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str]
     return value.to(device=pair.device, dtype=pair.dtype).contiguous()
 
 
-def _check_shapes(batch: Batch, example: Batch) -> None:
+def _check_shapes(pair: ModelGuide, batch: Batch, example: Batch) -> None:
     for name, value in batch.fields().items():
         wanted, found = tuple(getattr(example, name).shape[1:]), tuple(value.shape[1:])
         free = example.lengths is not None and name != "lengths"  # the time dim of sequences may differ
@@ -205,6 +211,9 @@ def _check_shapes(batch: Batch, example: Batch) -> None:
             hint = "; a single column needs reshape(-1, 1)" if vector and not free else ""
             if free and not found:
                 hint = "; a series of several features is a table (T, D): time runs down its rows"
+            if len(found) in (2, 3) and len(wanted) == 1 and not free:
+                made = f"make the pair with image={found}, or " if "image" in pair.config else ""
+                hint = f"; of images: {made}give rows, x.reshape(len(x), -1)"
             if found == (1,) and not wanted:
                 hint = "; one column is given as a vector: frame['name'], or array[:, 0]"
             raise ValueError(f"field '{name}': expected shape ({', '.join(shown)}), got {tuple(value.shape)}{hint}")

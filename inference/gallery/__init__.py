@@ -8,7 +8,8 @@
     trees          a tree: its questions, shares and answers
     panels         what pictures of observations share
 
-Observations are shown as images where they are rows of a square number of features, more than 16, without a schema
-(8x8, 28x28); else as a panel for each column, in the user's units and category names. Every function returns a
-`matplotlib.figure.Figure` made without pyplot, and refuses what it cannot draw with a ValueError, before work.
+Observations are shown as images where the pair was made for them, `image=(H, W)` or `(C, H, W)`, or where they are rows
+of a square number of features, more than 16, without a schema (8x8, 28x28); else as a panel for each column, in the
+user's units and category names. Every function returns a `matplotlib.figure.Figure` made without pyplot, and refuses
+what it cannot draw with a ValueError, before work.
 """

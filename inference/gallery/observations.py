@@ -18,7 +18,6 @@ from inference.data.check import check, example
 from inference.drawing import plots, style
 from inference.drawing.style import COLOURS, INK, MUTED, Array
 from inference.gallery.panels import (
-    as_cells,
     as_pixels,
     calmed,
     counted,
@@ -30,6 +29,7 @@ from inference.gallery.panels import (
     spread_over,
 )
 from inference.posterior.draws import Posterior, generate
+from inference.running.cells import as_cells
 from inference.running.expectation import expected
 from inference.running.pieces import share
 from inference.running.quiet import quietly
@@ -65,7 +65,7 @@ def samples(
     if as_pixels(given):
         if not given.continuous_locals:
             return plots.samples(generate(pair, number or 60, posterior=posterior, seed=seed)["x"])
-        figure = plots.samples(_expected_images(pair, number or 60, posterior, seed))
+        figure = plots.samples(_expected_images(pair, number or 60, posterior, seed), shape=pair.image)
         return headed(figure, "expected images of codes from the prior")
     if given.example.lengths is not None:
         return _series(generate(pair, number or 6, posterior=posterior, seed=seed))
@@ -97,7 +97,8 @@ def reconstructions(pair: ModelGuide, data: Any, number: int = 12, *, seed: int 
     Codes.of(given)
     if as_pixels(given):
         some = batch.select(slice(0, number)).but(total=min(number, batch.size))
-        return plots.reconstructions(some.x, encoding.reconstruct(pair, given.but(some), seed=seed), number)
+        again = encoding.reconstruct(pair, given.but(some), seed=seed)
+        return plots.reconstructions(some.x, again, number, shape=pair.image)
     some = spread_over(batch)
     again = encoding.reconstruct(pair, given.but(some), seed=seed)
     site = shown_site(given)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from inference.drawing import style
 from inference.drawing.style import INK, MUTED, Array
+from inference.running.cells import Cells
 from inference.running.checked import Checked
 from zoo.base import FIELDS, Batch
 from zoo.schema.column import Column
@@ -29,17 +29,16 @@ IMAGE = 16  # a square number of features above this are pixels
 LIGHT, PALE = "#8DBBDB", "#CFE3F1"
 
 
-Cells = list[tuple[Column, Array]]  # columns, and the numbers in them
-
-
 def shown_site(given: Checked) -> str:
     """The first field that the pair observes."""
     return next(name for name in FIELDS if name in given.observed)
 
 
 def as_pixels(given: Checked) -> bool:
-    """Whether observations are flat square images."""
+    """Whether observations are images: of a pair made for them, or flat square ones."""
     site = given.observed[shown_site(given)]
+    if site.name == "x" and given.pair.image is not None:
+        return True
     if site.name != "x" or given.pair.schema is not None or len(site.event_shape) != 1:
         return False
     return site.event_shape[0] > IMAGE and math.isqrt(site.event_shape[0]) ** 2 == site.event_shape[0]
@@ -54,27 +53,6 @@ def spread_over(batch: Batch) -> Batch:
     return batch.select(torch.linspace(0, batch.size - 1, most).round().long().to(device)).but(total=most)
 
 
-def as_cells(given: Checked, values: Mapping[str, Tensor]) -> Cells:
-    """The columns of observations, site -> (..., D) or (...): their names and kinds, and numbers (...)."""
-    pair, names = given.pair, given.batch.columns
-    found: Cells = []
-    for site, value in values.items():
-        numbers = style.as_array(value).astype(float)
-        if site == "x" and pair.schema is not None:
-            found += [(column, numbers[..., i]) for i, column in enumerate(pair.schema.used)]
-        elif site == "y" and pair.target is not None:
-            found.append((pair.target, numbers))
-        elif given.sites[site].event_shape.numel() == 1:
-            name = names[0] if site == "x" and names and len(names) == 1 else site
-            rank = len(given.sites[site].event_shape)
-            found.append((Column(name, "real"), numbers.reshape(numbers.shape[: value.ndim - rank])))
-        else:
-            wide = numbers.shape[-1]
-            called = names if site == "x" and names and len(names) == wide else [f"{site}_{i + 1}" for i in range(wide)]
-            found += [(Column(str(called[i]), "real"), numbers[..., i]) for i in range(wide)]
-    return found
-
-
 def headed(figure: Figure, text: str) -> Figure:
     """Put a line above a figure that is wide enough for it."""
     if figure.get_figwidth() > 4:  # a title is not wrapped
@@ -82,9 +60,11 @@ def headed(figure: Figure, text: str) -> Figure:
     return figure
 
 
-def image_rows(images: Array, heads: Sequence[str], names: Sequence[str]) -> Figure:
-    """Rows of images, (R, C, D), with a word above each column and before each row."""
-    pictures = [style.as_images(row, None) for row in images]
+def image_rows(
+    images: Array, heads: Sequence[str], names: Sequence[str], shape: tuple[int, ...] | None = None
+) -> Figure:
+    """Rows of images, (R, C, D), with a word above each column and before each row; square unless a shape is given."""
+    pictures = [style.as_images(row, shape) for row in images]
     figure = style.image_grid(pictures, names, scale=np.concatenate(pictures))
     axes, (high, wide) = figure.axes[0], pictures[0].shape[1:3]
     step = wide + max(1, high // 14)  # as in `style.image_grid`

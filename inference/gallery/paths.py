@@ -23,8 +23,6 @@ from inference.drawing import style
 from inference.drawing.style import COLOURS, INK, MUTED, Array
 from inference.gallery.panels import (
     PALE,
-    Cells,
-    as_cells,
     as_pixels,
     calmed,
     counted,
@@ -33,6 +31,7 @@ from inference.gallery.panels import (
     shortened,
     spread_over,
 )
+from inference.running.cells import Cells, as_cells
 from inference.running.checked import Checked
 from inference.running.quiet import quietly
 from inference.running.words import check_count
@@ -89,7 +88,7 @@ def interpolations(pair: ModelGuide, data: Any, pairs: int = 5, steps: int = 9, 
     if as_pixels(given):
         here = style.as_array(ends.x)  # (2P, D)
         rows = np.concatenate([here[:pairs, None], _decoded(pair, path, seed), here[pairs:, None]], 1)
-        return image_rows(rows, ["observed", *[""] * steps, "observed"], [])
+        return image_rows(rows, ["observed", *[""] * steps, "observed"], [], pair.image)
     fields = {name: getattr(ends, name) for name in codes.observed}
     return _path_panels(given, path, as_cells(given, fields), seed, ends=True)
 
@@ -150,7 +149,10 @@ def traversals(
     path = _Path(values, names, at.cpu().numpy(), "standard deviations")
     if as_pixels(given):
         return image_rows(
-            _decoded(pair, path, seed), [f"{t:+.1f}".replace("-", "−") if t else "0" for t in path.at], names
+            _decoded(pair, path, seed),
+            [f"{t:+.1f}".replace("-", "−") if t else "0" for t in path.at],
+            names,
+            pair.image,
         )
     fields = {name: getattr(batch, name) for name in codes.observed}
     return _path_panels(given, path, as_cells(given, fields), seed)

@@ -19,7 +19,8 @@ import torch
 from inference.data.check import check
 from inference.drawing import plots, style
 from inference.drawing.style import COLOURS, INK, MUTED, Array
-from inference.gallery.panels import LIGHT, PALE, Cells, as_cells, as_pixels, calmed, counted, grouped, panel_grid
+from inference.gallery.panels import LIGHT, PALE, as_pixels, calmed, counted, grouped, panel_grid
+from inference.running.cells import Cells, as_cells
 from inference.running.checked import Checked
 from zoo.abilities import Text
 from zoo.base import ModelGuide
@@ -67,7 +68,7 @@ def predictive(
         raise ValueError(f"expected draws of {' or '.join(seen)}, got {', '.join(drawn) or 'none'}")
     seen = {name: seen[name] for name in made}
     if as_pixels(given) and "x" in made:
-        return plots.reconstructions(seen["x"], made["x"].mean(0))
+        return plots.reconstructions(seen["x"], made["x"].mean(0), shape=pair.image)
     if batch.lengths is not None:
         (name,) = made
         return _sequences(given, style.as_array(seen[name]).astype(float), made[name])

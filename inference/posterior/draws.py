@@ -23,6 +23,7 @@ from inference.running.quiet import quietly
 from inference.running.vectorised import Redraw, vectorised
 from inference.running.words import check_bool, check_count
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
+from zoo.images import shaped
 from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
@@ -195,7 +196,7 @@ def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = Non
         seed: seeds everything drawn.
 
     Returns:
-        observed site -> (M, *event).
+        observed site -> (M, *event); of a pair made for images x has their shape, (M, H, W) or (M, C, H, W).
     """
     check_count("number", number)
     given = example(pair)
@@ -206,9 +207,9 @@ def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = Non
     kept = {name: posterior[name] for name in posterior.globals}
     if not kept:
         found = predict(pair, Posterior({}, method=posterior.method, size=1), number, seed=seed)
-        return {name: value[0, 0] for name, value in found.items()}
+        return shaped(pair.image, {name: value[0, 0] for name, value in found.items()})
     total = posterior.chains * posterior.size
     picked = torch.arange(number) % total
     kept = {name: value.flatten(0, 1)[picked.to(value.device)][None] for name, value in kept.items()}
     found = predict(pair, Posterior(kept, method=posterior.method, size=number), 1, seed=seed)
-    return {name: value[0, :, 0] for name, value in found.items()}
+    return shaped(pair.image, {name: value[0, :, 0] for name, value in found.items()})

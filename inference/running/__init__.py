@@ -1,6 +1,7 @@
 """One run of guide and model, in pieces of bounded memory.
 
 checked      a batch that was checked, what the trace says, and sweeps over its rows and draws
+cells        observations as named columns
 densities    log densities of one run, discrete locals summed out
 marginal     those with the locals summed or integrated out, in pieces
 vectorised   one trace for many draws

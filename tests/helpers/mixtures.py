@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.stats
 import torch
 
+import zoo
+from inference.posterior.draws import Posterior
 from inference.running.densities import run
 from zoo.mixtures.gmm import FLOOR, GMM
 
@@ -35,3 +38,17 @@ def covariances(pair, values):
     if pair.correlated:
         factors = np.broadcast_to(values["correlations"].numpy() + FLOOR * np.eye(D), (K, D, D))
     return np.stack([np.diag(s) @ c @ c.T @ np.diag(s) for s, c in zip(scales, factors, strict=True)])
+
+
+def mixture(weights, locs, scales):
+    """Two diagonal Gaussians in the plane, and a posterior of one draw of these globals, or of S."""
+    pair = zoo.create("gmm", features=2, components=2, covariance="diag").double()
+    given = {"weights": weights, "locs": locs, "scales": scales}
+    shapes = {"weights": (-1, 2), "locs": (-1, 2, 2), "scales": (-1, 2, 2)}
+    draws = {n: torch.as_tensor(np.array(v)).reshape(shapes[n])[None] for n, v in given.items()}
+    return pair, Posterior(draws, size=len(draws["weights"][0]))
+
+
+def mixture_density(x, weights, locs, scales):
+    """Its density at rows (N, 2) under one draw, by SciPy, (N,)."""
+    return scipy.stats.norm.pdf(x[:, None], locs, scales).prod(-1) @ weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.integrate
 import scipy.linalg
 import scipy.special
 import scipy.stats
@@ -56,3 +57,24 @@ def bound(pair, x, particles=200, seed=0):
     torch.manual_seed(seed)
     with torch.no_grad():
         return run(pair, as_batch(pair, x), particles, analytic=True).log_weight.mean(0)
+
+
+def bent():
+    """Counts of six pixels under one code: log p(x) and the bound by quadrature."""
+    torch.manual_seed(0)
+    pair = create("binomial", features=6, latent=1, hidden=()).double()
+    with torch.no_grad():
+        pair.decoder[0].weight.copy_(torch.linspace(-1, 1, 6, dtype=torch.float64)[:, None])
+    x = pair.simulate(12)[0].x
+    z = np.linspace(-12, 12, 20001)
+    weight, bias = (p.detach().numpy() for p in pair.decoder[0].parameters())
+    logits = z[:, None] * weight[:, 0] + bias  # (Z, D)
+    log_joint = scipy.stats.norm.logpdf(z)[:, None] + np.stack(
+        [scipy.stats.binom.logpmf(row, pair.trials, scipy.special.expit(logits)).sum(-1) for row in x.numpy()], 1
+    )
+    with torch.no_grad():
+        q = pair.encode(x).base_dist
+    log_q = scipy.stats.norm.logpdf(z[:, None], q.loc[:, 0].numpy(), q.scale[:, 0].numpy())  # (Z, N)
+    marginal = np.log(scipy.integrate.trapezoid(np.exp(log_joint), z, axis=0))
+    bound = scipy.integrate.trapezoid(np.exp(log_q) * (log_joint - log_q), z, axis=0)
+    return pair, x, marginal, bound

@@ -50,6 +50,7 @@ from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import Positive
+from zoo.images import counted
 from zoo.parts import likelihoods, nets
 from zoo.parts.units import Units
 from zoo.suiting import Suit
@@ -100,6 +101,8 @@ class BayesianVAE(ModelGuide):
             or `binomial` (a whole number from 0 to `trials`).
         trials: the largest count, only for `binomial`: by default 16 (as in the 8x8 digits).
         weight_scale: s; the prior standard deviation of a bias, and of a weight times the root of its fan-in.
+        image: (H, W) or (C, H, W) of images, channels first: the pair then takes and gives images of that shape, and
+            `features` is C H W.
 
     Raises:
         ValueError: `latent` above `features`, or `trials` for a likelihood that takes none.
@@ -116,13 +119,14 @@ class BayesianVAE(ModelGuide):
         likelihood: Literal["bernoulli", "gaussian", "binomial"] = "bernoulli",
         trials: int | None = None,
         weight_scale: Positive = 1.0,
+        image: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         if latent > features:
             raise ValueError(f"latent={latent} is more than features={features}: a code is no larger than its data")
         if likelihood != "binomial" and trials is not None:
             raise ValueError(f"likelihood='{likelihood}' takes no trials, got trials={trials}")
-        self.latent, self.likelihood = latent, likelihood
+        self.latent, self.likelihood, self.image = latent, likelihood, image
         self.trials = trials or (16 if likelihood == "binomial" else 1)
         self.encoder = nets.mlp(features, hidden, 2 * latent)
         widths = [latent, *hidden[::-1], features]
@@ -147,7 +151,7 @@ class BayesianVAE(ModelGuide):
     def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
         """Width, and the family of a cell."""
         offers = {"binary": "bernoulli", "count": "binomial", "byte": "binomial", "real": "gaussian"}
-        return super().suits(data, given) | likelihoods.suited(data.x, given, offers)
+        return super().suits(data, given) | likelihoods.suited(counted(data.x), given, offers)
 
     def measure(self, batch: Batch) -> None:
         """Centre and unit of Gaussian features."""

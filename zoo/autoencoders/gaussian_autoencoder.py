@@ -54,6 +54,8 @@ class GaussianAutoencoder(ModelGuide):
         features: number of features D. With noise `per_feature` a constant one has unbounded likelihood: leave it out.
         latent: dimension of the code L.
         noise: `isotropic`, one psi for all features (probabilistic PCA), or `per_feature` (factor analysis).
+        image: (H, W) or (C, H, W) of images, channels first: the pair then takes and gives images of that shape, and
+            `features` is C H W.
 
     Raises:
         ValueError: more latent dimensions than features.
@@ -64,9 +66,14 @@ class GaussianAutoencoder(ModelGuide):
     scale_tril: Tensor
 
     def __init__(
-        self, features: int = 5, latent: int = 2, noise: Literal["isotropic", "per_feature"] = "isotropic"
+        self,
+        features: int = 5,
+        latent: int = 2,
+        noise: Literal["isotropic", "per_feature"] = "isotropic",
+        image: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
+        self.image = image
         if latent > features:
             raise ValueError(f"gaussian_autoencoder: latent={latent} is larger than features={features}")
         # W and mu are kept in units of the noise, W = psi * loading and mu = c + psi * offset: then no gradient depends

@@ -48,6 +48,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 
 from zoo.base import Batch, ModelGuide, register
+from zoo.images import counted
 from zoo.parts import likelihoods, nets
 from zoo.parts.units import Units
 from zoo.suiting import Suit
@@ -62,11 +63,12 @@ class GaussianVAE(ModelGuide):
     """Variational autoencoder with a Gaussian code (Kingma & Welling 2014).
 
     Args:
-        features: number of features or pixels D. For `conv` and `residual` a square.
+        features: number of features or pixels D. For `conv` and `residual` a square, unless `image` says otherwise.
         latent: dimension of the code L, at most D.
         hidden: widths of the encoder's hidden layers, mirrored in the decoder; for `conv` and `residual` channels, each
             halving the image. An empty tuple makes both networks linear.
-        net: `mlp`, `conv` (the rows of a square image, side by side) or `residual` (that with residual blocks).
+        net: `mlp`, `conv` (over an image, flattened channel by channel and row by row) or `residual` (that with
+            residual blocks).
         likelihood: of a feature given the code. `bernoulli` (0 or 1); `gaussian` (real, one learned scale a feature);
             or a whole number from 0 to `trials`: `binomial`, `beta_binomial` (overdispersed) or
             `categorical` (any shape at all).
@@ -78,10 +80,12 @@ class GaussianVAE(ModelGuide):
             row takes L passes, the mixture is of the Gaussians N(m(u_k), diag(s(u_k))^2) that the flow starts from. Let
             the weight of the KL terms rise slowly in a fit: codes that overlap at first may else stay together.
         components: number of pseudo-inputs K, only for `vamp`; by default 50.
+        image: (H, W) or (C, H, W) of images, channels first: the pair then takes and gives images of that shape, and
+            `features` is C H W.
 
     Raises:
-        ValueError: `trials` or `components` is of no use; the code is larger than the data; an image that is not square
-            or too small; `flow` without the package zuko.
+        ValueError: `trials` or `components` is of no use; the code is larger than the data; convolutions of an image
+            whose shape is not known, or which is too small; `flow` without the package zuko.
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"z": ("latent",), "x": ("feature",)}
@@ -100,6 +104,7 @@ class GaussianVAE(ModelGuide):
         guide: Literal["diagonal", "full", "flow"] = "diagonal",
         prior: Literal["standard", "vamp"] = "standard",
         components: int | None = None,
+        image: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         if likelihood not in TRIALS and trials is not None:
@@ -108,12 +113,13 @@ class GaussianVAE(ModelGuide):
             raise ValueError(f"prior='{prior}' takes no components, got components={components}")
         if latent > features:
             raise ValueError(f"a code of latent={latent} dimensions is larger than the data, features={features}")
+        self.image = image
         self.latent, self.likelihood, self.family, self.vamp = latent, likelihood, guide, prior == "vamp"
         self.trials = trials or TRIALS.get(likelihood, 1)
         outputs = {"beta_binomial": 2, "categorical": self.trials + 1}.get(likelihood, 1)
         spread = {"diagonal": latent, "full": latent * (latent + 1) // 2, "flow": latent + CONTEXT}[guide]
-        self.encoder = nets.encoder(net, features, hidden, latent + spread)
-        self.decoder = nets.decoder(net, latent, hidden, features, outputs)
+        self.encoder = nets.encoder(net, features, hidden, latent + spread, image)
+        self.decoder = nets.decoder(net, latent, hidden, features, outputs, image)
         if guide == "flow":
             self.flow = nets.Flow(latent, CONTEXT)
         if likelihood == "gaussian":
@@ -132,7 +138,7 @@ class GaussianVAE(ModelGuide):
     def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
         """Width, and the family of a cell; of bytes the overdispersed one."""
         offers = {"binary": "bernoulli", "count": "binomial", "byte": "beta_binomial", "real": "gaussian"}
-        return super().suits(data, given) | likelihoods.suited(data.x, given, offers)
+        return super().suits(data, given) | likelihoods.suited(counted(data.x), given, offers)
 
     def measure(self, batch: Batch) -> None:
         """Centre and unit of Gaussian features."""

@@ -52,6 +52,8 @@ class LinearAutoencoder(ModelGuide):
     Args:
         features: number of features D.
         latent: dimension of the code L, at most D.
+        image: (H, W) or (C, H, W) of images, channels first: the pair then takes and gives images of that shape, and
+            `features` is C H W.
 
     Raises:
         ValueError: the code is larger than the data.
@@ -63,8 +65,9 @@ class LinearAutoencoder(ModelGuide):
     unit: Tensor
     covariance: Tensor
 
-    def __init__(self, features: int = 5, latent: int = 2) -> None:
+    def __init__(self, features: int = 5, latent: int = 2, image: tuple[int, ...] | None = None) -> None:
         super().__init__()
+        self.image = image
         if latent > features:
             raise ValueError(f"latent={latent} is larger than features={features}: such a code copies the data")
         # Parameters are in units of (x - center) / unit, so that no step length depends on those of the data.

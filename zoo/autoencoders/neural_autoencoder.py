@@ -38,6 +38,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 
 from zoo.base import Batch, ModelGuide, register
+from zoo.images import counted
 from zoo.parts import likelihoods, nets
 from zoo.parts.units import moments
 from zoo.suiting import Suit
@@ -51,16 +52,20 @@ class NeuralAutoencoder(ModelGuide):
     with every further latent dimension, and does not compare with that of other models.
 
     Args:
-        features: number of features or pixels D. For convolutions a square.
+        features: number of features or pixels D. For convolutions a square, unless `image` says otherwise.
         latent: dimension of the code L, at most D.
         hidden: widths of the encoder's hidden layers, mirrored in the decoder; for convolutions channels, each halving
             the image. An empty tuple makes both networks linear.
-        net: kind of both networks, such as `mlp` or `conv` (the rows of a square image, side by side).
+        net: kind of both networks, such as `mlp` or `conv` (over an image, flattened channel by channel and row by
+            row).
         likelihood: of a feature given the code: `gaussian` (real, one learned scale sigma for all) or `bernoulli` (0 or
             1).
+        image: (H, W) or (C, H, W) of images, channels first: the pair then takes and gives images of that shape, and
+            `features` is C H W.
 
     Raises:
-        ValueError: the code is larger than the data; convolutions on an image that is not square or too small.
+        ValueError: the code is larger than the data; convolutions of an image whose shape is not known, or which is too
+            small.
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"z": ("latent",), "x": ("feature",)}
@@ -78,13 +83,14 @@ class NeuralAutoencoder(ModelGuide):
         hidden: tuple[int, ...] = (64,),
         net: nets.Net = "mlp",
         likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
+        image: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         if latent > features:
             raise ValueError(f"latent={latent} is larger than features={features}: such a code copies the data")
-        self.likelihood = likelihood
-        self.encoder = nets.encoder(net, features, hidden, latent)
-        self.decoder = nets.decoder(net, latent, hidden, features, 1)
+        self.likelihood, self.image = likelihood, image
+        self.encoder = nets.encoder(net, features, hidden, latent, image)
+        self.decoder = nets.decoder(net, latent, hidden, features, 1, image)
         if likelihood == "gaussian":
             self.scale = PyroParam(torch.ones(()), nets.SCALE)  # type: ignore[assignment]  # sigma / unit
         # Networks see and give (x - center) / unit, so that neither depends on the units of the data.
@@ -97,7 +103,7 @@ class NeuralAutoencoder(ModelGuide):
     def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
         """Width, and the family of a cell."""
         offers = {"binary": "bernoulli", "real": "gaussian"}
-        return super().suits(data, given) | likelihoods.suited(data.x, given, offers)
+        return super().suits(data, given) | likelihoods.suited(counted(data.x), given, offers)
 
     def measure(self, batch: Batch) -> None:
         """Mean and deviation of the data."""

@@ -4,8 +4,9 @@ Every network takes and gives rows with any leading dimensions, (*, inputs) -> (
 particles of it, (S, B). Hidden activations are SiLU (smooth, so that Hamiltonian samplers can use a decoder).
 Weights start with variance 1 / fan-in (LeCun et al. 1998), a quarter of it in the last layer, and biases at zero.
 
-`mlp` takes any rows; `conv` and `residual` take the rows of a square image side by side, and halve its side once for
-each hidden width. `residual` adds to each of those maps two more convolutions and a way around them (He et al. 2016).
+`mlp` takes any rows; `conv` and `residual` take images, flattened channel by channel and row by row, and halve their
+sides once for each hidden width. `residual` adds to each of those maps two more convolutions and a way around them (He
+et al. 2016).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch.distributions import AffineTransform, Distribution, Independent, Mult
 from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide
+from zoo.images import Shape, channels_first
 
 Net = Literal["mlp", "conv", "residual"]
 SCALE = constraints.greater_than(1e-6)  # of a learned noise scale: a constant feature would take it to zero
@@ -52,19 +54,21 @@ def seen(pair: ModelGuide, batch: Batch) -> Tensor:
     return batch.x
 
 
-def encoder(net: Net, features: int, hidden: Sequence[int], outputs: int) -> nn.Module:
-    """A network (*, D) -> (*, outputs)."""
+def encoder(net: Net, features: int, hidden: Sequence[int], outputs: int, image: Shape | None = None) -> nn.Module:
+    """A network (*, D) -> (*, outputs); convolutions are over an `image` of (H, W) or (C, H, W), else over a square."""
     if net == "mlp":
         return mlp(features, hidden, outputs)
-    return ConvEncoder(features, hidden, outputs, residual=net == "residual")
+    return ConvEncoder(channels_first(image or square(features)), hidden, outputs, residual=net == "residual")
 
 
-def decoder(net: Net, latent: int, hidden: Sequence[int], features: int, outputs: int) -> nn.Module:
+def decoder(
+    net: Net, latent: int, hidden: Sequence[int], features: int, outputs: int, image: Shape | None = None
+) -> nn.Module:
     """A network (*, L) -> (*, D, outputs): `outputs` numbers for each feature. `hidden` is the encoder's, mirrored."""
     if net == "mlp":
         layers = mlp(latent, hidden[::-1], features * outputs)
         return nn.Sequential(*layers, nn.Unflatten(-1, (features, outputs)))
-    return ConvDecoder(latent, hidden, features, outputs, residual=net == "residual")
+    return ConvDecoder(latent, hidden, channels_first(image or square(features)), outputs, net == "residual")
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
@@ -78,28 +82,30 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
 
 
 class ConvEncoder(nn.Module):
-    """Square images (*, D) -> (*, outputs): one 3x3 convolution of stride 2 a hidden width, then a linear map.
+    """Images (*, D), D = C H W -> (*, outputs): one 3x3 convolution of stride 2 a hidden width, then a linear map.
 
-    Each halves the side, rounding up, so that 8 x 8, 28 x 28 and odd sides all do. With `residual` a `Residual` follows
-    each.
+    Each halves both sides, rounding up, so that 8 x 8, 28 x 28 and odd sides all do. With `residual` a `Residual`
+    follows each.
     """
 
-    def __init__(self, features: int, hidden: Sequence[int], outputs: int, residual: bool = False) -> None:
+    def __init__(
+        self, image: tuple[int, int, int], hidden: Sequence[int], outputs: int, residual: bool = False
+    ) -> None:
         super().__init__()
-        self.sides = halvings(features, hidden)
-        channels = [1, *hidden]
+        self.image, last = image, halvings(image, hidden)[-1]
+        channels = [image[0], *hidden]
         self.layers = nn.ModuleList(
             _start(nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1), 9 * before)
             for before, after in zip(channels, hidden, strict=False)
         )
         self.blocks = nn.ModuleList(Residual(width) if residual else nn.Identity() for width in hidden)
-        inputs = hidden[-1] * self.sides[-1] ** 2
+        inputs = hidden[-1] * math.prod(last)
         self.head = _start(nn.Linear(inputs, outputs), inputs, gain=0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """Rows of pixels to rows of outputs."""
         lead = x.shape[:-1]
-        x = x.reshape(-1, 1, self.sides[0], self.sides[0])  # (*, D) -> (rows, 1, side, side)
+        x = x.reshape(-1, *self.image)  # (*, D) -> (rows, C, H, W)
         for layer, block in zip(self.layers, self.blocks, strict=True):
             x = functional.silu(block(layer(x)))
         return self.head(x.flatten(1)).reshape(*lead, -1)  # type: ignore[no-any-return]
@@ -108,15 +114,22 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """Codes (*, L) -> (*, D, outputs): a linear map, then one transposed 4x4 convolution of stride 2 a hidden width.
 
-    The mirror of `ConvEncoder`: each layer doubles the side and drops the last row and column where that side was odd.
+    The mirror of `ConvEncoder`: each layer doubles both sides and drops the last row or column where one was odd.
     Kernels are a multiple of the stride, which leaves no chequered pattern (Odena et al. 2016).
     """
 
-    def __init__(self, latent: int, hidden: Sequence[int], features: int, outputs: int, residual: bool = False) -> None:
+    def __init__(
+        self,
+        latent: int,
+        hidden: Sequence[int],
+        image: tuple[int, int, int],
+        outputs: int,
+        residual: bool = False,
+    ) -> None:
         super().__init__()
-        self.sides = halvings(features, hidden)
-        self.stem = _start(nn.Linear(latent, hidden[-1] * self.sides[-1] ** 2), latent)
-        channels = [outputs, *hidden][::-1]
+        self.channels, self.sides = image[0], halvings(image, hidden)
+        self.stem = _start(nn.Linear(latent, hidden[-1] * math.prod(self.sides[-1])), latent)
+        channels = [self.channels * outputs, *hidden][::-1]
         self.blocks = nn.ModuleList(Residual(width) if residual else nn.Identity() for width in hidden[::-1])
         self.layers = nn.ModuleList(
             _start(nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1), 4 * before)
@@ -126,12 +139,13 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Rows of codes to rows of `outputs` numbers a pixel."""
-        lead, side = z.shape[:-1], self.sides[-1]
-        x = self.stem(z.reshape(-1, z.shape[-1])).unflatten(-1, (-1, side, side))  # (rows, channels, side, side)
-        for block, layer, side in zip(self.blocks, self.layers, self.sides[-2::-1], strict=True):
-            x = layer(functional.silu(block(x)))[..., :side, :side]
-        # (rows, outputs, side, side) -> (*, D, outputs)
-        return x.flatten(-2).mT.reshape(*lead, side * side, -1)  # type: ignore[no-any-return]
+        lead = z.shape[:-1]
+        x = self.stem(z.reshape(-1, z.shape[-1])).unflatten(-1, (-1, *self.sides[-1]))  # (rows, hidden, high, wide)
+        for block, layer, (high, wide) in zip(self.blocks, self.layers, self.sides[-2::-1], strict=True):
+            x = layer(functional.silu(block(x)))[..., :high, :wide]
+        # (rows, C outputs, H, W) -> (rows, C, outputs, H W) -> (*, D, outputs)
+        x = x.flatten(-2).unflatten(1, (self.channels, -1)).mT
+        return x.reshape(*lead, -1, x.shape[-1])  # type: ignore[no-any-return]
 
 
 class Residual(nn.Module):
@@ -193,27 +207,38 @@ class _Affine(AffineTransform):
         return shape
 
 
-def halvings(features: int, hidden: Sequence[int]) -> list[int]:
-    """Sides of the square image and of each convolution's output.
+def square(features: int) -> Shape:
+    """(H, W) of a square image.
 
     Raises:
-        ValueError: `features` is not a square, there is no hidden width, or more widths than the side can be halved.
+        ValueError: `features` is not a square.
     """
     side = math.isqrt(features)
     if side * side != features:
         raise ValueError(
-            f"convolutions need a square image: features={features} is not a square ({side}x{side}={side**2})"
+            f"convolutions need the shape of an image: features={features} is not a square ({side}x{side}={side**2}); "
+            "give image=(H, W) or (C, H, W)"
         )
+    return side, side
+
+
+def halvings(image: tuple[int, int, int], hidden: Sequence[int]) -> list[tuple[int, int]]:
+    """Height and width of the image (C, H, W) and of each convolution's output.
+
+    Raises:
+        ValueError: there is no hidden width, or more of them than the sides can be halved.
+    """
     if not hidden:
         raise ValueError("convolutions need at least one hidden width, got hidden=()")
-    sides = [side]
+    sides = [image[1:]]
     for _ in hidden:
-        if sides[-1] == 1:
+        high, wide = sides[-1]
+        if high == wide == 1:
             raise ValueError(
-                f"convolutions: each hidden width halves the image; {side}x{side} takes at most {len(sides) - 1}, "
-                f"got hidden={tuple(hidden)}"
+                f"convolutions: each hidden width halves the image; {image[1]}x{image[2]} takes at most "
+                f"{len(sides) - 1}, got hidden={tuple(hidden)}"
             )
-        sides.append((sides[-1] + 1) // 2)
+        sides.append(((high + 1) // 2, (wide + 1) // 2))
     return sides
 
 

@@ -38,6 +38,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from zoo.base import Batch, ModelGuide, register
+from zoo.images import counted
 from zoo.parts import likelihoods, nets
 from zoo.parts.masked import Conditional, MaskedAutoregression, MaskedNetwork
 from zoo.parts.units import moments
@@ -62,6 +63,8 @@ class MaskedAutoregressive(ModelGuide):
         categories: number of categories C of a feature.
         orderings: number of orderings R that share the weights and are averaged: the order of the columns first, the
             others drawn when the pair is made.
+        image: (H, W) or (C, H, W) of images, channels first: the pair then takes and gives images of that shape, and
+            `features` is C H W.
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"x": ("feature",)}
@@ -75,8 +78,10 @@ class MaskedAutoregressive(ModelGuide):
         components: int = 3,
         categories: int = 4,
         orderings: int = 2,
+        image: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
+        self.image = image
         self.conditional: Conditional
         if likelihood == "bernoulli":
             self.conditional = Binary(1, 1)
@@ -90,7 +95,9 @@ class MaskedAutoregressive(ModelGuide):
     def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
         """Width, and the family of a cell."""
         offers = {"binary": "bernoulli", "count": "categorical", "byte": "categorical", "real": "gaussian"}
-        return super().suits(data, given) | likelihoods.suited(data.x, given, offers, sizes=likelihoods.CATEGORIES)
+        return super().suits(data, given) | likelihoods.suited(
+            counted(data.x), given, offers, sizes=likelihoods.CATEGORIES
+        )
 
     def model(self, batch: Batch) -> Tensor:
         """Sample p(x); returns x, (B, D)."""

@@ -51,6 +51,7 @@ CALLS = {  # public function -> how it is called on a pair, its data and draws f
     "prior": lambda pair, data, posterior: inference.prior(pair, data, 3),
     "log_likelihood": lambda pair, data, posterior: inference.log_likelihood(pair, posterior, data, particles=3),
     "khat": lambda pair, data, posterior: inference.khat(pair, data, draws=25, particles=25),
+    "anomaly": lambda pair, data, posterior: inference.anomaly(pair, data, draws=3),
     "loo": lambda pair, data, posterior: inference.loo(pair, posterior, data),
     "to_arviz": lambda pair, data, posterior: inference.to_arviz(pair, posterior, data),
 }
@@ -62,6 +63,7 @@ CODES = {
     "code_kl": lambda pair, data, posterior: inference.code_kl(pair, data),
     "collapsed": lambda pair, data, posterior: inference.collapsed(pair, data, threshold=1e-12),
     "log_marginal": lambda pair, data, posterior: inference.log_marginal(pair, data, particles=5),
+    "bits_per_dimension": lambda pair, data, posterior: inference.bits_per_dimension(pair, data, draws=3),
     "gap": lambda pair, data, posterior: inference.gap(pair, data, particles=8, steps=2),
     "refine": lambda pair, data, posterior: inference.refine(pair, data, steps=2, samples=4),
 }
@@ -92,6 +94,7 @@ STATES = {
 }
 GLOBALS = {
     "assignments": lambda pair, data, posterior: inference.assignments(pair, posterior, data),
+    "profile": lambda pair, data, posterior: inference.profile(pair, data),
     "novelty": lambda pair, data, posterior: inference.novelty(pair, data, draws=5),
 }
 EVERY = {**CALLS, **CODES, **GLOBALS, **TABLES, **RESPONSES, **STATES}

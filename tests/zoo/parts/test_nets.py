@@ -73,7 +73,7 @@ def test_a_code_moves_every_pixel(net):
 
 def test_neighbouring_pixels_are_neighbours():
     """`conv` reads row by row: moving an image by the stride moves the feature maps by one."""
-    encoder = nets.ConvEncoder(64, (3,), 2).double()
+    encoder = nets.encoder("conv", 64, (3,), 2).double()
     picture = torch.zeros(1, 8, 8, dtype=torch.float64)
     picture[0, 2:5, 2:5] = torch.randn(3, 3, dtype=torch.float64)
     moved = picture.roll((2, 2), (1, 2))
@@ -97,5 +97,5 @@ def test_the_decoder_mirrors_the_encoder(net):
 
 
 def test_sides():
-    assert halvings(784, (1, 1, 1)) == [28, 14, 7, 4]
-    assert halvings(81, (1, 1)) == [9, 5, 3]
+    assert halvings((1, 28, 20), (1, 1, 1)) == [(28, 20), (14, 10), (7, 5), (4, 3)]
+    assert halvings((3, 9, 9), (1, 1)) == [(9, 9), (5, 5), (3, 3)]

@@ -1,0 +1,43 @@
+"""What suits images: their shape, and a likelihood for what their numbers are; the rest stays as it is given."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import inference
+import zoo
+from inference.data.check import as_batch
+
+BYTES = torch.arange(16).reshape(1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "words", "chosen"),
+    [
+        ("gaussian_vae", torch.randint(2, (6, 3, 3)), "6 images of 3 x 3 and cells are 0 or 1", ("bernoulli", None)),
+        ("gaussian_vae", 255 * torch.randint(2, (6, 3, 3)), "cells are 0 or 1", ("bernoulli", None)),
+        ("bayesian_vae", BYTES, "whole numbers from 0 to 15", ("binomial", 15)),
+        ("gaussian_vae", BYTES.byte(), "cells are bytes", ("beta_binomial", 255)),
+        ("gaussian_vae", BYTES / 255, "cells are bytes", ("beta_binomial", 255)),
+        ("neural_autoencoder", BYTES[None].byte(), "1 images of 4 x 4", ("gaussian", None)),
+        ("gaussian_vae", torch.randn(6, 2, 3, 3), "in 2 channels and cells are real numbers", ("gaussian", None)),
+        ("linear_autoencoder", torch.randn(6, 3, 4), "6 images of 3 x 4", (None, None)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::zoo.notes.DataWarning")
+def test_what_suits_images(name, x, words, chosen):
+    said = []
+    pair = inference.pair_for(name, x, tell=said.append)
+    assert words in said[0]
+    assert pair.image == tuple(x.shape[1:])
+    assert (pair.config.get("likelihood"), pair.config.get("trials")) == chosen
+    assert as_batch(pair, x).x.shape == (len(x), pair.config["features"])
+
+
+def test_what_is_given_stays():
+    pair = inference.pair_for(
+        "gaussian_vae", BYTES, likelihood="categorical", trials=20, image=(1, 4, 4), latent=3, tell=None
+    )
+    assert pair.config.items() >= {"likelihood": "categorical", "trials": 20, "image": (1, 4, 4), "latent": 3}.items()
+    assert zoo.create("gaussian_vae", **pair.config).image == (1, 4, 4)
