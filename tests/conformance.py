@@ -66,7 +66,8 @@ def fitted(name, config=None, dtype=torch.float64, device="cpu"):
 
 def families(name):
     """Automatic guides that the pair takes by keyword: none when it brings its own."""
-    return typing.get_args(guides.Family) if hints(registered(name).__init__).get("guide") == guides.Family else ()
+    known = typing.get_args(hints(registered(name).__init__).get("guide"))
+    return tuple(family for family in typing.get_args(guides.Family) if family in known)
 
 
 def observed(pair):

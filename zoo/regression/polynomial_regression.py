@@ -7,8 +7,11 @@ For terms f = 1..F of total degree at most d in D covariates and rows n = 1..N,
     y              y_n given x_n, w, v ~ m + s N(phi(x_n) . w, v)                       gaussian
                                          m + s StudentT(nu, phi(x_n) . w, sqrt(v))      student_t
 
-so w and v are in units of s; with Gaussian noise the posterior is Normal-inverse-gamma, in closed form. All latents are
-global.
+so w and v are in units of s. All latents are global. The guide is, by default,
+
+    q(v) q(w | v) = InverseGamma(a', b') Normal(m', v V')
+
+With Gaussian noise the posterior has this very form, and `fit` starts there, with nothing left to do.
 
 The terms phi are products of Legendre polynomials of each covariate, brought to [-1, 1], made orthonormal over the
 design, lowest degree first (`parts/polynomials.py`): the mean of phi phi^T over the training rows is the identity. A
@@ -44,9 +47,9 @@ from torch import Tensor
 from zoo.abilities import InTheirUnits
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import Positive
-from zoo.guides import Family
+from zoo.parts.conjugate.factors import Factor, Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
-from zoo.parts.conjugate.linear import of_rows
+from zoo.parts.conjugate.linear import Coefficients, LearnedCoefficients, of_rows
 from zoo.parts.constants import constants
 from zoo.parts.covariates import covariates, response
 from zoo.parts.designs import check_rank, of_numbers
@@ -73,7 +76,7 @@ class PolynomialRegression(ModelGuide):
         coefficient_scale: prior scale tau of a coefficient, in units of the noise's scale.
         noise_concentration: a; 2a prior observations of the noise.
         noise_rate: b; together they have a sum of squares of 2b.
-        guide: automatic guide over coefficients and variance.
+        guide: `conjugate`, as above, or an automatic guide over coefficients and variance.
         design: how x and y come from a frame, as `zoo.datasets.Design.infer(frame, "y ~ age + town")` makes it.
 
     Raises:
@@ -92,10 +95,10 @@ class PolynomialRegression(ModelGuide):
         coefficient_scale: Positive = 10.0,
         noise_concentration: Positive = 0.5,
         noise_rate: Positive = 0.01,
-        guide: Family = "multivariate",
+        guide: Literal["conjugate", "normal", "multivariate", "lowrank", "laplace", "delta"] = "conjugate",
         design: Design | None = None,
     ) -> None:
-        super().__init__(guide)
+        super().__init__("multivariate" if guide == "conjugate" else guide)
         self.design, features = design, features if design is None else of_numbers(self, design)
         narrow = features <= WIDE if interactions is None else interactions
         usual = 1 if design is not None and design.written else 3 if narrow else 2
@@ -106,7 +109,12 @@ class PolynomialRegression(ModelGuide):
         terms = len(self.powers)
         self.register_buffer("coefficient_scale", torch.full((terms,), coefficient_scale))  # tau
         constants(self, df=df, concentration=noise_concentration, rate=noise_rate)
-        # the design constants, which `initial` sets
+        if guide == "conjugate":
+            usual = torch.tensor(noise_rate / noise_concentration)
+            self.noise_factor = Learned(Factor("inverse_gamma", usual.log(), torch.tensor(10.0)))
+            wide = Coefficients(torch.zeros(terms), self.coefficient_scale.diag())
+            self.line = LearnedCoefficients(wide, usual)
+        # the design constants, which `measure` sets
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("halfwidth", torch.ones(features))
         self.register_buffer("mixing", torch.eye(terms))  # Legendre products to orthonormal terms, triangular
@@ -127,6 +135,13 @@ class PolynomialRegression(ModelGuide):
             noise = dist.StudentT(self.df, loc, scale) if self.noise == "student_t" else dist.Normal(loc, scale)
             y: Tensor = pyro.sample("y", noise, obs=batch.y)  # (B)
         return y
+
+    def guide(self, batch: Batch) -> dict[str, Tensor]:
+        """Sample q(v) and q(w | v); returns the latents."""
+        if "line" not in self._modules:
+            return self.global_guide(batch)
+        variance = pyro.sample("variance", self.noise_factor.density())
+        return {"variance": variance, "coefficients": pyro.sample("coefficients", self.line.scaled(variance))}
 
     def basis(self, batch: Batch) -> Tensor:
         """The terms phi(x) of each row, (B, F).
@@ -171,10 +186,10 @@ class PolynomialRegression(ModelGuide):
         self.spread.copy_(spread if spread > 0 else torch.ones_like(spread))
 
     def initial(self, batch: Batch) -> dict[str, Tensor]:
-        """The posterior mean of w, and 1 / E[1 / v].
+        """The posterior mean of w, and 1 / E[1 / v]; the conjugate guide goes there.
 
         Exact for Gaussian noise; for Student-t noise by expectation-maximisation (Lange, Little & Taylor 1989):
-        each row has its own weight.
+        each row has its own weight. Of a part of the data each row counts for as many as there are.
 
         Raises:
             ValueError: no response.
@@ -185,9 +200,13 @@ class PolynomialRegression(ModelGuide):
         df, tau, prior = self.df.to(y), self.coefficient_scale.to(y), (self.concentration.to(y), self.rate.to(y))
         weight = (df + 1) / (df + y.square()) if robust else torch.ones_like(y)
         for _ in range(30 if robust else 1):
-            root = weight.sqrt()
-            variance, found = of_rows(basis * root.unsqueeze(-1), y * root, len(y), tau**-2, *prior)
+            root = (weight * batch.total / batch.size).sqrt()
+            variance, found = of_rows(basis * root.unsqueeze(-1), y * root, batch.total, tau**-2, *prior)
             weight = (df + 1) / (df + (y - basis @ found.point).square() / variance.point)
+        if "line" in self._modules:
+            with torch.no_grad():
+                self.noise_factor.place(variance)
+                self.line.place(found, variance.point)
         return {"coefficients": found.point.to(self.mixing), "variance": variance.point.to(self.mixing)}
 
     def in_units(self, values: Mapping[str, Tensor], columns: Sequence[str]) -> InTheirUnits:

@@ -21,6 +21,7 @@ import inference
 import zoo
 from tests.helpers.places import REFERENCE
 from zoo.base import Batch, ModelGuide
+from zoo.parts.conjugate.scaled import ScaledNormal
 
 # NIST StRD, "Filip" (A. Filippelli): 82 observations, a polynomial of degree 10, "higher level of difficulty".
 FILIP_Y = """
@@ -123,7 +124,7 @@ def check_conjugate(pair: ModelGuide, batch: Batch) -> None:
     check_posterior(draws["coefficients"].reshape(10_000, -1), *exact["coefficients"], scales=guide != "normal")
     if guide != "laplace":  # the joint mode of the variance lies F / 2 degrees of freedom below its mean
         check_posterior(draws["variance"].reshape(10_000, 1), *exact["variance"], scales=guide != "normal")
-    if guide == "multivariate":
+    if guide in ("multivariate", "conjugate"):
         elbo, error = estimated_elbo(pair, batch)
         assert exact["evidence"] - 0.2 - error < elbo < exact["evidence"] + error
 
@@ -134,6 +135,34 @@ def fitted(guide: str) -> tuple[ModelGuide, Batch]:
     pair = create(features=2, degree=2, guide=guide)
     inference.fit(pair, batch, steps=300, lr=0.05, particles=16, progress=False)
     return pair, batch
+
+
+def test_the_default_guide_is_the_exact_posterior_from_the_start() -> None:
+    batch = diabetes(2, 3)
+    pair = create(features=2, degree=2)
+    fit = inference.fit(pair, batch, progress=False)
+    assert fit.steps == 0
+    check_conjugate(pair, batch)
+    found = inference.draw(pair, batch, 50).stats
+    evidence = torch.tensor(conjugate(pair, batch)["evidence"], dtype=torch.float64)
+    torch.testing.assert_close(found["log_p"] - found["log_q"], evidence.expand(1, 50), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_coefficients_given_the_variance_have_scipys_density(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tril = torch.randn(3, 3, generator=generator).tril().to(dtype)
+    tril.diagonal().abs_().add_(0.5)
+    loc, variance = torch.tensor([1.0, -2.0, 0.5], dtype=dtype), torch.tensor([[0.3], [2.0]], dtype=dtype)
+    fn = ScaledNormal(loc, tril, variance)
+    value = fn.rsample()
+    assert value.shape == (2, 1, 3)
+    for k in range(2):
+        law = scipy.stats.multivariate_normal(loc.numpy(), variance[k].item() * (tril @ tril.mT).numpy())
+        assert fn.log_prob(value)[k].item() == pytest.approx(law.logpdf(value[k, 0].numpy()), rel=1e-4)
+    pyro.set_rng_seed(0)
+    draws = ScaledNormal(loc, tril, variance[1, 0]).expand([40_000]).rsample()
+    torch.testing.assert_close(torch.cov(draws.mT), 2 * tril @ tril.mT, rtol=0.05, atol=0.05)  # 4 standard errors
 
 
 @pytest.mark.parametrize("guide", ["multivariate", "laplace", "normal"])

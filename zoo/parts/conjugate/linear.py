@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from zoo.guides import WIDTH
 from zoo.parts.conjugate.factors import Factor, Landing
+from zoo.parts.conjugate.scaled import ScaledNormal
 
 
 class Coefficients(NamedTuple):
@@ -100,6 +101,11 @@ class LearnedCoefficients(nn.Module):
         """`Coefficients.density`, with the gradient of draws alone; see `Landing`."""
         live = self()
         return Landing(live.density(variance), live.detach().density(variance))
+
+    def scaled(self, variance: Tensor) -> Landing:
+        """The same of one equation, for variances (*), without a matrix for each."""
+        live = self()
+        return Landing(*(ScaledNormal(each.centre, each.tril, variance) for each in (live, live.detach())))
 
     def following(self, block: slice, before: Tensor, variance: Tensor, scalar: bool = False) -> Landing:
         """`Coefficients.following`, likewise."""
