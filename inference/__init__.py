@@ -52,6 +52,9 @@
     coefficients: The regression table: estimate, deviation and interval of each term, in the data's units and names
     profile: What sets clusters apart: the mean of each column in each, its difference, and what it tells of the cluster
     Profile: What sets clusters apart
+    effects: What one unit, or one level, of each covariate changes in the mean of y, on average over the rows
+    predictions: What is expected of y at each row, a line a row: mean, deviation and interval, in the units of y
+    r_squared: The share of the variance of y that the covariates explain: Bayesian R²
     importance: Total effect of each covariate on the mean of y (on class probabilities), under each posterior draw
 
     Estimator: An estimator of a registered pair
@@ -89,8 +92,10 @@ if TYPE_CHECKING:
     from inference.posterior.loo import loo, resample
     from inference.posterior.novelty import novelty
     from inference.questions.coefficients import coefficients
+    from inference.questions.effects import effects
     from inference.questions.explanations import explain
     from inference.questions.importance import importance
+    from inference.questions.predictions import predictions, r_squared
     from inference.questions.profile import Profile, profile
     from inference.questions.queries import Answer, marginals, query
     from inference.questions.rows import Answers
@@ -128,6 +133,8 @@ _HOMES = {
     "questions.importance": ("importance",),
     "questions.coefficients": ("coefficients",),
     "questions.profile": ("Profile", "profile"),
+    "questions.effects": ("effects",),
+    "questions.predictions": ("predictions", "r_squared"),
     "estimator": ("Estimator",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -154,6 +161,7 @@ __all__ = [
     "collapsed",
     "decode",
     "draw",
+    "effects",
     "encode",
     "explain",
     "fit",
@@ -171,9 +179,11 @@ __all__ = [
     "novelty",
     "pair_for",
     "predict",
+    "predictions",
     "prior",
     "profile",
     "query",
+    "r_squared",
     "reconstruct",
     "refine",
     "reopen",

@@ -7,5 +7,8 @@ rows         answers to many rows
 explanations the most probable explanation of evidence
 profile      what sets clusters apart, column by column
 importance   which covariates matter, of regressions
+explained    mean and variance of a response under each draw
+effects      what a unit or a level of a covariate changes
+predictions  what is expected of rows, and R²
 coefficients the regression table, in the data's units and names
 """

@@ -16,9 +16,8 @@ from inference.data.check import check
 from inference.drawing.style import COLOURS
 from inference.posterior.check import check_posterior
 from inference.posterior.latents import Posterior
-from inference.running.checked import Checked, at
+from inference.questions.explained import means
 from inference.running.quiet import check_seed, quietly
-from inference.running.vectorised import vectorised
 from inference.running.words import check_mass, told
 from zoo.base import ModelGuide
 from zoo.threads.turns import in_turn
@@ -136,28 +135,12 @@ def importance(
     check_seed(seed)
     generator = torch.Generator().manual_seed(int(seed))
     with quietly(seed, pair):
-        f = _means(posterior, given.but(batch))  # (S, N, K)
+        f = means(posterior, given.but(batch))  # (S, N, K)
         variance = f.var(1, correction=0).sum(-1)  # (S)
         effects = []
         for d in range(D):
             other = x.clone()
             other[:, d] = x[torch.randperm(batch.size, generator=generator).to(x.device), d]
-            change = (f - _means(posterior, given.but(batch.but(x=other)))).square().sum(-1).mean(1)  # (S)
+            change = (f - means(posterior, given.but(batch.but(x=other)))).square().sum(-1).mean(1)  # (S)
             effects.append(torch.where(variance > 0, change / (2 * variance), torch.zeros_like(change)))
     return Importance(names, torch.stack(effects, -1))
-
-
-def _means(posterior: Posterior, given: Checked) -> Tensor:
-    """The mean of y, or the probability of each class, at each row under each draw, (S, N, K)."""
-    values, total = posterior.flat(), posterior.chains * posterior.size
-    found: Tensor | None = None
-    for rows, part, some in given.sweep(total):
-        count = some.stop - some.start
-        fn = vectorised(given.pair.model, part, count, at(values, some), frozenset()).nodes["y"]["fn"]
-        mean = fn.probs if fn.support.is_discrete and hasattr(fn, "probs") else fn.mean.unsqueeze(-1)
-        if found is None:
-            found = mean.new_empty(total, given.size, mean.shape[-1])
-        found[some, rows] = mean.expand(count, part.size, mean.shape[-1])
-    if found is None:
-        raise ValueError("importance needs at least one draw")
-    return found

@@ -1,0 +1,129 @@
+"""What a fitted regression expects of rows, in the units of y, and how much of y it explains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inference.posterior.check import check_posterior
+from inference.posterior.draws import predict
+from inference.posterior.latents import Posterior
+from inference.questions.coefficients import ends, summarised
+from inference.questions.explained import explaining, moments
+from inference.running.checked import Checked
+from inference.running.quiet import check_seed, quietly
+from inference.running.words import check_mass
+from zoo.base import ModelGuide
+from zoo.state.memory import check_room
+from zoo.threads.turns import in_turn
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CELLS = 2_000_000  # predictive draws held at once
+
+
+@in_turn
+def predictions(
+    pair: ModelGuide,
+    posterior: Posterior,
+    data: Any,
+    *,
+    mass: float = 0.95,
+    draws: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What is expected of y at each row, a line a row: mean, deviation and interval, in the units of y.
+
+    Args:
+        pair: a fitted regression or classification.
+        posterior: draws of its global latents.
+        data: covariates of the rows; a response that comes with them is not looked at.
+        mass: of the central predictive intervals: about that share of new y lie inside.
+        draws: use only so many draws of each chain.
+        seed: of the predictive draws behind the intervals.
+
+    Returns:
+        a frame with the index of a pandas frame that was given. Of numbers, the columns `mean` and `sd` (of y itself:
+        noise and uncertainty of the parameters), and the ends of the interval, `2.5%` and `97.5%`. Of classes, `class`
+        (the most probable), and the probability of each class under its name.
+
+    Raises:
+        ValueError: the pair explains no y by x; data or a posterior that do not fit it; options out of range.
+    """
+    check_mass(mass)
+    check_seed(seed)
+    given = explaining(pair, data, "predictions")
+    posterior = check_posterior(given, posterior, draws)
+    import pandas as pd
+
+    index = data.index if isinstance(data, pd.DataFrame) and len(data) == given.size else pd.RangeIndex(given.size)
+    step = max(1, _CELLS // (posterior.chains * posterior.size))
+    parts = [
+        _part(given.select(slice(i, i + step)), posterior, mass, int(seed) + i) for i in range(0, given.size, step)
+    ]
+    return pd.concat(parts).set_axis(index)
+
+
+def _part(given: Checked, posterior: Posterior, mass: float, seed: int) -> pd.DataFrame:
+    import pandas as pd
+
+    pair = given.pair
+    given = given.but(given.batch.but(total=given.size))
+    with quietly(seed, pair):
+        mean, variance = (value.double().cpu().numpy() for value in moments(posterior, given))  # (S, N, K)
+    if given.sites["y"].discrete:
+        shares, names = mean.mean(0), class_names(pair, mean.shape[-1])
+        best = [names[k] for k in shares.argmax(-1)]
+        return pd.DataFrame({"class": best, **{str(name): shares[:, k] for k, name in enumerate(names)}})
+    made = predict(pair, posterior, given, seed=seed)["y"].flatten(0, 1).double().cpu().numpy()  # (S, N)
+    low, high = np.quantile(made, [(1 - mass) / 2, (1 + mass) / 2], axis=0)
+    deviation = np.sqrt(variance.mean(0) + mean.var(0))[:, 0]
+    lower, upper = ends(mass)
+    return pd.DataFrame({"mean": mean.mean(0)[:, 0], "sd": deviation, lower: low, upper: high})
+
+
+def class_names(pair: ModelGuide, count: int) -> list[Any]:
+    """What the classes are called: by the response of the design, else 0, 1, …"""
+    known = pair.design.response.categories if pair.design is not None else ()
+    return list(known) if len(known) == count else list(range(count))
+
+
+@in_turn
+def r_squared(
+    pair: ModelGuide, posterior: Posterior, data: Any, *, mass: float = 0.95, draws: int | None = 1000
+) -> pd.Series[float]:
+    """The share of the variance of y that the covariates explain: Bayesian R².
+
+    Under each draw Var_n E[y_n] / (Var_n E[y_n] + mean_n Var[y_n]), over the rows (Gelman, Goodrich, Gabry & Vehtari
+    2019, "R-squared for Bayesian regression models", with the modelled variance of the residuals). Of classes the
+    variances of their indicators are added up.
+
+    Args:
+        pair: a fitted regression or classification.
+        posterior: draws of its global latents.
+        data: the rows, as a rule those of the fit.
+        mass: of the central posterior interval.
+        draws: use only so many draws of each chain.
+
+    Returns:
+        `estimate` (posterior mean), `sd`, and the ends of the interval, such as `2.5%` and `97.5%`.
+
+    Raises:
+        ValueError: the pair explains no y by x; fewer than two rows; data or a posterior that do not fit it.
+    """
+    check_mass(mass)
+    given = explaining(pair, data, "R²")
+    if given.size < 2:
+        raise ValueError("R² needs at least 2 rows")
+    posterior = check_posterior(given, posterior, draws)
+    numbers = posterior.chains * posterior.size * given.size
+    check_room("draws", posterior.size, 4 * numbers * pair.dtype.itemsize)
+    with quietly(0, pair):
+        mean, variance = (value.double().cpu().numpy() for value in moments(posterior, given))
+    told, left = mean.var(1).sum(-1), variance.mean(1).sum(-1)  # (S)
+    total = told + left
+    share = np.divide(told, total, out=np.zeros_like(told), where=total > 0)
+    found: pd.Series[float] = summarised(share[:, None], ["R2"], mass).loc["R2"]
+    return found
