@@ -34,6 +34,7 @@ from inference.posterior.khat import KHat
 from inference.posterior.likelihood import has_continuous_locals, log_likelihood
 from inference.posterior.loo import leave_one_out, weights_of
 from inference.posterior.psis import LEAST, threshold
+from zoo.abilities import InUnits
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
 from zoo.state.files import write
@@ -219,7 +220,7 @@ def _summary(
     metrics: dict[str, Any],
     notes: Sequence[str] = (),
 ) -> str:
-    names = in_order(pair, sorted(posterior.globals or posterior.draws))
+    names = _shown(pair, posterior, exported)
     lines = [f"{pair.name}: posterior of {', '.join(names)}", ""]
     most = settings.summary_lines if posterior.globals else settings.summary_lines // 4
     if names:
@@ -254,7 +255,7 @@ def _pictures(
         names = (columns[0] if columns else "x", target)
         yield "curve", plots.predictive_band(data.x, data.y, drawn["y"], names=names)
     if posterior.globals:
-        latents = {name: exported["posterior"][name] for name in in_order(pair, sorted(posterior.globals))}
+        latents = {name: exported["posterior"][name] for name in _shown(pair, posterior, exported)}
         yield "posterior", plots.marginals(latents, labels={name: _entries(latents[name]) for name in latents})
     for name in sorted(posterior.local):
         codes = posterior[name].mean((0, 1))
@@ -265,6 +266,14 @@ def _pictures(
         thinned = posterior.thin(50)
         names = (columns[0], columns[1]) if len(columns) == 2 else ("x[0]", "x[1]")
         yield "density", plane.mixture_density(data.x, lambda points: log_density(pair, thinned, points), names=names)
+
+
+def _shown(pair: ModelGuide, posterior: Posterior, exported: Any) -> list[str]:
+    """The latents of tables and pictures, in order; where they are said in the data's units, sigma for its square."""
+    names = in_order(pair, sorted(posterior.globals or posterior.draws))
+    if isinstance(pair, InUnits) and "sigma" in exported["posterior"]:
+        names = [*(name for name in names if name != "variance"), "sigma"]
+    return names
 
 
 def _plane(pair: ModelGuide, data: Batch) -> bool:

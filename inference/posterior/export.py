@@ -27,11 +27,13 @@ from inference.posterior.containers import Array, Variable
 from inference.posterior.draws import check_draws, predict
 from inference.posterior.draws import prior as draw_prior
 from inference.posterior.latents import Posterior
+from inference.posterior.units import in_units
 from inference.running.checked import Checked
 from inference.running.pieces import draws_of_globals, held
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from inference.running.words import check_count, told
+from zoo.abilities import InUnits
 from zoo.base import ModelGuide, Site
 from zoo.config import nearest
 from zoo.settings import settings
@@ -72,6 +74,10 @@ def to_arviz(
         attrs: what else to write down, such as `{"khat": 0.3}`.
         seed: seeds the draws and the importance samples.
 
+    A regression whose latents stand in a basis of its own (`zoo.abilities.InUnits`) has them here in the data's units,
+    under the names of the columns, in posterior and prior: `coefficients` with the coordinate `term`, `sigma`. What the
+    sites hold stays in `unconstrained_posterior`.
+
     Returns:
         `arviz.InferenceData` under ArviZ 0.x, `xarray.DataTree` under 1.x.
 
@@ -109,9 +115,11 @@ def to_arviz(
         most = exported.affordable(before)
         groups["prior_predictive"], own["prior_predictive"] = exported.predictive(before, most, seed)
     labels = {**exported.columns(), **(coords or {})}
+    for group, draws in (("posterior", posterior), *((("prior", before),) if prior else ())):
+        own[group] = exported.own_units(groups[group], draws, coords or {})
     _check_labels(labels, groups)
     for group in ("posterior", "prior"):  # they may hold the first observations only
-        own[group] = {OBS: labels.get(OBS, range(batch.size))[:kept]}
+        own.setdefault(group, {})[OBS] = labels.get(OBS, range(batch.size))[:kept]
     groups, renamed = containers.distinct(groups)
     notes = {**_attrs(pair, posterior), **({"renamed": renamed} if renamed else {}), **(attrs or {})}
     return containers.build(groups, labels, notes, own)
@@ -155,6 +163,16 @@ class _Export:
                 found[name] = ("chain", "draw", *self.dims(name, value.shape[2:])), _numpy(value)
         return found
 
+    def own_units(
+        self, group: dict[str, Variable], posterior: Posterior, coords: Mapping[str, Sequence[Any]]
+    ) -> dict[str, Sequence[Any]]:
+        """Put the latents in the data's units where the pair can tell them; returns the labels of their dims."""
+        labels: dict[str, Sequence[Any]] = {}
+        for name, (value, words) in in_units(self.given.pair, posterior, self.given.batch.columns).items():
+            group[name] = ("chain", "draw", *words), _numpy(value)
+            labels |= {dim: names for dim, names in words.items() if dim not in coords}
+        return labels
+
     def unconstrained(self, posterior: Posterior) -> dict[str, Variable]:
         """Continuous global latents on the real line, where their support says how to get there."""
         found: dict[str, Variable] = {}
@@ -170,7 +188,8 @@ class _Export:
                 continue
             event = free.shape[2:]
             dims = tuple(f"{name}_free_{i}" for i in range(len(event)))
-            dims = self.dims(name, event) if free.shape == value.shape else dims
+            own = free.shape == value.shape and not isinstance(self.given.pair, InUnits)
+            dims = self.dims(name, event) if own else dims
             found[name] = ("chain", "draw", *dims), _numpy(free)
         return found
 

@@ -127,3 +127,22 @@ def test_terms_are_named_as_formulas_name_them():
     )  # fmt: skip
     kept = powers(3, 2, True, (-1, 0, 0))  # two indicators of one category
     assert named(kept, ["age", "b", "c"]) == ("Intercept", "age", "b", "c", "age^2", "age:b", "age:c")
+
+
+def test_export_has_coefficients_in_units_under_their_names():
+    frame = sm.datasets.fair.load_pandas().data.iloc[:300]
+    design = Design.infer(frame, "affairs ~ age + C(occupation)")
+    pair = zoo.create("polynomial_regression", design=design).double()
+    inference.fit(pair, frame, progress=False)
+    posterior = inference.draw(pair, frame, 200)
+    table = inference.coefficients(pair, posterior)
+    made = inference.to_arviz(pair, posterior, frame, log_likelihood=False, predictive=False, prior=7)
+    draws = made["posterior"]["coefficients"]
+    assert list(draws["term"].values) == list(table.index[:-1])
+    np.testing.assert_allclose(draws.mean(("chain", "draw")), table["estimate"][:-1], rtol=1e-9)
+    assert float(made["posterior"]["sigma"].mean()) == pytest.approx(table.loc["sigma", "estimate"])
+    assert made["prior"]["coefficients"].sizes["term"] == len(table) - 1
+    labelled = inference.to_arviz(
+        pair, posterior, frame, log_likelihood=False, predictive=False, coords={"term": range(len(table) - 1)}
+    )
+    assert list(labelled["posterior"]["term"].values) == list(range(len(table) - 1))
