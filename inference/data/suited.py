@@ -16,6 +16,8 @@ from zoo.arrays import as_tensor
 from zoo.base import Batch, ModelGuide, registered
 from zoo.config import hints, nearest
 from zoo.datasets import text
+from zoo.schema.column import plain
+from zoo.schema.design import Design
 from zoo.schema.schema import Column, Schema, as_columns
 from zoo.suiting import AUTO, Suit, left_out
 from zoo.threads.randomness import apart
@@ -29,6 +31,7 @@ def pair_for(
     y: Any = None,
     *,
     target: Any = None,
+    formula: str | None = None,
     seed: int = 0,
     dtype: torch.dtype | None = None,
     tell: Callable[[str], None] | None = print,
@@ -48,7 +51,9 @@ def pair_for(
         name: under which the pair is registered.
         data: see `inference.data`; series are laid out as `inference.data.series` says.
         y: the response or label, (N,), beside `data`.
-        target: of a pair with a class y: the name of the column of a table that it is, or its categories.
+        target: of a pair with a class y: the name of the column of a table that it is, or its categories; of a
+            regression the name of the response's column in a frame, explained by all others.
+        formula: of a regression on a frame, instead: `"y ~ age + poly(income, 2) + town"`, see `zoo.datasets.Design`.
         seed: seeds the parameters that the pair starts from; the caller's random state is left as it was.
         dtype: the type that the pair computes in, torch.float32 or torch.float64.
         tell: is called with a line that says what was chosen; None for silence.
@@ -64,8 +69,11 @@ def pair_for(
     for key in arguments:
         if key not in known:
             raise ValueError(f"{name}: no argument '{key}'{nearest(key, known)}; it takes: {', '.join(known)}")
-    if target is not None and "target" not in known:
+    if target is not None and not known.keys() & {"target", "design"}:
         raise ValueError(f"{name} has no target: it models all columns together")
+    if (found := _designed(cls, data, y, target, formula, arguments)) is not None:
+        given = {**arguments, **found}
+        return created(name, given, seed, dtype)
     given = {key: value for key, value in arguments.items() if not (isinstance(value, str) and value == AUTO)}
     given |= {} if target is None else {"target": target}
     suit = _of_text(cls, data, given) if isinstance(data, str) else _of_table(cls, data, given)
@@ -108,6 +116,52 @@ def example_of(cls: type[ModelGuide]) -> Batch | None:
     return None
 
 
+def _designed(
+    cls: type[ModelGuide], data: Any, y: Any, target: Any, formula: str | None, given: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The design that a frame calls for, and what follows from it; None where numbers are to be taken as they are."""
+    takes = hints(cls.__init__)
+    if "design" not in takes or given.get("design") is not None:
+        if formula is not None:
+            raise ValueError(f"formula: {cls.registry_name} " + ("has a design" if "design" in takes else "takes none"))
+        return None
+    table, y = data if isinstance(data, tuple) and len(data) == 2 and y is None else (data, y)
+    if not is_table(table):
+        if formula is not None or target is not None:
+            raise ValueError(f"a formula or target names columns of a frame; the data are {type(table).__name__}")
+        return None
+    if y is not None and target is None and formula is None:
+        if not _worded(table):
+            return None
+        target = str(getattr(y, "name", None) or "y")
+        table = _beside(table, target, y)
+    if formula is None and target is None:
+        return None
+    classes = "classes" in takes if "task" not in takes else {"classification": True, "regression": False}.get(
+        given.get("task", "")
+    )  # fmt: skip
+    design = Design.infer(table, formula, y=None if formula is not None else str(target), classes=classes)
+    found: dict[str, Any] = {"design": design, "features": design.features}
+    if design.response.categories:
+        found |= {"task": "classification"} if "task" in takes else {}
+        found |= {"classes": len(design.response.categories)} if "classes" in takes else {}
+    return found
+
+
+def _worded(table: Any) -> bool:
+    """Whether a table holds more than numbers."""
+    return any(isinstance(plain(cell), (str, bool)) for cells in as_columns(table)[0].values() for cell in cells)
+
+
+def _beside(table: Any, name: str, y: Any) -> dict[str, Any]:
+    """A table with one more column."""
+    own = getattr(table, "column_names", None)
+    names = list(table) if isinstance(table, Mapping) else own if isinstance(own, list) else list(table.columns)
+    if name in {str(each) for each in names}:
+        raise ValueError(f"y was given twice: X holds a column '{name}' too")
+    return {**{str(each): table[each] for each in names}, name: y}
+
+
 def _of_text(cls: type[ModelGuide], data: str, given: Mapping[str, Any]) -> Suit:
     if "alphabet" not in hints(cls.__init__):
         raise ValueError(f"{cls.registry_name} does not model text")
@@ -144,7 +198,7 @@ def _numbers(cls: type[ModelGuide], data: Any, y: Any) -> Batch:
 class _Plain:
     """In the place of a pair that is not there yet: without a schema or an alphabet."""
 
-    schema = target = alphabet = None
+    schema = target = alphabet = design = None
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -28,6 +28,23 @@ def of_numbers(pair: ModelGuide, design: Design) -> int:
     return design.features
 
 
+def of_classes(pair: ModelGuide, design: Design) -> tuple[int, int]:
+    """The number of covariates of a design whose response is a class, and the number of classes K.
+
+    The pair takes the response for its target: classes then have their names wherever they are shown.
+
+    Raises:
+        ValueError: the response is a number.
+    """
+    if not design.response.categories:
+        raise ValueError(
+            f"{pair.name}: explains a class, and the response '{design.response.name}' is a number; C(…) around it, or "
+            "Design.infer(…, classes=True), makes classes of numbers"
+        )
+    pair.target = design.response
+    return design.features, len(design.response.categories)
+
+
 def check_rank(pair: ModelGuide, batch: Batch) -> None:
     """Refuse a covariate that is a sum of others, where there are more rows than columns.
 

@@ -44,6 +44,7 @@ from zoo.parts.constants import constants
 from zoo.parts.covariates import covariates, response
 from zoo.parts.trees.soft_trees import greedy
 from zoo.parts.trees.tree_pair import Task, TreePair
+from zoo.schema.design import Design
 
 
 @register("decision_tree")
@@ -62,6 +63,7 @@ class DecisionTree(TreePair):
         leaf_scale: b, in deviations of y.
         leaf_concentration: alpha, prior rows of each class in a leaf.
         inducing: number of pseudo-observations J behind the leaves' posterior; from N on, nothing is gained.
+        design: how x and y come from a frame (`zoo.datasets.Design`); features and classes are read off it.
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -80,11 +82,12 @@ class DecisionTree(TreePair):
         leaf_scale: Positive = 1.5,
         leaf_concentration: Positive = 0.5,
         inducing: int = 200,
+        design: Design | None = None,
     ) -> None:
         counts = task == "classification"
-        super().__init__(features, task, classes, None, depth, sparsity, sharpness, inducing, counts)
+        super().__init__(features, task, classes, None, depth, sparsity, sharpness, inducing, design, counts)
         if self.classification:
-            self.register_buffer("leaf_concentration", torch.full((classes,), leaf_concentration))
+            self.register_buffer("leaf_concentration", torch.full(self.shape[-1:], leaf_concentration))
         else:
             constants(self, leaf_loc=0.0, leaf_scale=leaf_scale)
 

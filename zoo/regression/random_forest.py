@@ -48,6 +48,7 @@ from zoo.config import Positive
 from zoo.parts.constants import constants
 from zoo.parts.covariates import covariates, response
 from zoo.parts.trees.tree_pair import Task, TreePair
+from zoo.schema.design import Design
 
 
 @register("random_forest")
@@ -66,6 +67,7 @@ class RandomForest(TreePair):
         sharpness: a, the prior median; a gate opens over about 4 / a of the ranks.
         leaf_scale: b, about the prior deviation of f: in deviations of y (2.5 if left out), or in log-odds (6).
         inducing: number of pseudo-observations J behind the leaves' posterior; from N on, nothing is gained.
+        design: how x and y come from a frame (`zoo.datasets.Design`); features and classes are read off it.
     """
 
     step_size = 0.04  # 1e-2 is too short for the 300 steps that do
@@ -85,13 +87,14 @@ class RandomForest(TreePair):
         sharpness: Positive = 8.0,
         leaf_scale: Positive | None = None,
         inducing: int = 200,
+        design: Design | None = None,
     ) -> None:
-        super().__init__(features, task, classes, trees, depth, sparsity, sharpness, inducing)
+        super().__init__(features, task, classes, trees, depth, sparsity, sharpness, inducing, design)
         scale = leaf_scale or (6.0 if self.classification else 2.5)
         constants(self, leaf_loc=0.0, leaf_scale=scale / math.sqrt(trees))
         self.centre = 2.0**-depth if self.classification else 0.0
         if self.classification:
-            self.register_buffer("base", torch.zeros(classes))
+            self.register_buffer("base", torch.zeros(self.shape[-1]))
 
     def leaf_prior(self) -> dist.TorchDistribution:
         """p(leaves), of event shape (T, L, K)."""

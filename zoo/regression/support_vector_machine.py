@@ -39,7 +39,7 @@ for support vector machines: evidence and predictive class probabilities".
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import pyro
@@ -48,12 +48,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zoo.abilities import InTheirUnits
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import Positive
 from zoo.guides import Family
 from zoo.parts.constants import constants
 from zoo.parts.covariates import Fourier, by_row, check_response, covariates, response
+from zoo.parts.designs import of_classes
 from zoo.parts.units import Units
+from zoo.schema.design import Design
 from zoo.suiting import Suit, content, left_out
 
 
@@ -99,6 +102,7 @@ class SupportVectorMachine(ModelGuide):
         intercept_scale: s.
         likelihood: `normalised` or `hinge`, see above.
         guide: automatic guide over weights and intercepts; `delta` is the usual machine.
+        design: how x and y come from a frame (`zoo.datasets.Design`); features and classes are read off it.
 
     Raises:
         ValueError: fewer than two classes.
@@ -120,8 +124,11 @@ class SupportVectorMachine(ModelGuide):
         intercept_scale: Positive = 1.0,
         likelihood: Literal["normalised", "hinge"] = "normalised",
         guide: Family = "normal",
+        design: Design | None = None,
     ) -> None:
         super().__init__(guide)
+        self.design = design
+        features, classes = (features, classes) if design is None else of_classes(self, design)
         if classes < 2:
             raise ValueError(f"support_vector_machine: needs at least 2 classes, got classes={classes}")
         self.features, self.classes, self.normalised = features, classes, likelihood == "normalised"
@@ -165,6 +172,19 @@ class SupportVectorMachine(ModelGuide):
     def measure(self, batch: Batch) -> None:
         """The standard units of the covariates."""
         self.standard.place(covariates(self, batch, self.features))
+
+    def in_units(self, values: Mapping[str, Tensor], columns: Sequence[str]) -> InTheirUnits:
+        """Of the linear kernel, coefficients (term), or (class, term), in units of the covariates."""
+        if not isinstance(self.basis, nn.Identity):
+            return {}
+        weights, intercept = (values[name].to("cpu", torch.float64) for name in ("weights", "intercept"))
+        slopes = weights / self.standard.unit.to(weights)  # (S, K', D)
+        start = intercept - (slopes * self.standard.centre.to(weights)).sum(-1)
+        found, terms = torch.cat([start.unsqueeze(-1), slopes], -1), ["Intercept", *columns]
+        if self.shape[0] == 1:
+            return {"coefficients": (found.squeeze(-2), {"term": terms})}
+        known = self.target.categories if self.target is not None else range(self.classes)
+        return {"coefficients": (found, {"class": [str(name) for name in known], "term": terms})}
 
     @torch.no_grad()
     def initial(self, batch: Batch) -> dict[str, Tensor]:

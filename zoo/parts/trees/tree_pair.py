@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from zoo.base import Batch, ModelGuide
 from zoo.parts.constants import constants
 from zoo.parts.covariates import Ranks, by_row, check_response, covariates
+from zoo.parts.designs import of_classes, of_numbers
 from zoo.parts.trees.leaves import Pseudo
 from zoo.parts.trees.soft_trees import Anatomy, Gates, anatomy
 from zoo.parts.units import Units
+from zoo.schema.design import Design
 from zoo.state.memory import check_room
 from zoo.suiting import Suit, content, left_out
 
@@ -38,6 +40,7 @@ class TreePair(ModelGuide):
         depth: H.
         sparsity, sharpness: of the gates.
         inducing: number of pseudo-observations J behind the leaves' posterior.
+        design: how x and y come from a frame; features and classes are read off it.
         counts: whether these are counts of classes.
 
     Raises:
@@ -56,10 +59,15 @@ class TreePair(ModelGuide):
         sparsity: float,
         sharpness: float,
         inducing: int,
+        design: Design | None = None,
         counts: bool = False,
     ) -> None:
         super().__init__()
-        self.features, self.depth, self.classification = features, depth, task == "classification"
+        if design is not None and task == "classification":
+            features, classes = of_classes(self, design)
+        elif design is not None:
+            features = of_numbers(self, design)
+        self.design, self.features, self.depth, self.classification = design, features, depth, task == "classification"
         if self.classification and classes < 2:
             raise ValueError(f"{self.name}: a classification needs at least 2 classes, got classes={classes}")
         nodes = (trees or 1) * 2 ** min(depth, 99)
