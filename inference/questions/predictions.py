@@ -125,5 +125,4 @@ def r_squared(
     told, left = mean.var(1).sum(-1), variance.mean(1).sum(-1)  # (S)
     total = told + left
     share = np.divide(told, total, out=np.zeros_like(told), where=total > 0)
-    found: pd.Series[float] = summarised(share[:, None], ["R2"], mass).loc["R2"]
-    return found
+    return summarised(share[:, None], ["R2"], mass).iloc[0]

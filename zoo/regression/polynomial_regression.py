@@ -110,10 +110,10 @@ class PolynomialRegression(ModelGuide):
         self.register_buffer("coefficient_scale", torch.full((terms,), coefficient_scale))  # tau
         constants(self, df=df, concentration=noise_concentration, rate=noise_rate)
         if guide == "conjugate":
-            usual = torch.tensor(noise_rate / noise_concentration)
-            self.noise_factor = Learned(Factor("inverse_gamma", usual.log(), torch.tensor(10.0)))
+            variance = torch.tensor(noise_rate / noise_concentration)
+            self.noise_factor = Learned(Factor("inverse_gamma", variance.log(), torch.tensor(10.0)))
             wide = Coefficients(torch.zeros(terms), self.coefficient_scale.diag())
-            self.line = LearnedCoefficients(wide, usual)
+            self.line = LearnedCoefficients(wide, variance)
         # the design constants, which `measure` sets
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("halfwidth", torch.ones(features))

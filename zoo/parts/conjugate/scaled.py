@@ -50,4 +50,5 @@ class ScaledNormal(TorchDistribution):
         rows = torch.linalg.solve_triangular(self.tril, off.reshape(-1, F).mT, upper=False)  # (F, rows)
         square = rows.square().sum(0).reshape(off.shape[:-1])
         logdet = self.tril.diagonal().log().sum() + F / 2 * self.noise.log()
-        return -0.5 * square - logdet - F / 2 * math.log(2 * math.pi)
+        density: Tensor = -0.5 * square - logdet - F / 2 * math.log(2 * math.pi)
+        return density
