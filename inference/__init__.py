@@ -57,6 +57,8 @@
     r_squared: The share of the variance of y that the covariates explain: Bayesian R²
     importance: Total effect of each covariate on the mean of y (on class probabilities), under each posterior draw
 
+    plot: A picture of a fitted pair and its data, of the kind that suits them best or that is asked for
+
     Estimator: An estimator of a registered pair
 
     settings: Budgets and sizes that a user may want to set; whole numbers, checked when they are assigned
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from inference.estimator import Estimator
     from inference.fitting.fit import Fit, fit
     from inference.fitting.loop import NonFiniteError
+    from inference.gallery.door import plot
     from inference.posterior.draws import Posterior, draw, generate, predict, prior
     from inference.posterior.export import to_arviz
     from inference.posterior.khat import khat
@@ -136,6 +139,7 @@ _HOMES = {
     "questions.effects": ("effects",),
     "questions.predictions": ("predictions", "r_squared"),
     "estimator": ("Estimator",),
+    "gallery.door": ("plot",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -178,6 +182,7 @@ __all__ = [
     "marginals",
     "novelty",
     "pair_for",
+    "plot",
     "predict",
     "predictions",
     "prior",

@@ -14,6 +14,7 @@ latents      the table of latents in what scoring says
 run_folder   what scoring leaves behind
 use          what works with a run folder: `sample`, `encode`, `reconstruct`, `impute`, `forecast`, `query`
 rows         `anomaly`, `profile`
+plot         `plot`
 files        where their data come from, where tables and pictures go
 tables       mixed tables on their way to a pair and back
 terminal     what a terminal cannot show, escaped

@@ -42,20 +42,34 @@ def start(options: argparse.Namespace, *more: Path, texts: bool = False) -> Mode
         raise ValueError(f"--out {out}: expected a name that ends in {', '.join(endings[:-1])} or {endings[-1]}")
     wanted = [out, *more]
     if options.picture:
-        picture = Path(options.picture)
-        if picture.suffix.lower() not in PICTURES:
-            raise ValueError(f"--picture {picture}: expected a name that ends in {', '.join(PICTURES)}")
-        wanted.append(picture)
-    for path in wanted:
-        if not path.parent.is_dir():
-            raise ValueError(f"no folder '{path.parent}' to write '{path.name}' into")
-        if path.exists() and not options.replace:
-            raise ValueError(f"'{path}' is there already; --replace writes over it")
+        wanted.append(picture_path(options.picture, "--picture"))
+    check_free(wanted, replace=options.replace)
     pair = load(options.folder)
     if texts and (out.suffix.lower() == ".txt") != (isinstance(pair, Text) and pair.alphabet is not None):
         kind = "texts, which go into a .txt" if out.suffix.lower() != ".txt" else "no texts"
         raise ValueError(f"--out {out}: {pair.name} writes {kind}")
     return pair
+
+
+def picture_path(name: str, option: str) -> Path:
+    """Where a picture is to go.
+
+    Raises:
+        ValueError: its name ends in nothing that can be drawn.
+    """
+    picture = Path(name)
+    if picture.suffix.lower() not in PICTURES:
+        raise ValueError(f"{option} {picture}: expected a name that ends in {', '.join(PICTURES)}")
+    return picture
+
+
+def check_free(paths: Sequence[Path], *, replace: bool) -> None:
+    """Refuse paths in no folder, and those of files that are there, unless they are to be replaced."""
+    for path in paths:
+        if not path.parent.is_dir():
+            raise ValueError(f"no folder '{path.parent}' to write '{path.name}' into")
+        if path.exists() and not replace:
+            raise ValueError(f"'{path}' is there already; --replace writes over it")
 
 
 def load(folder: str) -> ModelGuide:

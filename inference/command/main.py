@@ -29,6 +29,7 @@ _HOMES = {
     "demo": ("demo", "show"),
     "anomaly": ("rows", "anomaly"),
     "profile": ("rows", "profile"),
+    "plot": ("plot", "draw"),
 }
 _WORDS = {  # options that are NAME=VALUE, and how to say so
     "set": "KEY=VALUE, such as --set components=3",

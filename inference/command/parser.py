@@ -30,6 +30,8 @@ EXAMPLES = {
     "anomaly": "examples:\n  zoo anomaly vae new.npy --out scores.csv\n"
     "  zoo anomaly vae new.npy --tight --reference usual.npy --out scores.csv",
     "profile": "examples:\n  zoo profile run iris\n  zoo profile run patients.csv --labels hospital --out apart.csv",
+    "plot": "examples:\n  zoo plot run --out map.png\n  zoo plot run map --color species --out map.png\n"
+    "  zoo plot vae traversals --set steps=7 --out dimensions.png",
     "demo": "example:\n  zoo demo --out demo",
 }
 
@@ -68,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     _with_folder(add)
     _query(add)
     _rows(add)
+    _plot(add)
     demo = add("demo", "fit two models to real data, say what came out, leave pictures")
     demo.add_argument("--out", default="demo", metavar="DIR", help="where the pictures go; default: demo")
     demo.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
@@ -229,6 +232,26 @@ def _rows(add: Add) -> None:
     anomaly.add_argument("--out", required=True, metavar="FILE", help="the .csv or .npy file to write")
     profile.add_argument("--labels", metavar="COLUMN", help="compare rows by this column of the data instead")
     profile.add_argument("--out", metavar="FILE", help="also write the table there, .csv")
+
+
+def _plot(add: Add) -> None:
+    plot = add("plot", "draw a picture of a fitted model and its data")
+    plot.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
+    plot.add_argument(
+        "what",
+        nargs="?",
+        metavar="KIND",
+        help="map, predictive, samples, reconstructions, traversals, interpolations, posterior, density, curve, "
+        "states, imputations, network or tree; default: the one that suits best",
+    )
+    plot.add_argument("--data", help="name of a data set, or a file; default: the data of the fit")
+    plot.add_argument("--color", metavar="COLUMN", help="of a map: a column of the data, y, or cluster")
+    plot.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of that kind")
+    _reading(plot)
+    plot.add_argument("--out", required=True, metavar="FILE", help="the .png, .svg or .pdf file to write")
+    plot.add_argument("--replace", action="store_true", help="write over a file that is there")
+    plot.add_argument("--seed", type=int, default=0, help="default: 0")
+    plot.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
 
 
 def _positive(text: str) -> int:

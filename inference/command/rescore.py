@@ -25,9 +25,9 @@ def score_run(options: argparse.Namespace) -> None:
     source = options.data or known.get("name")
     if source is None or "fit" not in pair.card or not exchange.holds_a_run(folder):
         raise ValueError(f"'{folder}' was not left by `zoo fit`: its card names no fit and no data")
-    place = options.data or _place(folder, str(source), known.get("path"))
+    place = options.data or place_of(folder, str(source), known.get("path"))
     try:
-        data, columns = _data(pair, place, known.get("target"), known.get("header"))
+        data, columns = data_of(pair, place, known.get("target"), known.get("header"))
     except ValueError as error:
         if options.data or place in datasets.names() or Path(place).is_file():
             raise
@@ -46,7 +46,7 @@ def score_run(options: argparse.Namespace) -> None:
     print(f"Everything is in {folder}.")
 
 
-def _place(folder: Path, source: str, path: str | None) -> str:
+def place_of(folder: Path, source: str, path: str | None) -> str:
     """Where the data of a run are: where the way from its folder leads, else where its card says, from here."""
     if path and (found := Path(os.path.normpath(Path(os.path.realpath(folder), path)))).is_file():
         here = Path(source)
@@ -54,7 +54,7 @@ def _place(folder: Path, source: str, path: str | None) -> str:
     return source
 
 
-def _data(pair: ModelGuide, source: str, target: str | None, header: bool | None) -> tuple[Batch, Sequence[str]]:
+def data_of(pair: ModelGuide, source: str, target: str | None, header: bool | None) -> tuple[Batch, Sequence[str]]:
     """The data as a saved pair takes them, and the names of their columns."""
     if kind_of(source) == ".txt" and isinstance(pair, Text) and pair.alphabet is not None:
         return as_batch(pair, text_of(source)), ("character",)

@@ -44,6 +44,11 @@ def arguments(name: str, words: dict[str, str]) -> dict[str, Any]:
     return found
 
 
+def plain(words: dict[str, str]) -> dict[str, Any]:
+    """Words as values of no known type: JSON where it reads as JSON, else text."""
+    return {key: _value(text) for key, text in words.items()}
+
+
 def _value(text: str) -> Any:
     known = {"True": True, "False": False, "None": None}
     if text in known:

@@ -5,6 +5,7 @@ nothing stays open. Save one with `figure.savefig(path)`; a notebook shows it by
 
     plots     fits, images, series, predictions, posteriors
     plane     codes coloured by label, a density over the data
+    colour    points coloured by numbers or categories
     layers    where the nodes and arrows of a graph go
     style     colours, axes and image grids that all of them share
 

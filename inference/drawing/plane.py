@@ -31,7 +31,7 @@ def latent_map(codes: Any, labels: Any = None, *, names: Sequence[str] | None = 
     if marks is not None and marks.shape != points.shape[:1]:
         raise ValueError(f"labels: expected {len(points)}, got shape {marks.shape}")
     figure, axes = new_figure(5.6, 5.0)
-    points, titles = _plane(points)
+    points, titles = principal(points)
     classes = None if marks is None else np.unique(marks)
     if classes is not None and (len(classes) > 20 or (marks is not None and (marks % 1 != 0).any())):
         classes = None
@@ -95,16 +95,16 @@ def mixture_density(
     return figure
 
 
-def _plane(points: Array) -> tuple[Array, tuple[str, str]]:
-    """The points in at most two dimensions, and what to call them."""
+def principal(points: Array, what: str = "the codes") -> tuple[Array, tuple[str, str]]:
+    """Points (N, L) in at most two dimensions, and what to call these; of more than two their principal components."""
     if points.shape[1] == 1:
         return points, ("latent 0", "observations")
     if points.shape[1] == 2:
         return points, ("latent 0", "latent 1")
     centred = points - points.mean(axis=0)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
-    shares = 100 * sizes**2 / (sizes**2).sum()
-    titles = [f"principal component {i + 1} of the codes ({shares[i]:.0f} % of their variance)" for i in (0, 1)]
+    shares = 100 * sizes**2 / max(float((sizes**2).sum()), np.finfo(float).tiny)
+    titles = [f"principal component {i + 1} of {what} ({shares[i]:.0f} % of variance)" for i in (0, 1)]
     return centred @ directions[:2].T, (titles[0], titles[1])
 
 

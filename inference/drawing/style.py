@@ -111,7 +111,7 @@ def running_mean(values: Array, window: int) -> Array:
 
 
 def as_images(values: Any, shape: tuple[int, ...] | None) -> Array:
-    """(N, D), (N, H, W) or (N, C, H, W) -> (N, H, W) or (N, H, W, 3)."""
+    """(N, D), (N, H, W) or (N, C, H, W) -> (N, H, W) or (N, H, W, 3); channels that are no colours are averaged."""
     pictures = as_array(values).astype(float)
     if shape is not None:
         pictures = pictures.reshape(len(pictures), *shape)
@@ -121,7 +121,7 @@ def as_images(values: Any, shape: tuple[int, ...] | None) -> Array:
             raise ValueError(f"images of {pictures.shape[1]} values are not square: give shape=(H, W)")
         pictures = pictures.reshape(len(pictures), side, side)
     if pictures.ndim == 4:
-        pictures = pictures[:, 0] if pictures.shape[1] == 1 else np.moveaxis(pictures, 1, -1)
+        pictures = np.moveaxis(pictures, 1, -1) if pictures.shape[1] == 3 else pictures.mean(1)
     if pictures.ndim not in (3, 4) or not len(pictures):
         raise ValueError(f"images: expected (N, D), (N, H, W) or (N, C, H, W), got {as_array(values).shape}")
     return pictures

@@ -22,11 +22,14 @@ def as_cells(given: Checked, values: Mapping[str, Tensor]) -> Cells:
         numbers = np.asarray(value.detach().cpu()).astype(float)
         if site == "x" and pair.schema is not None:
             found += [(column, numbers[..., i]) for i, column in enumerate(pair.schema.used)]
-        elif site == "y" and pair.target is not None:
+            continue
+        if site == "y" and pair.target is not None:
             found.append((pair.target, numbers))
-        elif given.sites[site].event_shape.numel() == 1:
+            continue
+        event = given.sites[site].event_shape if site in given.sites else value.shape[1:]  # a covariate has no site
+        if event.numel() == 1:
             name = names[0] if site == "x" and names and len(names) == 1 else site
-            rank = len(given.sites[site].event_shape)
+            rank = len(event)
             found.append((Column(name, "real"), numbers.reshape(numbers.shape[: value.ndim - rank])))
         else:
             wide = numbers.shape[-1]

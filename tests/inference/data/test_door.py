@@ -52,6 +52,7 @@ CALLS = {  # public function -> how it is called on a pair, its data and draws f
     "log_likelihood": lambda pair, data, posterior: inference.log_likelihood(pair, posterior, data, particles=3),
     "khat": lambda pair, data, posterior: inference.khat(pair, data, draws=25, particles=25),
     "anomaly": lambda pair, data, posterior: inference.anomaly(pair, data, draws=3),
+    "plot": inference.plot,
     "loo": lambda pair, data, posterior: inference.loo(pair, posterior, data),
     "to_arviz": lambda pair, data, posterior: inference.to_arviz(pair, posterior, data),
 }
