@@ -4,6 +4,9 @@
     fit: Fit a pair by stochastic variational inference, in place; fitting again goes on from where it stands
     Fit: What happened in a fit
     NonFiniteError: Loss or gradient stayed NaN or infinite; no such step was applied. The message names the site
+    CSVLogger: Writes a line a report into a file, which is whole after each of them
+    TensorBoardLogger: Writes reports as scalars for TensorBoard: `tensorboard --logdir FOLDER` shows them
+    Report: How a fit stands at a step
     KeptConstants: The pair's constants (centres, units, designs) are those of the data it was first fitted to
     LostPrecision: The pair's floating-point type keeps only part of how a column varies, as it lies far from zero
 
@@ -87,6 +90,7 @@ if TYPE_CHECKING:
     from inference.estimator import Estimator
     from inference.fitting.fit import Fit, fit
     from inference.fitting.loop import NonFiniteError
+    from inference.fitting.watching import CSVLogger, Report, TensorBoardLogger
     from inference.gallery.door import plot
     from inference.posterior.draws import Posterior, draw, generate, predict, prior
     from inference.posterior.export import to_arviz
@@ -110,6 +114,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "fitting.fit": ("fit", "Fit"),
     "fitting.loop": ("NonFiniteError",),
+    "fitting.watching": ("CSVLogger", "TensorBoardLogger", "Report"),
     "running.constants": ("KeptConstants",),
     "data.precision": ("LostPrecision",),
     "data.suited": ("pair_for",),
@@ -147,6 +152,7 @@ __all__ = [
     "Answer",
     "Answers",
     "Bits",
+    "CSVLogger",
     "Estimator",
     "Fit",
     "KeptConstants",
@@ -154,8 +160,10 @@ __all__ = [
     "NonFiniteError",
     "Posterior",
     "Profile",
+    "Report",
     "Sampled",
     "SamplingError",
+    "TensorBoardLogger",
     "active_units",
     "anomaly",
     "assignments",

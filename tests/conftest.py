@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import itertools
 import sys
+import types
 import typing
 from pathlib import Path
 
@@ -89,6 +91,14 @@ def device(request):
 def asia():
     """The network of Lauritzen & Spiegelhalter (1988), with its known tables."""
     return registered("bayesian_network").from_bif("asia").double()
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """The clock of deadlines goes on by a second whenever it is looked at, and by nothing else."""
+    seconds = itertools.count()
+    clock = types.SimpleNamespace(perf_counter=lambda: float(next(seconds)))
+    monkeypatch.setattr("inference.running.deadline.time", clock)
 
 
 @pytest.fixture(autouse=True)

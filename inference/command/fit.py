@@ -30,6 +30,7 @@ def fit_pair(options: argparse.Namespace) -> None:
     config = arguments(options.name, options.set)
     out = Path(options.out)
     exchange.check(out, replace=options.replace)
+    loggers = [inference.CSVLogger(options.log, options.replace)] if options.log else []
     pair, data, columns = _pair_and_data(options, config)
     pair = pair.double() if options.double else pair
     print(f"{options.name} on {options.data}: {_size(pair, data)}; {options.threads} processor thread(s)", flush=True)
@@ -53,6 +54,8 @@ def fit_pair(options: argparse.Namespace) -> None:
             seed=options.seed,
             device=_device(options.device),
             callbacks=[run_folder.follow()],
+            max_seconds=options.max_seconds,
+            loggers=loggers,
         )
         score.remember(pair, data, options)
         print(f"{fit}\n", flush=True)

@@ -2,6 +2,7 @@
 
 fit          `fit` itself: options, starting values, the model card
 loop         the steps of one fit: minibatches, averaging, when to stop
+watching     reports to loggers, and loggers that write files
 schedule     when to slow down, average and stop
 step         from a pair and an objective to steps of Adam, as a graph or plain Pyro
 adam         Adam, as operations that a graph can hold

@@ -25,7 +25,9 @@ from inference.fitting.objective import Bound, Objective, choose, plain
 from inference.fitting.options import check_options, device_of
 from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
+from inference.fitting.watching import Logger, Watch
 from inference.running.constants import described, take
+from inference.running.deadline import Deadline
 from inference.running.quiet import seeded
 from inference.running.width import width
 from zoo import guides
@@ -114,12 +116,15 @@ def fit(
     patience: int = 10,
     tolerance: float = 1e-4,
     max_steps: int = 20_000,
+    max_seconds: float | None = None,
     initialise: bool | None = None,
     seed: int = 0,
     device: torch.device | str = "auto",
     compile: Literal["auto", "inductor", "graph", "off"] = "auto",  # noqa: A002 - the name users know from torch
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
+    log_every: int = 100,
 ) -> Fit:
     """Fit a pair by stochastic variational inference, in place; fitting again goes on from where it stands.
 
@@ -151,6 +156,8 @@ def fit(
         validation: fraction of rows held out, or a data set; early stopping then keeps the best parameters.
         patience: evaluations (one an epoch, or 100 steps) without improvement before early stopping.
         tolerance: improvement in nats per observation that counts as none.
+        max_seconds: stop at the first step that ends later than this after the call, with the parameters averaged over
+            the last part of the time; the start, and what a fit without steps does, are not cut short.
         initialise: start at `pair.initial(data)`, or what a search finds where that is empty, and take constants
             anew, or do not; by default on the first fit only.
         seed: seeds everything drawn here; the caller's random state is left as it was. The same bits come from the same
@@ -161,6 +168,9 @@ def fit(
             C++ compiler, and goes on with the next slower way, with one warning, where one fails.
         progress: show a bar with the loss per observation.
         callbacks: called as `callback(step, loss, pair)` after each step; a true result stops the fit.
+        loggers: called with an `inference.Report` (loss, terms of the bound by site, validation, step size, seconds),
+            such as `inference.CSVLogger("course.csv")`; a true result stops the fit.
+        log_every: steps between two reports; the first step and the last are told too.
 
     Raises:
         ValueError: data that do not fit the pair, or options out of range.
@@ -171,7 +181,7 @@ def fit(
     check_pair(pair)
     check_options(locals())
     home = device_of(device)
-    began = time.perf_counter()
+    began, deadline = time.perf_counter(), Deadline(max_seconds)
     with seeded(seed), pair.learning("trained"):
         pair.to(home)
         given = check(pair, data if y is None else (data, y))
@@ -205,7 +215,7 @@ def fit(
             return _without_steps(pair, train, chosen, seed, began, kept, losses=losses, steps=0, reason=end[1])
         if steps is None and epochs is not None:
             steps = max(1, math.ceil(epochs * train.size / size))
-        mode, why = choose_mode(compile, steps)
+        mode, why = choose_mode(compile, steps if max_seconds is None else None)
         loop = Loop(
             Stepper(pair, chosen, mode, fallback=compile == "auto"),
             train,
@@ -224,6 +234,8 @@ def fit(
             progress=progress,
             placed=placed,
             resumed=not started,
+            deadline=deadline,
+            watch=Watch(loggers, log_every, began),
         )
         reason = loop.run(torch.Generator().manual_seed(int(seed)))
         if keeping and keeping.back():

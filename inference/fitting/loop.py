@@ -18,7 +18,9 @@ from inference.fitting import settled
 from inference.fitting.keeping import KeepingGuide
 from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
 from inference.fitting.step import SINGULAR, Stepper
+from inference.fitting.watching import Watch
 from inference.running import pieces
+from inference.running.deadline import Deadline
 from inference.running.densities import run
 from inference.running.quiet import seeded
 from inference.running.width import width
@@ -62,6 +64,8 @@ class Loop:
         schedule: `constant`, `cosine` or `plateau`.
         placed: the guide's widths suit the posterior already.
         resumed: it goes on from where an earlier fit ended.
+        deadline: when to stop at the latest.
+        watch: whom to report to.
     """
 
     stepper: Stepper
@@ -81,6 +85,8 @@ class Loop:
     progress: bool
     placed: bool
     resumed: bool = False
+    deadline: Deadline = field(default_factory=Deadline)
+    watch: Watch = field(default_factory=lambda: Watch((), 1, 0.0))
 
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -98,6 +104,7 @@ class Loop:
         # weight of the KL terms, step size, limit on the gradient: inputs of the graph
         self.scalars = [torch.full((), value, dtype=dtype, device=self.pair.device) for value, dtype in kinds]
         self.averaging = Averaging(list(self.stepper.parameters.values()))
+        self.batch = self.train  # of the last step
         self.average_from = self.limit - round(self.average * self.limit) if self.known else self.limit
 
     @cached_property
@@ -118,6 +125,7 @@ class Loop:
         try:
             for step in range(self.limit):
                 stop = self._advance(step, rows, parameters)
+                stop = self._report(step, stop) or stop
                 self._show(bar, step)
                 if stop:
                     reason = stop
@@ -136,7 +144,7 @@ class Loop:
             self.stopping.restore(parameters)
             return reason
         self.averaging.apply()
-        if reason not in ("interrupted", "stopped by a callback"):
+        if reason not in ("interrupted", "stopped by a callback", "stopped by a logger"):
             far = diverged(self.losses[min(self.anneal, len(self.losses) // 2) :])
             reason = f"{far}{self._cure}" if far else reason
         return reason
@@ -149,7 +157,7 @@ class Loop:
 
     def _advance(self, step: int, rows: Iterator[Tensor], parameters: Sequence[nn.Parameter]) -> str | None:
         """One step and what follows from it; a reason to stop, or None."""
-        batch = self._batch(rows)
+        batch = self.batch = self._batch(rows)
         rate = self.lr * self.decay * learning_rate(self.schedule, step, self.limit)
         self.scalars[1].fill_(rate)
         if self.anneal:
@@ -176,7 +184,22 @@ class Loop:
             return "stopped by a callback"
         if self.known and not self.placed and step == self.limit // 3:
             self._standardise()
-        return self._validate(step, parameters) or self._converged(step, loss, rows)
+        return self._validate(step, parameters) or self._converged(step, loss, rows) or self._late(step)
+
+    def _late(self, step: int) -> str | None:
+        """Whether time is up; its last part is the one that parameters are averaged over."""
+        if self.deadline.over(1 - self.average):
+            self.average_from = min(self.average_from, step)
+        return self.deadline.words if self.deadline.over() else None
+
+    def _report(self, step: int, stop: str | None) -> str | None:
+        """Tell the loggers where they want to hear of this step; a reason to stop, or None."""
+        if not self.watch.due(step, bool(stop) or step == self.limit - 1):
+            return None
+        score = self.validation[-1][1] if self.validation else None
+        objective, loss, rate = self.stepper.objective, self.losses[-1], self.rates[-1]
+        ended = self.watch.tell(self.pair, objective, self.batch, step, loss, rate, score)
+        return "stopped by a logger" if ended else None
 
     def _validate(self, step: int, parameters: Sequence[nn.Parameter]) -> str | None:
         every = max(1, self.train.size // self.size) if self.size < self.train.size else 100

@@ -34,8 +34,8 @@ def _fraction(value: float) -> bool:
 # Options, what bounds them, whether None is one, their kind, and that in words.
 _NUMBERS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], bool, Any, str], ...] = (
     (("steps", "batch_size", "particles"), _positive, True, Integral, "a whole number above 0"),
-    (("max_steps", "patience"), _positive, False, Integral, "a whole number above 0"),
-    (("epochs", "lr", "clip"), _positive, True, Real, "a finite number above 0"),
+    (("max_steps", "patience", "log_every"), _positive, False, Integral, "a whole number above 0"),
+    (("epochs", "lr", "clip", "max_seconds"), _positive, True, Real, "a finite number above 0"),
     (("anneal",), _not_negative, False, Integral, "a whole number of at least 0"),
     (("free_bits", "tolerance"), _not_negative, False, Real, "a finite number of at least 0"),
     (("average",), _fraction, False, Real, "a fraction from 0 to 1"),
@@ -65,7 +65,8 @@ def check_options(given: Mapping[str, Any]) -> None:
     for name, values in (("initialise", (None, True, False)), ("progress", (True, False))):
         if not any(given[name] is value for value in values):
             raise ValueError(f"{name}: expected one of {', '.join(map(str, values))}, got {given[name]!r}")
-    _check_callbacks(given["callbacks"])
+    for name in ("callbacks", "loggers"):
+        _check_functions(name, given[name])
 
 
 def device_of(device: torch.device | str) -> torch.device:
@@ -91,9 +92,9 @@ def device_of(device: torch.device | str) -> torch.device:
     return found
 
 
-def _check_callbacks(callbacks: Any) -> None:
-    if not isinstance(callbacks, (list, tuple)):
-        raise ValueError(f"callbacks: expected a list of functions, got {type(callbacks).__name__}")
-    for i, callback in enumerate(callbacks):
-        if not callable(callback):
-            raise ValueError(f"callbacks: expected functions, got {callback!r} at position {i}")
+def _check_functions(name: str, given: Any) -> None:
+    if not isinstance(given, (list, tuple)):
+        raise ValueError(f"{name}: expected a list of functions, got {type(given).__name__}")
+    for i, function in enumerate(given):
+        if not callable(function):
+            raise ValueError(f"{name}: expected functions, got {function!r} at position {i}")

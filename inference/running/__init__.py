@@ -7,6 +7,7 @@ marginal     those with the locals summed or integrated out, in pieces
 vectorised   one trace for many draws
 pieces       cuts of rows and draws that keep to `settings.memory`
 width        what one draw of one row holds
+deadline     when the time that a user gave is over
 effort       work that no lifetime bears, refused
 quiet        a run that leaves no trace: random state, gradients, modes
 expectation  what is expected of a distribution, averaged and settled

@@ -40,6 +40,8 @@ class Terms:
     local_kl: dict[str, Tensor] = field(default_factory=dict)  # site -> (S?, B) or (S?, B, L): log q - log p
     global_log_p: Tensor | float = 0.0  # (S?,)
     global_log_q: Tensor | float = 0.0  # (S?,)
+    sites: dict[str, Tensor] = field(default_factory=dict)  # what of `likelihood` is whose, (S?, B); "x+y" of factors
+    global_kl: dict[str, Tensor] = field(default_factory=dict)  # site, auxiliary ones too -> (S?,): log q - log p
 
     @property
     def log_weight(self) -> Tensor:
@@ -135,21 +137,26 @@ def _collect(
         if is_local(model[name]):
             terms.local_kl[name] = kl
         else:
-            terms.global_log_p = terms.global_log_p - kl
+            terms.global_log_p, terms.global_kl[name] = terms.global_log_p - kl, kl
     for name in _counted(model, guide.keys(), closed.keys() | factors.keys()):
+        found = density(model[name])
         if not is_local(model[name]):
-            terms.global_log_p = terms.global_log_p + density(model[name])
+            terms.global_log_p, terms.global_kl[name] = terms.global_log_p + found, -found
         elif name in shared:
-            terms.local_kl[name] = -density(model[name])
+            terms.local_kl[name] = -found
         else:
-            terms.likelihood = terms.likelihood + density(model[name])
+            terms.likelihood, terms.sites[name] = terms.likelihood + found, found
     for name in (n for n in guide if n not in closed):
+        found = density(guide[name])
         if is_local(guide[name]):
-            terms.local_kl[name] = terms.local_kl.get(name, 0.0) + density(guide[name])
+            terms.local_kl[name] = terms.local_kl.get(name, 0.0) + found
         else:
-            terms.global_log_q = terms.global_log_q + density(guide[name])
+            terms.global_log_q = terms.global_log_q + found
+            terms.global_kl[name] = terms.global_kl.get(name, 0.0) + found
     if factors:
-        terms.likelihood = terms.likelihood + _sum_out(model_trace, factors, symbols, shape)
+        found = _sum_out(model_trace, factors, symbols, shape)
+        seen = [name for name, site in factors.items() if site["is_observed"]]
+        terms.likelihood, terms.sites["+".join(seen)] = terms.likelihood + found, found
     return terms
 
 

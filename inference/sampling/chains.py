@@ -15,6 +15,7 @@ from torch import Tensor
 
 from inference.compiling.compiled import Mode
 from inference.compiling.fallback import Fallback, Fastest
+from inference.running.deadline import Deadline
 from inference.sampling.hamiltonian import Metric, Move, State, leapfrog, stand, transition
 from inference.sampling.potential import Potential
 
@@ -39,14 +40,23 @@ class Chains:
         seed: of momenta and acceptance.
         mode: how the leapfrog step runs.
         fallback: whether to go on in a slower mode where that one cannot be.
+        deadline: when to stop at the latest.
     """
 
     state: State
     metric: Metric
     step: Callable[..., Any]  # one leapfrog step under that metric
 
-    def __init__(self, potential: Potential, number: int, seed: int, mode: Mode, fallback: bool) -> None:
-        self.potential, self.number = potential, number
+    def __init__(
+        self,
+        potential: Potential,
+        number: int,
+        seed: int,
+        mode: Mode,
+        fallback: bool,
+        deadline: Deadline | None = None,
+    ) -> None:
+        self.potential, self.number, self.deadline = potential, number, deadline or Deadline()
         self.device = potential.pair.device
         self.generator = torch.Generator(self.device).manual_seed(int(seed))
         self.fallback = Fallback(potential.name, "sampling", mode, fallback)

@@ -26,10 +26,11 @@ from inference.data.check import check
 from inference.data.learnable import check_learnable
 from inference.posterior.draws import Posterior
 from inference.running.constants import take
+from inference.running.deadline import Deadline
 from inference.running.effort import check_effort
 from inference.running.naming import proper
 from inference.running.quiet import quietly
-from inference.running.words import check_bool, check_count, told
+from inference.running.words import check_bool, check_count, check_number, told
 from inference.sampling import starts
 from inference.sampling.chains import Chains, SamplingError, clock
 from inference.sampling.hamiltonian import Metric, plan
@@ -86,6 +87,7 @@ def sample(
     method: Method = "hmc",
     start: Start = "auto",
     max_warmup: int = 2000,
+    max_seconds: float | None = None,
     thin: int = 1,
     seed: int = 0,
     compile: Compile = "auto",  # noqa: A002 - the name users know from torch
@@ -111,6 +113,8 @@ def sample(
             cannot move from there, which `notes` says, `jitter`, a Gaussian at the mode, and `prior` follow in turn.
         max_warmup: most transitions of warm-up, which ends when R-hat of all latents is below 1.01, or when chains are
             seen to stay apart for good: labels that switch, or modes too far from each other.
+        max_seconds: stop at the first transition that ends later than this after the call, warm-up after half of the
+            time at the latest: the draws that are there are kept, one of each chain at the least. Of `hmc` only.
         thin: transitions for each draw that is kept.
         seed: seeds everything drawn here; the caller's random state is left as it was.
         compile: `graph` traces each leapfrog step into one graph, `inductor` also compiles it; `off` is plain Pyro;
@@ -130,6 +134,7 @@ def sample(
         SamplingError: no start of finite density, or chains that never move.
         TraceError, CompileError: `compile` asks for what cannot be.
     """
+    deadline = Deadline(max_seconds)
     _check_options(locals())
     folder = None if store is None else Path(store)
     with proper():
@@ -148,12 +153,12 @@ def sample(
         check_effort(given, "thin", thin, chains * draws)
         if trained and potential.has_globals:  # codes of other rows are no refit
             take(pair, batch)
-        mode, _ = choose_mode(compile, 3 * (draws * thin + 2 * CHECKED))
+        mode, _ = choose_mode(compile, None if max_seconds else 3 * (draws * thin + 2 * CHECKED))
         run = _nuts if method == "nuts" else _hmc
 
         def tried(chosen: str) -> Sampled:
             points, metric = starts.find(potential, chosen, values, chains)
-            walkers = Chains(potential, chains, seed, mode, compile == "auto")
+            walkers = Chains(potential, chains, seed, mode, compile == "auto", deadline)
             told = {name: dtype or points.dtype for name, dtype in _TOLD[method].items()}
             kept = Draws(potential, points, draws, told, folder)
             try:
@@ -183,6 +188,10 @@ def _check_options(given: dict[str, Any]) -> None:
     check_bool("progress", given["progress"])
     for name, least in (("draws", 1), ("chains", 1), ("max_warmup", 1), ("thin", 1)):
         check_count(name, given[name], least)
+    if given["max_seconds"] is not None:
+        check_number("max_seconds", given["max_seconds"])
+        if given["method"] == "nuts":
+            raise ValueError("max_seconds: nuts cannot be stopped between its draws; method='hmc' can")
     if not isinstance(given["store"], (str, os.PathLike, type(None))):
         raise ValueError(f"store: expected the path of a folder, got {told(given['store'])}")
     for name, options in (("method", Method), ("start", Start), ("compile", Compile)):
@@ -223,9 +232,12 @@ def _hmc(
         bar.set_description("sampling")
         began = clock()
         try:
-            for _ in range(draws):
+            for count in range(1, draws + 1):
                 kept.take(*_drawn(chains, size, length, thin))
                 bar.update()
+                if count < draws and chains.deadline.over():
+                    chains.notes.append(f"{chains.deadline.words}: {count} of {draws} draws of each chain are kept")
+                    break
         except KeyboardInterrupt:
             if not kept.count:
                 raise

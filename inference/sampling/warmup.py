@@ -8,6 +8,7 @@ the metric of its own mode: that of all together is as wide as they lie apart, a
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ SHORT = 8  # most leapfrog steps on the way to where the mass is
 BRIEF = 16  # and in the window that first sees whether they stay in modes of their own
 STEPS = 128  # most leapfrog steps of a transition
 LONGEST = 8 * QUARTER  # most time of a trajectory: modes apart would make it grow for nothing
+SHARE = 0.5  # of the time that was given
 ASKED = 50  # most draws of each chain that are looked at for groups that stay apart
 
 
@@ -44,6 +46,7 @@ class Window:
     density: Tensor  # of those, (C, m)
     size: float  # of a step
     moments: Moments
+    count: int  # transitions, both halves
 
 
 def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: Any) -> tuple[float, float, int]:
@@ -69,25 +72,27 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
     windows = [max(1, round(window * factor)) for window in first]
     while windows and sum(windows) + SHORTEST > most:  # so few that there is no way to go first
         del windows[0]
-    for window in windows[:-1]:
-        _approach(chains, window, bar)
+    total = sum(_approach(chains, window, bar) for window in windows[:-1] if not chains.deadline.over(SHARE))
     clock, found, why = Trajectory(), None, ""
     if windows:
         found = _window(chains, windows[-1], Trajectory(), bar, BRIEF)
         why, groups = _standstill(chains.potential, found)
-    total = sum(windows)
+        total += found.count
     length = min(max(SHORTEST, round(CHECKED * factor)), most - total)
     while True:
         if found is not None:
             chains.stand(chains.points(), found.moments.metric(groups if why else (), within=bool(groups)))
         found = _window(chains, length, clock, bar)
-        total += length
+        total += found.count
         if length < SHORTEST:
             chains.notes.append(f"warm-up stopped at max_warmup={most}: too few to tell whether the chains agree")
             break
         rhats = rhat(found.watched).nan_to_num(nan=1.0)
         bar.set_postfix_str(f"R-hat {float(rhats.max()):.3f}")
         if float(rhats.max()) < limit(found.watched.shape[1]):
+            break
+        if chains.deadline.over(SHARE):
+            chains.notes.append(_unsettled(chains, rhats, found.columns, f"after {chains.deadline.spent:.3g} s"))
             break
         suited, (why, groups) = bool(why), _standstill(chains.potential, found)
         if why and (suited or most - total < SHORTEST):  # else once more, each chain with the metric of its mode
@@ -97,21 +102,37 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
             )
             break
         if most - total < SHORTEST:
-            chains.notes.append(_unsettled(chains, rhats, found.columns, most))
+            chains.notes.append(_unsettled(chains, rhats, found.columns, f"at max_warmup={most}"))
             break
         length = min(length if why else 2 * length, most - total)
     return found.size, clock.settled, total
 
 
-def _approach(chains: Chains, count: int, bar: Any) -> None:
-    """Go towards where the mass is, each chain with steps of its own size, then take on the metric found there."""
-    size, moments = StepSize(chains.first_size(), 0.8), Moments(chains.metric)
-    for i in range(count):
+def _transitions(chains: Chains, count: int) -> Iterator[bool]:
+    """Of so many transitions, whether each is in the later half; when time is up a few are, from there on."""
+    begin, i = count // 2, 0
+    while i < count:
+        if chains.deadline.over(SHARE):
+            begin = min(begin, i)
+            count = min(count, begin + SHORTEST)
+        if i < count:
+            yield i >= begin
+        i += 1
+
+
+def _approach(chains: Chains, count: int, bar: Any) -> int:
+    """Go towards where the mass is, each chain with steps of its own size, then take on the metric found there.
+
+    Returns how many transitions it took.
+    """
+    size, moments, took = StepSize(chains.first_size(), 0.8), Moments(chains.metric), 0
+    for later in _transitions(chains, count):
         steps = min(SHORT, math.ceil(QUARTER / float(size.size.median())))
         move = chains.move(size.size.unsqueeze(-1), steps)
         size.update(move.acceptance)
-        if 2 * i + 1 >= count:
+        if later:
             moments.add(chains.state)
+        took += 1
         bar.update()
     points, lost = chains.points(), moments.lost()
     if bool(lost.any()) and not bool(lost.all()):  # these chains start again where others stand
@@ -120,6 +141,7 @@ def _approach(chains: Chains, count: int, bar: Any) -> None:
         points[lost] = points[others[picked]]
         chains.moved += len(picked)
     chains.stand(points, moments.metric())
+    return took
 
 
 def _window(chains: Chains, count: int, clock: Trajectory, bar: Any, most: int = STEPS) -> Window:
@@ -130,13 +152,14 @@ def _window(chains: Chains, count: int, clock: Trajectory, bar: Any, most: int =
     watched, points, density = list[Tensor](), list[Tensor](), list[Tensor]()
     step, moments = StepSize(chains.first_size().median()), Moments(chains.metric)
     diverging = torch.zeros(chains.number, device=chains.device)
-    for i in range(count):
+    took = 0
+    for later in _transitions(chains, count):
         used, steps = plan(clock.time, float(step.size), chains.index, most)
         chains.index += 1
         move = chains.move(chains.sizes(used), steps)
         step.update(harmonic(move.acceptance))
         clock.update(move, used * steps, float(step.size) / 2, min(LONGEST, float(step.size) * most))
-        if 2 * i + 1 >= count:
+        if later:
             moments.add(chains.state)
             now = chains.points()
             if len(watched) in kept:
@@ -144,11 +167,12 @@ def _window(chains: Chains, count: int, clock: Trajectory, bar: Any, most: int =
                 density.append(chains.state.log_density)
             watched.append(now[:, columns])
             diverging += move.diverging
+        took += 1
         bar.update()
     if bool((diverging > 0.5 * len(watched)).all()):
         raise SamplingError(STUCK)
     whole, log_density = torch.stack(points, 1), torch.stack(density, 1)
-    return Window(torch.stack(watched, 1), columns, whole, log_density, float(step.settled), moments)
+    return Window(torch.stack(watched, 1), columns, whole, log_density, float(step.settled), moments, took)
 
 
 def _standstill(potential: Potential, window: Window) -> tuple[str, list[list[int]]]:
@@ -168,7 +192,7 @@ def _standstill(potential: Potential, window: Window) -> tuple[str, list[list[in
     return standstill(draws, potential.pair.dims, window.density - torch.cat(jacobian).unflatten(0, lead))
 
 
-def _unsettled(chains: Chains, rhats: Tensor, columns: Tensor, most: int) -> str:
+def _unsettled(chains: Chains, rhats: Tensor, columns: Tensor, where: str) -> str:
     """Which sites kept warm-up from ending."""
     names = []
     for block in chains.potential.blocks:
@@ -176,6 +200,6 @@ def _unsettled(chains: Chains, rhats: Tensor, columns: Tensor, most: int) -> str
         value = float(rhats[inside].max()) if bool(inside.any()) else 1.0
         names += [f"'{block.name}' ({value:.2f})"] if value >= SETTLED else []
     return (
-        f"warm-up stopped at max_warmup={most} with R-hat above {SETTLED} of {', '.join(names)}: step size and "
+        f"warm-up stopped {where} with R-hat above {SETTLED} of {', '.join(names)}: step size and "
         "metric may not suit the posterior"
     )

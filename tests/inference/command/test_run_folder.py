@@ -289,3 +289,14 @@ def test_an_empty_folder_may_be_the_current_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     assert main(["fit", "gmm", "--data", "faithful", "--out", ".", *FEW]) == 0
     assert zoo.load(".").registry_name == "gmm"
+
+
+def test_the_course_of_a_fit_is_logged_and_its_time_limited(tmp_path, capsys):
+    options = ["--no-score", "--max-seconds", "1e-6", "--log", "course.csv"]
+    assert main([*FIT, *options]) == 0
+    assert "stopped after" in capsys.readouterr().out
+    lines = (tmp_path / "course.csv").read_text().splitlines()
+    assert lines[0] == "step,loss,validation,learning_rate,seconds,likelihood[x],kl[globals]"
+    assert len(lines) == 2
+    told = fails(capsys, *FIT[:-1], "other", *options)
+    assert "'course.csv' is there already; replace=True (--replace) writes over it" in told

@@ -131,3 +131,25 @@ def test_where_chains_cannot_move_the_next_start_is_tried():
     assert float(found["t"].std()) == pytest.approx(shape**0.5 / rate, rel=0.2)
     with pytest.raises(SamplingError, match="every chain diverges"):  # a start that was asked for is the only one
         sample(Precise().double(), x, 100, 16, start="jitter", **{**QUICK, "compile": "off"})
+
+
+@short
+def test_chains_stop_when_their_time_is_over(ticking):
+    """Half of it may go into warm-up; what was drawn by then is kept, and says how much it is."""
+    pair, data = Normals().double(), torch.linspace(0, 1, 5)
+    with pytest.warns(UserWarning, match=r"stopped after 10\d s: \d+ of 1000000 draws of each chain are kept"):
+        found = sample(pair, data, 10**6, 4, max_warmup=10**6, max_seconds=100.0, **QUICK)
+    assert found.warmup + found["loc"].shape[1] <= 100
+    assert 45 <= found.warmup <= 75
+    with pytest.warns(UserWarning, match="1 of 50 draws of each chain are kept"):
+        assert sample(pair, data, 50, 4, max_seconds=1e-9, **QUICK)["loc"].shape == (4, 1)
+
+
+def test_time_that_is_none_is_refused():
+    for options, words in (
+        ({"max_seconds": -1.0}, "max_seconds: expected a finite number"),
+        ({"max_seconds": "1"}, "max_seconds: expected a finite number"),
+        ({"max_seconds": 1.0, "method": "nuts"}, "max_seconds: nuts cannot be stopped"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sample(Normals(), torch.linspace(0, 1, 5), 10, 4, **options, **QUICK)
