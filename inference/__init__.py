@@ -32,6 +32,8 @@
     decode: What observations with these codes are expected to be, averaged over the global latents
     reconstruct: Observations as their codes tell them, (N, *event): the expected x given z
     impute: Multiple imputations of the missing cells of a table, by sampling importance resampling of the codes
+    pool: Estimates from K completed tables as one, by Rubin's rules (1987)
+    Pooled: One answer from K completed tables, for each of P quantities; all arrays are (P,)
     active_units: Which dimensions of each code vary with the observation: Var_n E[z | x_n] > threshold
     code_kl: What each dimension of a code costs: KL(q(z_l | x_n) || p(z_l)), averaged over observations, in nats
     collapsed: What to tell the user about dimensions of a code that say nothing about the data; empty when all do
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from inference.codes.encoding import decode, encode, reconstruct
     from inference.codes.gaps import gap, log_marginal
     from inference.codes.imputation import impute
+    from inference.codes.pooling import Pooled, pool
     from inference.codes.refinement import refine
     from inference.codes.sleep import fit_by_simulation
     from inference.data.precision import LostPrecision
@@ -128,6 +131,7 @@ _HOMES = {
     "posterior.export": ("to_arviz",),
     "codes.encoding": ("encode", "decode", "reconstruct"),
     "codes.imputation": ("impute",),
+    "codes.pooling": ("pool", "Pooled"),
     "codes.collapse": ("active_units", "code_kl", "collapsed"),
     "codes.refinement": ("refine",),
     "codes.gaps": ("gap", "log_marginal"),
@@ -158,6 +162,7 @@ __all__ = [
     "KeptConstants",
     "LostPrecision",
     "NonFiniteError",
+    "Pooled",
     "Posterior",
     "Profile",
     "Report",
@@ -191,6 +196,7 @@ __all__ = [
     "novelty",
     "pair_for",
     "plot",
+    "pool",
     "predict",
     "predictions",
     "prior",

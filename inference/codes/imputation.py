@@ -9,15 +9,17 @@ from __future__ import annotations
 import functools
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 import zoo
+from inference.codes import completed
 from inference.codes.encoding import draw_class
 from inference.codes.reading import Codes, Values
+from inference.data.accept import is_table
 from inference.data.check import check, example, may_be_missing, nans_like
 from inference.posterior.draws import Posterior
 from inference.running.checked import Checked
@@ -26,8 +28,12 @@ from inference.running.quiet import quietly
 from inference.running.words import check_count, check_mass
 from zoo.abilities import Network
 from zoo.base import Batch, ModelGuide
+from zoo.schema.schema import Schema
 from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MODES = frozenset({"binary", "categorical", "ordinal"})  # kinds of column whose point imputation is the mode
 
@@ -43,6 +49,8 @@ class Imputation:
         ess: effective number of importance samples behind each row, (N,): low means a guide that misses the posterior
             of that row. NaN where nothing is missing; the number of draws where classes are drawn exactly.
         kinds: kind of each column, where the pair knows them.
+        schema: of the columns, where the pair has one.
+        given: the table as it came: a frame or a mapping of columns; None where it came as numbers.
     """
 
     observed: Tensor
@@ -51,6 +59,8 @@ class Imputation:
     values: Tensor
     ess: Tensor
     kinds: tuple[str, ...] | None = None
+    schema: Schema | None = None
+    given: Any = None
 
     def table(self, draw: int) -> Tensor:
         """One completed table, (N, D). Draws are counted through all chains.
@@ -87,6 +97,57 @@ class Imputation:
         at = [(1 - mass) / 2 * (len(flat) - 1), (1 + mass) / 2 * (len(flat) - 1)]
         low, high = (torch.lerp(flat[int(a)], flat[min(int(a) + 1, len(flat) - 1)], a - int(a)) for a in at)
         return low, high
+
+    def frame(self) -> pd.DataFrame:
+        """The table with the best single value in each missing cell (`point`), as a pandas frame.
+
+        Names, index, categories and types are those of the table that was given; a column of whole numbers whose
+        filled cells are none becomes one of real numbers. A table that came as numbers has the names of the schema, or
+        `x_1`, `x_2`, ..., and a polars or Arrow table becomes one of pandas.
+        """
+        return self._frame(self.point()[self.rows, self.columns])
+
+    def frames(self, count: int = 5) -> list[pd.DataFrame]:
+        """Completed tables, as in `frame`, with draws in the missing cells: analyse each, then `inference.pool`.
+
+            >>> import inference, zoo
+            >>> table = {"age": [31, None, 54, 40] * 9, "smokes": ["no", "yes", "no", None] * 9}
+            >>> columns = zoo.datasets.Schema.infer(table)
+            >>> pair = zoo.create("naive_bayes", columns=columns, target=2)
+            >>> found = inference.impute(pair, table, draws=10)
+            >>> [int(table.isna().sum().sum()) for table in found.frames(3)]
+            [0, 0, 0]
+
+        Args:
+            count: how many, evenly spaced among the draws.
+
+        Raises:
+            ValueError: more than there are draws, or no whole number of at least 1.
+        """
+        check_count("count", count)
+        flat = self.values.flatten(0, 1)
+        if count > len(flat):
+            raise ValueError(f"count: expected at most the {len(flat)} draws there are, got {count}; impute(draws=…)")
+        return [self._frame(flat[draw]) for draw in self.spaced(count)]
+
+    def spaced(self, count: int) -> list[int]:
+        """Which draws stand for all, evenly spaced."""
+        return [k * self.values.shape[0] * self.values.shape[1] // count for k in range(count)]
+
+    def cells(self, values: Tensor) -> completed.Cells:
+        """What goes into the missing cells, (M,), in the user's units and category names, by column."""
+        schema = self.schema or self._unnamed()
+        rows, columns, numbers = (part.double().cpu().numpy() for part in (self.rows, self.columns, values))
+        return completed.cells(schema, rows.astype(int), columns.astype(int), numbers)
+
+    def _unnamed(self) -> Schema:
+        return Schema.of([(f"x_{i + 1}", "real") for i in range(self.observed.shape[1])])
+
+    def _frame(self, values: Tensor) -> pd.DataFrame:
+        table = self.given
+        if table is None:
+            table = (self.schema or self._unnamed()).decode(self.observed.double().cpu().numpy())
+        return completed.frame(table, self.cells(values))
 
     def _filled(self, values: Tensor) -> Tensor:
         table = self.observed.clone()
@@ -136,7 +197,7 @@ def impute(
     before = torch.cat([missing.new_zeros(1, dtype=torch.long), missing.sum(1).cumsum(0)])  # cells above each row
     kinds = None if pair.schema is None else tuple(column.kind for column in pair.schema.used)
     if not len(holed):
-        return Imputation(table, rows, columns, values[None], ess, kinds)
+        return Imputation(table, rows, columns, values[None], ess, kinds, pair.schema, _as_given(pair, data))
     with quietly(seed, pair):
         globals_ = codes.global_draws(batch, posterior)
         ess[holed] = 0.0
@@ -154,7 +215,13 @@ def impute(
                     x = _new_observation(codes, part, some.stop - some.start, z, fixed, site)
                     to = slice(where.start + some.start, where.start + some.stop)
                     values[to, cells] = x[:, missing[here]]
-    return Imputation(table, rows, columns, values[None], ess, kinds)
+    return Imputation(table, rows, columns, values[None], ess, kinds, pair.schema, _as_given(pair, data))
+
+
+def _as_given(pair: ModelGuide, data: Any) -> Any:
+    """The table that the user gave, where it has columns; None where it is numbers alone."""
+    table = data[0] if isinstance(data, tuple) else data
+    return table if pair.schema is not None and is_table(table) else None
 
 
 def _site_with_holes(given: Checked) -> str:

@@ -6,7 +6,7 @@ import argparse
 import csv
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +141,7 @@ def save_values(pair: ModelGuide, path: Path, values: dict[str, np.ndarray[Any, 
         save(path, as_table(pair, values))
 
 
-def save(path: Path, columns: dict[str, Sequence[Any]]) -> None:
+def save(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """Write columns as .csv, or as the matrix of an .npy."""
     if path.suffix.lower() == ".npy":
         try:

@@ -24,7 +24,8 @@ EXAMPLES = {
     "  zoo sample poet --prefix 'Shall I' --temperature 0.7 --out new.txt",
     "encode": "example:\n  zoo encode vae digits --out codes.csv",
     "reconstruct": "example:\n  zoo reconstruct vae digits --out again.npy --picture again.png",
-    "impute": "example:\n  zoo impute run patients.csv --out filled.csv",
+    "impute": "examples:\n  zoo impute run patients.csv --out filled.csv\n"
+    "  zoo impute run patients.csv --copies 5 --out filled.csv",
     "forecast": "example:\n  zoo forecast run series.csv --horizon 24 --out next.csv",
     "query": "examples:\n  zoo query run lung --given smoke=yes --given xray=yes\n  zoo query run price --do size=3.5",
     "anomaly": "examples:\n  zoo anomaly vae new.npy --out scores.csv\n"
@@ -175,6 +176,14 @@ def _with_folder(add: Add) -> None:
         if name in ("impute", "forecast"):
             command.add_argument("--draws", type=_positive, default=200, help="draws of each value; default: 200")
             command.add_argument("--mass", type=float, default=0.9, help="probability of the intervals; default: 0.9")
+        if name == "impute":
+            command.add_argument(
+                "--copies",
+                type=_positive,
+                default=0,
+                metavar="K",
+                help="also write K tables with draws in the missing cells, for analyses that are pooled; default: none",
+            )
         if name == "forecast":
             command.add_argument("--target", metavar="COLUMN", help="the series, in a table; default: that of the fit")
             command.add_argument("--horizon", type=_positive, required=True, help="the number of steps ahead")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inference.codes.completed import user_values
 from inference.codes.imputation import Imputation
 from zoo import datasets
 from zoo.base import ModelGuide
 from zoo.config import hints, nearest
-from zoo.schema.column import Column
 from zoo.schema.schema import Schema, as_columns
 
 if TYPE_CHECKING:
@@ -65,33 +65,6 @@ def described(pair: ModelGuide) -> str:
     lines = [f"  {column}" for column in pair.schema or ()]
     lines += [f"  {pair.target} (the class y)"] if pair.target is not None else []
     return "\n".join(["columns (--kind COLUMN=KIND changes one):", *lines])
-
-
-def user_values(column: Column, numbers: np.ndarray[Any, Any]) -> list[Any]:
-    """Imputed numbers as the user would write them: whole where categories or counts are, else of seven digits."""
-    if column.kind == "count":
-        numbers = np.round(numbers)
-    elif not column.categories:  # more digits are not in a float32, nor in what is known of an imputed value
-        numbers = np.array([float(f"{number:.7g}") for number in numbers])
-    return column.decode(numbers)
-
-
-def filled(imputation: Imputation, schema: Schema, table: Any) -> dict[str, list[Any]]:
-    """The user's table with the best single value in each missing cell; all else stays as it was.
-
-    Args:
-        imputation: of the table.
-        schema: of the pair.
-        table: as it was given: a frame, or a mapping of columns.
-    """
-    columns = {name: list(values) for name, values in as_columns(table)[0].items()}
-    points = imputation.point().double().cpu().numpy()
-    rows, places = imputation.rows.cpu().numpy(), imputation.columns.cpu().numpy()
-    for place, column in enumerate(schema.used):
-        at = rows[places == place]
-        for row, value in zip(at, user_values(column, points[at, place]), strict=True):
-            columns[column.name][row] = value
-    return columns
 
 
 def uncertainty(imputation: Imputation, schema: Schema, mass: float = 0.9) -> pd.DataFrame:

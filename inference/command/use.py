@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from inference.codes import collapse, encoding, imputation
+from inference.codes import collapse, completed, encoding, imputation
 from inference.command import files, rows, tables
 from inference.data.accept import encoded
 from inference.gallery import imputations, observations
@@ -135,7 +136,10 @@ def impute(options: argparse.Namespace) -> None:
     """The table with its holes filled, and beside it a line a filled cell that says how sure it is."""
     out = Path(options.out)
     told = out.with_name(f"{out.stem}.uncertainty.csv")
-    pair = files.start(options, told)
+    copies = [out.with_name(f"{out.stem}.{k}{out.suffix}") for k in range(1, options.copies + 1)]
+    if options.copies > options.draws:
+        raise ValueError(f"--copies: expected at most --draws {options.draws}, got {options.copies}")
+    pair = files.start(options, told, *copies)
     if not 0 < options.mass < 1:
         raise ValueError(f"--mass: expected a number between 0 and 1, got {options.mass}")
     table = files.table_of(pair, options) if pair.schema is not None else None
@@ -143,16 +147,20 @@ def impute(options: argparse.Namespace) -> None:
     found = imputation.impute(pair, data, draws=options.draws, seed=options.seed)
     schema = pair.schema
     if schema is None:
-        filled: dict[str, Any] = files.as_table(pair, {"x": found.point().cpu().numpy()})
-        schema = datasets.Schema.of([(name, "real") for name in filled])
+        given: Any = files.as_table(pair, {"x": found.observed.cpu().numpy()})
+        schema = datasets.Schema.of([(name, "real") for name in given])
+        found = replace(found, schema=schema)
     else:
         as_text = kind_of(options.data) in TEXTS and options.data not in datasets.names()
         given = datasets.table(options.data, text=True, header=options.header) if as_text else table
-        filled = tables.filled(found, schema, given)
-    files.save(out, filled)
+    files.save(out, completed.filled(given, found.cells(found.point()[found.rows, found.columns])))
+    for path, number in zip(copies, found.spaced(len(copies)) if copies else [], strict=True):
+        files.save(path, completed.filled(given, found.cells(found.values.flatten(0, 1)[number])))
     tables.uncertainty(found, schema, options.mass).to_csv(told, index=False)
     print(tables.in_words(found, schema, options.mass))
     print(f"{found.values.shape[-1]} cells filled in {out}; how sure each is, in {told}")
+    if copies:
+        print(f"{len(copies)} completed tables with draws in their missing cells: {copies[0]} to {copies[-1]}")
     if options.picture and len(found.rows):
         files.draw_picture(options, imputations.imputations(found, schema))
 

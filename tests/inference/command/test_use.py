@@ -140,6 +140,29 @@ def test_holes_are_filled_and_nothing_else_is_touched(tmp_path, capsys):
         assert f"  {name}: {sum(1 for hole in holes if hole[1] == j)} filled, " in printed
 
 
+def test_copies_hold_draws_in_their_holes(tmp_path, capsys):
+    words = ["--draws", "60", "--copies", "3", "--out", "filled.csv"]
+    assert main(["impute", "table", "table.csv", *words]) == 0
+    assert "draws in their missing cells: filled.1.csv to filled.3.csv" in capsys.readouterr().out
+    head, rows = mixed()
+    tables = [cells(tmp_path / f"filled.{k}.csv") for k in (1, 2, 3)]
+    for names, copy in tables:
+        assert names == head
+        for i, row in enumerate(rows):
+            for j, cell in enumerate(row):
+                if cell in HOLES:
+                    known(head[j], copy[i][j])
+                else:
+                    assert copy[i][j] == cell
+    assert tables[0] != tables[1] != tables[2]
+    assert "filled.1.csv' is there already" in fails(
+        capsys, "impute", "table", "table.csv", *words[:-1], "filled.1.csv"
+    )
+    assert "--copies: expected at most --draws 60, got 61" in fails(
+        capsys, "impute", "table", "table.csv", "--draws", "60", "--copies", "61", "--out", "other.csv"
+    )
+
+
 def known(column, text):
     """A filled cell is one that the column may hold."""
     if column == "city":
