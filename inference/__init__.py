@@ -49,6 +49,7 @@
     marginals: P(node | evidence) of every node that is not given; arguments and errors are those of `query`
     Answer: P(variables | evidence), at each draw of the tables
     Answers: P(variables | evidence of row n), n = 1..N, at each draw of the tables
+    tables: The conditional probabilities of a network by name, `P(dysp = yes | bronc = yes)`, with their uncertainty
     explain: The most probable explanation: the states of all other nodes that are most probable together (Pearl 1988)
     smooth: Probabilities of the hidden states at each step, given the whole sequence
     viterbi: The most probable sequence of states under each draw, (chain, draw, N, T); -1 past the end of a sequence
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from inference.questions.queries import Answer, marginals, query
     from inference.questions.rows import Answers
     from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
+    from inference.questions.tables import tables
     from inference.running.constants import KeptConstants
     from inference.sampling.sample import Sampled, SamplingError, sample
     from inference.sampling.store import reopen
@@ -141,6 +143,7 @@ _HOMES = {
     "questions.queries": ("query", "marginals", "Answer"),
     "questions.rows": ("Answers",),
     "questions.explanations": ("explain",),
+    "questions.tables": ("tables",),
     "questions.sequences": ("smooth", "viterbi", "forecast", "sample_paths"),
     "questions.importance": ("importance",),
     "questions.coefficients": ("coefficients",),
@@ -211,6 +214,7 @@ __all__ = [
     "sample_paths",
     "settings",
     "smooth",
+    "tables",
     "to_arviz",
     "viterbi",
 ]

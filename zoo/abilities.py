@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
     from torch.distributions.constraints import Constraint
 
@@ -83,6 +85,9 @@ class Network(Protocol):
     ) -> Explained:
         """The most probable explanation of each of N rows of evidence, under the mean of S values."""
 
+    def probabilities(self, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Each cell of each table of a discrete node by its name, `P(a = yes | b = no)`, at S values, (S or 1,)."""
+
 
 class Trees(Protocol):
     """S draws of T trees of I = 2^H - 1 nodes, level by level from the root, and L = 2^H leaves from left to right.
@@ -145,6 +150,19 @@ class InUnits(Protocol):
 
         A name that is a site's own takes its place where draws are shown.
         """
+
+
+@runtime_checkable
+class FromFile(Protocol):
+    """A class of pairs that files of a format of their own stand for: `zoo query clinic.bif`, `zoo fit clinic.bif`.
+
+    `formats` are the endings of their names.
+    """
+
+    formats: Sequence[str]
+
+    def read(self, path: str | Path, *, learned: bool = False) -> dict[str, Any]:
+        """The arguments that a file stands for; `learned`: without what a fit learns. A class method."""
 
 
 # --- of the distribution of an observed site --------------------------------------------------------------------------
@@ -228,7 +246,7 @@ class FromJSON(Protocol):
 
 
 ABILITIES: dict[str, tuple[type, ...]] = {
-    "A pair": (Network, TreeLike, Text, InUnits),
+    "A pair": (Network, FromFile, TreeLike, Text, InUnits),
     "The distribution of an observed site": (Forecast, HiddenStates, Point, Summary, Settle),
     "The support of a site": (InWords, TakesMissing),
     "The type of an argument": (FromJSON,),

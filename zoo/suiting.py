@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -77,6 +78,12 @@ def content(x: Tensor) -> Content:
     return Content("count", most)
 
 
+def models_tables(cls: type[Any]) -> bool:
+    """Whether a pair takes the schema of a table."""
+    taken = hints(cls.__init__).get("columns")
+    return taken is Schema or Schema in typing.get_args(taken)
+
+
 def left_out(given: Mapping[str, Any], name: str) -> bool:
     """Whether an argument is to be read off the data."""
     return name not in given or given[name] is None or (isinstance(given[name], str) and given[name] == AUTO)
@@ -94,7 +101,7 @@ def usual(cls: type[Any], data: Batch, given: Mapping[str, Any]) -> Suit:
         return Suit({"image": image}, (told(len(x), image),)) | narrow(cls, math.prod(image), given)
     if x is None or x.ndim != 2:
         return Suit(found)
-    if takes.get("columns") is Schema and left_out(given, "columns"):
+    if models_tables(cls) and left_out(given, "columns"):
         return Suit({"columns": columns(data)}, (str(content(x)),)) | narrow(cls, x.shape[1], given)
     if "features" in takes and left_out(given, "features"):
         found["features"] = x.shape[1]

@@ -12,7 +12,8 @@ scoring      scores within a given time
 room         memory for the draws and disk for the files, looked at before a fit
 latents      the table of latents in what scoring says
 run_folder   what scoring leaves behind
-use          what works with a run folder: `sample`, `encode`, `reconstruct`, `impute`, `forecast`, `query`
+use          what works with a run folder: `sample`, `encode`, `reconstruct`, `impute`, `forecast`
+ask          `query`, `explain`: a network asked, of one case or of the rows of a file
 rows         `anomaly`, `profile`
 plot         `plot`
 files        where their data come from, where tables and pictures go

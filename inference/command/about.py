@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from inference.command.words import arguments
-from zoo.abilities import FromJSON
+from zoo.abilities import FromJSON, Network
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 
@@ -67,6 +67,7 @@ def described(name: str) -> tuple[str, str, str]:
 def about_pair(options: argparse.Namespace) -> None:
     """`zoo info`: a pair, its arguments and its graph; or a saved one, its card."""
     import zoo
+    from inference.command import files
     from zoo.base import registered
 
     if options.name not in zoo.names() and Path(options.name).is_dir():
@@ -74,6 +75,9 @@ def about_pair(options: argparse.Namespace) -> None:
         return
 
     zoo.names()
+    if files.reader(options.name) is not None:
+        print("\n".join(about_network(files.load(options.name))))
+        return
     cls = registered(options.name)
     pair = zoo.create(options.name, **arguments(options.name, options.set))
     print(_card(cls))
@@ -100,6 +104,36 @@ def about_run(folder: Path) -> Iterator[str]:
         if isinstance(entries, dict) and entries:
             yield f"\n{title.capitalize()}\n"
             yield from (f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
+    if isinstance(pair, Network):
+        yield ""
+        yield from about_network(pair)
+
+
+def about_network(pair: Any) -> Iterator[str]:
+    """The nodes of a network, their states and parents, and its tables."""
+    from inference.questions.tables import tables
+    from zoo.settings import settings
+
+    columns = pair.schema.used
+    parents = {column.name: [edge.parent for edge in pair.edges if edge.child == column.name] for column in columns}
+    yield f"{pair.name}: {len(columns)} nodes, {len(pair.edges)} arrows"
+    yield "\nNodes\n"
+    for column in columns:
+        given = f", given {', '.join(parents[column.name])}" if parents[column.name] else ""
+        yield f"  {column}{given}"
+    if not any(column.categories for column in columns):
+        return
+    cells = tables(pair)
+    yield f"\nTables, {len(cells)} probabilities\n"
+    for label, line in cells.head(settings.summary_lines).iterrows():
+        low, high = line.iloc[2:]
+        yield (
+            f"  {label} = {line['estimate']:.7g}"
+            if low == high
+            else (f"  {label} = {line['estimate']:.4f}  [{low:.4f}, {high:.4f}, 95% interval]")
+        )
+    if len(cells) > settings.summary_lines:
+        yield f"  … and {len(cells) - settings.summary_lines} more, in inference.tables(pair)"
 
 
 def _card(cls: type[ModelGuide]) -> str:

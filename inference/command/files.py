@@ -18,10 +18,11 @@ from inference.data.accept import encoded
 from inference.data.check import as_batch
 from inference.drawing import style
 from zoo import Batch, datasets
-from zoo.abilities import Text
+from zoo.abilities import FromFile, Text
 from zoo.datasets.opening import kind_of
 from zoo.datasets.tables import TABLES
 from zoo.notes import DataWarning
+from zoo.registry import registry
 from zoo.schema.column import plain
 from zoo.state.files import write
 
@@ -72,8 +73,21 @@ def check_free(paths: Sequence[Path], *, replace: bool) -> None:
             raise ValueError(f"'{path}' is there already; --replace writes over it")
 
 
+def reader(name: str) -> Any:
+    """The class of pairs that a file of this name stands for, or None: of networks, say, for clinic.bif."""
+    zoo.names()
+    for cls in registry().values():
+        if isinstance(cls, FromFile) and name.lower().endswith(tuple(cls.formats)) and not Path(name).is_dir():
+            return cls
+    return None
+
+
 def load(folder: str) -> ModelGuide:
-    """The model of a run folder, put in order first where a run was killed there."""
+    """The model of a run folder, put in order first where a run was killed there; or of a file that stands for one."""
+    cls = reader(folder)
+    if cls is not None:
+        made: ModelGuide = cls(**cls.read(folder))
+        return made
     if words := exchange.recover(Path(folder)):
         print(f"note: {words}")
     return zoo.load(folder)

@@ -27,7 +27,7 @@ def fit_pair(options: argparse.Namespace) -> None:
     from inference.data.check import check
 
     zoo.names()
-    config = arguments(options.name, options.set)
+    config = _arguments(options)
     out = Path(options.out)
     exchange.check(out, replace=options.replace)
     loggers = [inference.CSVLogger(options.log, options.replace)] if options.log else []
@@ -75,6 +75,18 @@ def fit_pair(options: argparse.Namespace) -> None:
     print(f"Everything is in {options.out}.")
 
 
+def _arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that were typed, and those of a file that stands for a pair, which is then named by its model."""
+    from inference.command import files
+
+    cls = files.reader(options.name)
+    if cls is None:
+        return arguments(options.name, options.set)
+    found = cls.read(options.name, learned=True)
+    options.name = cls.registry_name
+    return {**found, **arguments(options.name, options.set)}
+
+
 def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple[ModelGuide, Batch, tuple[str, ...]]:
     """A pair that fits the data, the data as it takes them, and the names of their columns."""
     import torch
@@ -83,17 +95,20 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
     from inference.command import tables
     from inference.data.check import as_batch
     from zoo.base import registered
+    from zoo.suiting import models_tables
 
     if holds_text(options.data, registered(options.name)):
         return _text_pair(options, config)
-    if not tables.models_tables(registered(options.name)):
+    if not models_tables(registered(options.name)):
         if options.kind:
             raise ValueError(f"--kind: {options.name} does not model the columns of a mixed table")
         data, columns = _loaded(options)
         pair, data = fitting_pair(options.name, config, data, columns, target=options.target, seed=options.seed)
         return pair, data, data.columns if data.x is not None and data.x.ndim > 2 and data.columns else columns
-    table = tables.load(options.data, options.kind, options.header)
-    config = {**tables.arguments(registered(options.name), table, options.target, options.kind), **config}
+    known = {column.name: column.kind for column in config.get("columns") or () if hasattr(column, "kind")}
+    table = tables.load(options.data, {**known, **options.kind}, options.header)
+    if not known:
+        config = {**tables.arguments(registered(options.name), table, options.target, options.kind), **config}
     torch.manual_seed(options.seed)
     pair = zoo.create(options.name, **config)
     if pair.schema is None:

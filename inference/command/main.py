@@ -18,7 +18,7 @@ from typing import Any
 
 from inference.command.parser import parser
 from inference.command.terminal import escaped, notes, plainly
-from inference.command.words import named
+from inference.command.words import evidence, named
 
 # What a command does, in which file of this folder; all others are functions of `use`, by their own names.
 _HOMES = {
@@ -30,11 +30,13 @@ _HOMES = {
     "anomaly": ("rows", "anomaly"),
     "profile": ("rows", "profile"),
     "plot": ("plot", "draw"),
+    "query": ("ask", "query"),
+    "explain": ("ask", "explain"),
 }
 _WORDS = {  # options that are NAME=VALUE, and how to say so
     "set": "KEY=VALUE, such as --set components=3",
     "kind": "COLUMN=KIND, such as --kind stage=ordinal",
-    "given": "NAME=VALUE, such as smoke=yes",
+    "given": "NAME=VALUE, such as smoke=yes, or a table file",
     "do": "NAME=VALUE, such as smoke=yes",
 }
 
@@ -99,6 +101,8 @@ def _complain(options: argparse.Namespace, message: str, status: int) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     """Do what was typed; the code of a command is loaded here, after its words have been looked at."""
+    if "given" in options:
+        options.rows, options.given = evidence(options.given)
     for option, wanted in _WORDS.items():
         if option in options:
             setattr(options, option, named(getattr(options, option), f"--{option}", wanted))

@@ -17,7 +17,8 @@ EXAMPLES = {
         "  zoo fit gaussian_vae --data digits --set likelihood=binomial --set trials=16 --epochs 50 --out vae\n"
         "  zoo fit hmm --data earthquakes --set emission=poisson --set states=3 --double --out quakes\n"
         "  zoo fit polynomial_regression --data table.csv --target price --set degree=2 --out run\n"
-        "  zoo fit naive_bayes_vae --data patients.csv --set latent=4 --kind stage=ordinal --out run"
+        "  zoo fit naive_bayes_vae --data patients.csv --set latent=4 --kind stage=ordinal --out run\n"
+        "  zoo fit clinic.bif --data patients.csv --out run"
     ),
     "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600",
     "sample": "examples:\n  zoo sample vae -n 60 --out new.npy --picture new.png\n  zoo sample run --out new.csv\n"
@@ -27,7 +28,9 @@ EXAMPLES = {
     "impute": "examples:\n  zoo impute run patients.csv --out filled.csv\n"
     "  zoo impute run patients.csv --copies 5 --out filled.csv",
     "forecast": "example:\n  zoo forecast run series.csv --horizon 24 --out next.csv",
-    "query": "examples:\n  zoo query run lung --given smoke=yes --given xray=yes\n  zoo query run price --do size=3.5",
+    "query": "examples:\n  zoo query run lung --given smoke=yes --given xray=yes\n  zoo query run price --do size=3.5\n"
+    "  zoo query asia.bif lung --given patients.csv --out lungs.csv",
+    "explain": "examples:\n  zoo explain run --given dysp=yes\n  zoo explain asia.bif --given patients.csv",
     "anomaly": "examples:\n  zoo anomaly vae new.npy --out scores.csv\n"
     "  zoo anomaly vae new.npy --tight --reference usual.npy --out scores.csv",
     "profile": "examples:\n  zoo profile run iris\n  zoo profile run patients.csv --labels hospital --out apart.csv",
@@ -85,12 +88,12 @@ def _about(add: Add) -> None:
     listing.add_argument("--data", action="store_true", help="list the data sets instead")
 
     info = add("info", "describe a model: what it is, its arguments, its graph")
-    info.add_argument("name", metavar="NAME", help="name of the model, or the folder of a saved one")
+    info.add_argument("name", metavar="NAME", help="name of the model, the folder of a saved one, or a .bif file")
     info.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the model")
     info.add_argument("--graph", metavar="FILE", help="also draw the graph there, .png, .svg or .pdf (needs graphviz)")
 
     fit = add("fit", "fit a model and leave a run folder: weights, metrics, posterior, pictures")
-    fit.add_argument("name", metavar="NAME", help="name of the model")
+    fit.add_argument("name", metavar="NAME", help="name of the model, or a .bif file, whose tables are learned anew")
     fit.add_argument(
         "--data",
         required=True,
@@ -208,15 +211,32 @@ def _reading(command: argparse.ArgumentParser) -> None:
 
 
 def _query(add: Add) -> None:
-    query = add("query", "ask a fitted network for P(variables | evidence)")
-    query.add_argument("folder", metavar="RUN", help="the run folder of a fitted network")
-    query.add_argument("variables", metavar="VARIABLE", nargs="+", help="what is asked for")
-    query.add_argument("--given", action="append", default=[], metavar="NAME=VALUE", help="what was observed")
-    query.add_argument("--do", action="append", default=[], metavar="NAME=VALUE", help="what is set from outside")
-    query.add_argument("--mass", type=float, default=0.9, help="probability of the intervals; default: 0.9")
-    query.add_argument("--picture", metavar="FILE", help="also draw the graph with what it believes")
-    query.add_argument("--seed", type=int, default=0, help="default: 0")
-    query.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+    """query, explain."""
+    for name, about in (
+        ("query", "ask a network for P(variables | evidence)"),
+        ("explain", "find the most probable explanation of what a network was told"),
+    ):
+        command = add(name, about)
+        command.add_argument("folder", metavar="RUN", help="the run folder of a fitted network, or a .bif file")
+        if name == "query":
+            command.add_argument("variables", metavar="VARIABLE", nargs="+", help="what is asked for")
+        command.add_argument(
+            "--given",
+            "--evidence",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="what was observed; or a table file, whose rows are answered one by one",
+        )
+        command.add_argument("--do", action="append", default=[], metavar="NAME=VALUE", help="what is set from outside")
+        command.add_argument("--mass", type=float, default=0.9, help="probability of the intervals; default: 0.9")
+        _reading(command)
+        command.add_argument("--out", metavar="FILE", help="the .csv file to write the answers of rows into")
+        command.add_argument("--replace", action="store_true", help="write over a file that is there")
+        if name == "query":
+            command.add_argument("--picture", metavar="FILE", help="also draw the graph with what it believes")
+        command.add_argument("--seed", type=int, default=0, help="default: 0")
+        command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
 
 
 def _rows(add: Add) -> None:

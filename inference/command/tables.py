@@ -12,16 +12,11 @@ from inference.codes.completed import user_values
 from inference.codes.imputation import Imputation
 from zoo import datasets
 from zoo.base import ModelGuide
-from zoo.config import hints, nearest
+from zoo.config import nearest
 from zoo.schema.schema import Schema, as_columns
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def models_tables(cls: type[ModelGuide]) -> bool:
-    """Whether a pair takes the schema of a table."""
-    return hints(cls.__init__).get("columns") is Schema
 
 
 def load(source: str, kinds: Mapping[str, str] | None = None, header: bool | None = None) -> Any:

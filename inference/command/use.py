@@ -1,4 +1,4 @@
-"""What a run folder is used for: sample, impute, encode, reconstruct, forecast, query."""
+"""What a run folder is used for: sample, impute, encode, reconstruct, forecast."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from inference.command import files, rows, tables
 from inference.data.accept import encoded
 from inference.gallery import imputations, observations
 from inference.posterior.draws import Posterior, draw, generate
-from inference.questions import queries
 from inference.questions.sequences import forecast as ahead
 from zoo import datasets
-from zoo.abilities import Network, Text
+from zoo.abilities import Text
 from zoo.base import ModelGuide
 from zoo.datasets import text
 from zoo.datasets.opening import TEXTS, kind_of
@@ -47,35 +46,6 @@ def forecast(options: argparse.Namespace) -> None:
     columns |= {name: value.flatten().tolist() for name, value in (("mean", mean), ("low", low), ("high", high))}
     files.save(Path(options.out), columns)
     print(f"{H} steps ahead of {N} sequence(s), with {options.mass:.0%} intervals, in {options.out}")
-
-
-def query(options: argparse.Namespace) -> None:
-    """P(variables | evidence), or after an intervention."""
-    pair = files.load(options.folder)
-    if pair.schema is None or not isinstance(pair, Network):
-        raise ValueError(f"'{options.folder}' holds {pair.name}, which is no network that can be asked")
-    given, do = (_typed(pair, words, name) for words, name in ((options.given, "--given"), (options.do, "--do")))
-    print(queries.query(pair, None, options.variables, given, do=do, mass=options.mass, seed=options.seed))
-    if options.picture:
-        from inference.gallery.network import network
-
-        files.draw_picture(options, network(pair, None, given, do=do, mass=options.mass, seed=options.seed))
-
-
-def _typed(pair: ModelGuide, words: dict[str, str], option: str) -> dict[str, Any]:
-    """Values by name in the user's units: numbers of real variables, words of others."""
-    known = {column.name: column for column in (pair.schema.used if pair.schema else ())}
-    found: dict[str, Any] = {}
-    for name, word in words.items():
-        column = known.get(name)
-        if column is not None and not column.categories:
-            try:
-                found[name] = float(word)
-            except ValueError:
-                raise ValueError(f"{option} {name}={word}: expected a number") from None
-        else:
-            found[name] = word
-    return found
 
 
 def sample(options: argparse.Namespace) -> None:

@@ -26,6 +26,14 @@ def named(
     return found
 
 
+def evidence(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The table file among the words of `--given`, if there is one, and the others."""
+    files = [word for word in words if "=" not in word and Path(word).suffix]
+    if len(files) > 1:
+        raise ValueError(f"--given {files[1]}: one file holds all rows, and {files[0]} was given already")
+    return (files[0] if files else None), [word for word in words if word not in files]
+
+
 def arguments(name: str, words: dict[str, str]) -> dict[str, Any]:
     """Words as typed arguments of a model: JSON where it reads as JSON, else text; lists also as 256,128."""
     from zoo.base import registered

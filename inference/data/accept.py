@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -111,11 +112,26 @@ def encoded(pair: ModelGuide, table: Any, unknown: Unknown = "error") -> Batch:
     if schema is None:
         raise ValueError("the pair has no schema")
     columns = as_columns(table)[0]
+    known = {column.name for column in (*schema, target) if column}
+    unlike = [name for name in columns if name not in known]
+    if unlike and (example := made_as_example(pair)):
+        raise ValueError(f"the table has {', '.join(map(repr, unlike[:3]))}, and {example}")
     fields = {}
     if target is not None and target.name in columns:
         fields["y"] = torch.from_numpy(target.encode(columns.pop(target.name), unknown))
     fields["x"] = torch.from_numpy(schema.encode(columns, unknown))
     return Batch(len(fields["x"]), len(fields["x"])).but(**fields)
+
+
+def made_as_example(pair: ModelGuide) -> str:
+    """What to say of a pair that was made without columns, as an example, where the data have others; else nothing."""
+    default = inspect.signature(type(pair)).parameters.get("columns")
+    if pair.schema is None or default is None or pair.config.get("columns") != default.default:
+        return ""
+    return (
+        f"{pair.name} was made without columns, as an example of its own ({', '.join(pair.schema.names)}): make it for "
+        f"this table, zoo.create('{pair.name}', columns=Schema.infer(table), …)"
+    )
 
 
 def _windows(pair: ModelGuide, words: str) -> Batch:

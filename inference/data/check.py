@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from inference.data.accept import accept, is_table
+from inference.data.accept import accept, is_table, made_as_example
 from inference.data.images import as_rows
 from inference.data.magnitude import check_size
 from inference.data.precision import check_precision
@@ -216,6 +216,8 @@ def _check_shapes(pair: ModelGuide, batch: Batch, example: Batch) -> None:
                 hint = f"; of images: {made}give rows, x.reshape(len(x), -1)"
             if found == (1,) and not wanted:
                 hint = "; one column is given as a vector: frame['name'], or array[:, 0]"
+            if name == "x" and not hint and (note := made_as_example(pair)):
+                hint = f"; {note}"
             raise ValueError(f"field '{name}': expected shape ({', '.join(shown)}), got {tuple(value.shape)}{hint}")
 
 

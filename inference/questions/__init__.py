@@ -6,6 +6,7 @@ evidence     what a network is told: a row, or many
 rows         answers to many rows
 explanations the most probable explanation of evidence
 profile      what sets clusters apart, column by column
+tables       conditional probabilities by name
 importance   which covariates matter, of regressions
 explained    mean and variance of a response under each draw
 effects      what a unit or a level of a covariate changes

@@ -32,6 +32,7 @@ association models"; Pearl (2009), "Causality", for interventions.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -48,12 +49,13 @@ from zoo.parts.conjugate.factors import Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.conjugate.linear import Coefficients, LearnedCoefficients
 from zoo.parts.constants import constants
-from zoo.parts.networks import explain, learning, many, query
+from zoo.parts.networks import explain, learning, many, query, words
 from zoo.parts.networks.bif import file
 from zoo.parts.networks.graph import Edges
 from zoo.parts.networks.known import Tables
 from zoo.parts.networks.network import Network
 from zoo.parts.networks.row import NetworkRow, log_prob, width
+from zoo.schema.column import listed
 from zoo.schema.schema import Schema
 from zoo.suiting import Suit, columns, left_out
 
@@ -78,8 +80,9 @@ class BayesianNetwork(ModelGuide):
     Its joint density stands at the top of this file.
 
     Args:
-        columns: the schema of x: its nodes, `real` or of categories; those that are `ignored` are left out.
-        edges: the arrows, (parent, child) pairs or a mapping of children to parents.
+        columns: the schema of x: its nodes, `real` or of categories; those that are `ignored` are left out. Without
+            columns, edges and tables it is the network of a garden, an example.
+        edges: the arrows, (parent, child) pairs or a mapping of children to parents; by default none.
         tables: those of discrete nodes that are known, by name: (*parents, C) nested lists, parents in the order of
             their arrows. The tables of all other nodes are learned.
         concentration: alpha, prior rows of each cell of a table.
@@ -88,9 +91,9 @@ class BayesianNetwork(ModelGuide):
         variance_rate: b; together they have a sum of squares of 2b squared units.
 
     Raises:
-        ValueError: a column of another kind, a real parent of a discrete node, an arrow at a node that does not exist,
-            a cycle, a table of the wrong shape or that does not sum to one, too many configurations of the discrete
-            parents of real nodes.
+        ValueError: arrows or tables without columns, a column of another kind, a real parent of a discrete node, an
+            arrow at a node that does not exist, a cycle, a table of the wrong shape or that does not sum to one, too
+            many configurations of the discrete parents of real nodes.
     """
 
     adapts: ClassVar = ("edges",)
@@ -99,8 +102,8 @@ class BayesianNetwork(ModelGuide):
 
     def __init__(
         self,
-        columns: Schema = GARDEN,
-        edges: Edges = ARROWS,
+        columns: Schema | None = None,
+        edges: Edges | None = None,
         tables: Tables | None = None,
         concentration: Positive = 1.0,
         coefficient_count: Positive = 0.1,
@@ -108,8 +111,16 @@ class BayesianNetwork(ModelGuide):
         variance_rate: Positive = 0.1,
     ) -> None:
         super().__init__()
-        self.schema, self.edges = columns, edges
-        self.network = Network(columns.used, edges, tables or {})
+        example = columns is None and edges is None and tables is None
+        if columns is None and not example:
+            named = dict.fromkeys([*itertools.chain(*(edges or ())), *(tables or ())])
+            raise ValueError(
+                f"bayesian_network: nothing says what the nodes {listed(named)} are: give their kinds and states too, "
+                "columns=Schema.infer(table) or columns=[(name, kind, states), …]"
+            )
+        self.schema, self.edges = (GARDEN, ARROWS) if example else (cast(Schema, columns), edges or Edges())
+        note = " (bayesian_network was made without columns, as this example)" if example else ""
+        self.network = Network(self.schema.used, self.edges, tables or {}, note)
         constants(self, alpha=concentration, kappa=coefficient_count, a=variance_concentration, b=variance_rate)
         prior = self.prior()
         self.factors = nn.ModuleDict()
@@ -124,6 +135,19 @@ class BayesianNetwork(ModelGuide):
             **{f"coefficients_{P}": (f"equation_{P}", f"term_{P}") for P in self.network.terms}, "x": ("column",),
         }  # fmt: skip
 
+    formats: ClassVar = (".bif", ".bif.gz")
+
+    @classmethod
+    def read(cls, path: str | Path, *, learned: bool = False) -> dict[str, Any]:
+        """The arguments that a BIF file stands for; without its tables where these are to be learned.
+
+        Raises:
+            ValueError: the file is no BIF (see `zoo.parts.networks.bif.file.read`).
+        """
+        found = file.read(path)
+        known = {} if learned else {"tables": Tables.of(found.tables)}
+        return {"columns": found.columns, "edges": found.edges, **known}
+
     @classmethod
     def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
         """Columns that are `binary` or `real`, and no arrows: nothing in a table says what depends on what."""
@@ -135,13 +159,12 @@ class BayesianNetwork(ModelGuide):
 
     @classmethod
     def from_bif(cls, path: str | Path, **settings: Any) -> BayesianNetwork:
-        """A network of known tables from a BIF file.
+        """A network of known tables from a BIF file; `tables=None` leaves them to be learned.
 
         Raises:
             ValueError: the file is no BIF (see `zoo.parts.networks.bif.file.read`), or no network.
         """
-        found = file.read(path)
-        return cls(columns=found.columns, edges=found.edges, tables=Tables.of(found.tables), **settings)
+        return cls(**{**cls.read(path), **settings})
 
     def model(self, batch: Batch) -> Tensor:
         """Sample the joint density; returns x, (B, V)."""
@@ -255,6 +278,18 @@ class BayesianNetwork(ModelGuide):
             known = table.first is None  # as they were given, whatever they sum to
             value = self.network.known[table.column] if known else self.network.factor(table, one).value[0]
             found[self.network.graph.names[table.column]] = torch.as_tensor(value, device=self.device)
+        return found
+
+    def probabilities(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each cell of each table by its name, `P(dysp = yes | bronc = yes)`, at S draws of the sites, (S or 1,)."""
+        found: dict[str, Tensor] = {}
+        for table in self.network.tables:
+            known = table.first is None
+            cells = (
+                torch.as_tensor(self.network.known[table.column]) if known else self.network.factor(table, values)[0]
+            )
+            cells = cells.reshape(1 if known else len(cells), -1)
+            found |= dict(zip(words.probabilities(self.network, table), cells.unbind(-1), strict=True))
         return found
 
     def to_bif(self, values: Mapping[str, Tensor], name: str = "unknown") -> str:

@@ -87,11 +87,14 @@ CALLS = {  # function -> which pair, and how it is called on it, its data and a 
     "impute": ("table", lambda pair, po, data: inference.impute(pair, with_holes(data), draws=3, posterior=po)),
     "query": ("network", lambda pair, po, data, **given: inference.query(pair, po, pair.schema.names[0], **given)),
     "marginals": ("network", lambda pair, po, data, **given: inference.marginals(pair, po, **given)),
+    "explain": ("network", lambda pair, po, data, **given: inference.explain(pair, posterior=po, **given)),
+    "tables": ("network", lambda pair, po, data, **given: inference.tables(pair, po, **given)),
     "smooth": ("states", inference.smooth),
     "viterbi": ("states", inference.viterbi),
     "sample_paths": ("states", inference.sample_paths),
     "forecast": ("states", lambda pair, po, data, **given: inference.forecast(pair, po, data, 2, **given)),
     "importance": ("regression", inference.importance),
+    "coefficients": ("regression", lambda pair, po, data, **given: inference.coefficients(pair, po, **given)),
     "picture": ("tree", picture),  # of `inference.gallery`
 }
 
@@ -233,7 +236,7 @@ OPTIONS = {  # argument -> which functions take it, and what none of them does
     "draws": (["predict", "smooth", "viterbi", "sample_paths", "forecast", "importance", "picture", "novelty"], COUNT),
     "particles": (["log_likelihood", "novelty"], [*COUNT, None]),
     "threshold": (["active_units", "collapsed"], NUMBER),
-    "mass": (["query", "marginals"], MASS),
+    "mass": (["query", "marginals", "explain", "tables", "coefficients"], MASS),
     "predictive": (["to_arviz"], [0, -1, 2.5, "a", None]),
     "prior": (["to_arviz"], [-1, 2.5, "a", None, True]),
     "rows": (["to_arviz"], COUNT),
@@ -242,8 +245,9 @@ OPTIONS = {  # argument -> which functions take it, and what none of them does
     "attrs": (["to_arviz"], [3, "ab", {1: 2}, {"a": THING}]),
     "inputs": (["forecast"], ["x", THING, 3, torch.zeros(2, 2)]),
     "names": (["importance"], ["ab", 3, ["a"]]),
-    "evidence": (["query", "marginals"], ["x", 3, ["a"]]),
-    "do": (["query", "marginals"], ["x", 3, ["a"]]),
+    "evidence": (["query", "marginals", "explain"], ["x", 3, ["a"]]),
+    "given": (["query", "marginals", "explain"], ["x", 3, ["a"]]),
+    "do": (["query", "marginals", "explain"], ["x", 3, ["a"]]),
 }
 CASES = [(name, option, value) for option, (names, values) in OPTIONS.items() for name in names for value in values]
 

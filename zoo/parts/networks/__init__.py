@@ -10,5 +10,6 @@ learning   conjugate posteriors, expectation-maximisation
 query      P(variables | evidence, do(...))
 many       the same of many rows of evidence, side by side
 explain    the most probable explanation of evidence
+words      names of tables and equations: P(child = state | parent = state)
 bif/       the file format
 """

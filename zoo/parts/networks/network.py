@@ -54,6 +54,7 @@ class Network(nn.Module):
         columns: of the matrix, one a node: categories or real.
         edges: the arrows.
         known: tables that are not learned, by name, (*parents, C).
+        note: what to add where a node is asked for that does not exist.
 
     Raises:
         ValueError: a column of another kind, a Gaussian parent of a discrete node, an arrow to nowhere, a cycle, too
@@ -63,8 +64,9 @@ class Network(nn.Module):
     blocks: nn.ModuleList
     certain: Tensor
 
-    def __init__(self, columns: Sequence[Column], edges: Edges, known: Mapping[str, Any]) -> None:
+    def __init__(self, columns: Sequence[Column], edges: Edges, known: Mapping[str, Any], note: str = "") -> None:
         super().__init__()
+        self.note = note
         self.columns = Columns(columns)
         self.graph = Graph([column.name for column in columns], edges)
         self.sizes = tuple(len(column.categories) for column in columns)

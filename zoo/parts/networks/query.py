@@ -130,7 +130,7 @@ def node_of(network: Network, name: str) -> int:
     """
     names = network.graph.names
     if name not in names:
-        raise ValueError(f"no node '{name}'{nearest(str(name), names)}; nodes: {listed(names)}")
+        raise ValueError(f"no node '{name}'{nearest(str(name), names)}; nodes: {listed(names)}{network.note}")
     return names.index(name)
 
 

@@ -11,7 +11,9 @@ the last digit, whatever they sum to: whoever uses the tables checks them.
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,20 +46,27 @@ class BIF(NamedTuple):
 
 
 def read(path: str | Path) -> BIF:
-    """A network from a file of at most 32 MiB, or an embedded one by its name (`asia`).
+    """A network from a file of at most 32 MiB, which may be compressed by gzip, or an embedded one by its name.
+
+    Embedded is `asia`, also as `asia.bif` where there is no such file.
 
     Raises:
         ValueError: no such file, an oversized one, or one that is no BIF; the line is named.
     """
-    if str(path) in names():
-        path = EMBEDDED / f"{path}.bif"
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"no file '{path}'; embedded networks: {', '.join(names())}")
-    if path.stat().st_size > settings.bif_bytes:
-        raise ValueError(f"'{path}': {path.stat().st_size} bytes, at most {settings.bif_bytes}")
+        if str(path).removesuffix(".bif") not in names():
+            raise ValueError(f"no file '{path}'; embedded networks: {', '.join(names())}")
+        path = EMBEDDED / path.with_suffix(".bif")
     try:
-        return parse(path.read_bytes().decode())
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as opened:
+            content = opened.read(settings.bif_bytes + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"cannot read '{path}': {error}") from None
+    if len(content) > settings.bif_bytes:
+        raise ValueError(f"'{path}': holds more than {settings.bif_bytes} bytes")
+    try:
+        return parse(content.decode())
     except UnicodeDecodeError:
         raise ValueError(f"'{path}': no text in UTF-8") from None
     except ValueError as error:
