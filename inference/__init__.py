@@ -21,6 +21,7 @@
     generate: New observations from the fitted model: each under a draw of the globals of its own
     Posterior: Draws of the latents of a pair
     log_likelihood: log p(x_n | global latents) at each draw, (chain, draw, N), in nats
+    log_score: Log posterior predictive density of each observation, (N,), in nats
     assignments: Posterior probabilities of each enumerated local latent, averaged over draws: site -> (N, categories)
     novelty: A score for every observation, (N,): the higher, the stranger
     khat: Pareto k̂ and effective share of the weights, of the global guide and of each observation's local guide
@@ -61,6 +62,9 @@
     effects: What one unit, or one level, of each covariate changes in the mean of y, on average over the rows
     predictions: What is expected of y at each row, a line a row: mean, deviation and interval, in the units of y
     r_squared: The share of the variance of y that the covariates explain: Bayesian R²
+    perplexity: How hard a text was to guess, character by character: nats, bits per character, perplexity; line by line
+    Perplexity: How hard each line of a text was to guess, character by character
+    write: Texts that the model writes: each begins with the prompt and ends before a stop string, or at its length
     importance: Total effect of each covariate on the mean of y (on class probabilities), under each posterior draw
 
     plot: A picture of a fitted pair and its data, of the kind that suits them best or that is asked for
@@ -99,7 +103,7 @@ if TYPE_CHECKING:
     from inference.posterior.draws import Posterior, draw, generate, predict, prior
     from inference.posterior.export import to_arviz
     from inference.posterior.khat import khat
-    from inference.posterior.likelihood import assignments, log_likelihood
+    from inference.posterior.likelihood import assignments, log_likelihood, log_score
     from inference.posterior.loo import loo, resample
     from inference.posterior.novelty import novelty
     from inference.questions.coefficients import coefficients
@@ -112,6 +116,7 @@ if TYPE_CHECKING:
     from inference.questions.rows import Answers
     from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
     from inference.questions.tables import tables
+    from inference.questions.texts import Perplexity, perplexity, write
     from inference.running.constants import KeptConstants
     from inference.sampling.sample import Sampled, SamplingError, sample
     from inference.sampling.store import reopen
@@ -126,7 +131,7 @@ _HOMES = {
     "sampling.sample": ("sample", "Sampled", "SamplingError"),
     "sampling.store": ("reopen",),
     "posterior.draws": ("draw", "predict", "prior", "generate", "Posterior"),
-    "posterior.likelihood": ("log_likelihood", "assignments"),
+    "posterior.likelihood": ("log_likelihood", "log_score", "assignments"),
     "posterior.novelty": ("novelty",),
     "posterior.khat": ("khat",),
     "posterior.loo": ("loo", "resample"),
@@ -144,6 +149,7 @@ _HOMES = {
     "questions.rows": ("Answers",),
     "questions.explanations": ("explain",),
     "questions.tables": ("tables",),
+    "questions.texts": ("perplexity", "Perplexity", "write"),
     "questions.sequences": ("smooth", "viterbi", "forecast", "sample_paths"),
     "questions.importance": ("importance",),
     "questions.coefficients": ("coefficients",),
@@ -165,6 +171,7 @@ __all__ = [
     "KeptConstants",
     "LostPrecision",
     "NonFiniteError",
+    "Perplexity",
     "Pooled",
     "Posterior",
     "Profile",
@@ -194,10 +201,12 @@ __all__ = [
     "khat",
     "log_likelihood",
     "log_marginal",
+    "log_score",
     "loo",
     "marginals",
     "novelty",
     "pair_for",
+    "perplexity",
     "plot",
     "pool",
     "predict",
@@ -217,6 +226,7 @@ __all__ = [
     "tables",
     "to_arviz",
     "viterbi",
+    "write",
 ]
 
 

@@ -178,6 +178,14 @@ class Forecast(Protocol):
 
 
 @runtime_checkable
+class Stepwise(Protocol):
+    """A sequence of which each step has a density given those before it: `inference.perplexity`."""
+
+    def step_log_probs(self, value: Tensor) -> Tensor:
+        """log p(x_t | x_1..x_{t-1}) of sequences (*, B, T) or (*, B, T, D), zero past their ends, (*, B, T)."""
+
+
+@runtime_checkable
 class HiddenStates(Protocol):
     """A sequence with K hidden states, summed out: `inference.smooth`, `viterbi`, `sample_paths`."""
 
@@ -247,7 +255,7 @@ class FromJSON(Protocol):
 
 ABILITIES: dict[str, tuple[type, ...]] = {
     "A pair": (Network, FromFile, TreeLike, Text, InUnits),
-    "The distribution of an observed site": (Forecast, HiddenStates, Point, Summary, Settle),
+    "The distribution of an observed site": (Forecast, Stepwise, HiddenStates, Point, Summary, Settle),
     "The support of a site": (InWords, TakesMissing),
     "The type of an argument": (FromJSON,),
 }

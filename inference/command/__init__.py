@@ -8,6 +8,8 @@ fit          `fit`
 exchange     a run folder: who may write into it, and how what it holds is exchanged whole
 score        the scoring that `fit` ends with, and what is said of a run that ends before
 rescore      `score`
+unseen       `score RUN DATA`: of data that the model has not seen
+loading      data as a saved pair takes them
 scoring      scores within a given time
 room         memory for the draws and disk for the files, looked at before a fit
 latents      the table of latents in what scoring says

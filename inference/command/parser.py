@@ -20,9 +20,10 @@ EXAMPLES = {
         "  zoo fit naive_bayes_vae --data patients.csv --set latent=4 --kind stage=ordinal --out run\n"
         "  zoo fit clinic.bif --data patients.csv --out run"
     ),
-    "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600",
+    "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600\n"
+    "  zoo score run new.csv --out rows.csv\n  zoo score poet lines.txt",
     "sample": "examples:\n  zoo sample vae -n 60 --out new.npy --picture new.png\n  zoo sample run --out new.csv\n"
-    "  zoo sample poet --prefix 'Shall I' --temperature 0.7 --out new.txt",
+    "  zoo sample poet --prefix 'Shall I' --temperature 0.7 --stop '\\n' --out new.txt",
     "encode": "example:\n  zoo encode vae digits --out codes.csv",
     "reconstruct": "example:\n  zoo reconstruct vae digits --out again.npy --picture again.png",
     "impute": "examples:\n  zoo impute run patients.csv --out filled.csv\n"
@@ -142,9 +143,18 @@ def _scoring(command: argparse.ArgumentParser) -> None:
 
 
 def _score(add: Add) -> None:
-    score = add("score", "score a fitted model anew: metrics, posterior, pictures")
+    score = add("score", "score a fitted model anew: metrics, posterior, pictures; or score data that it has not seen")
     score.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
+    score.add_argument(
+        "new",
+        metavar="DATA",
+        nargs="?",
+        help="data that it has not seen: says how likely they are to it, and leaves the folder as it is",
+    )
     score.add_argument("--data", help="the data that it was fitted to; default: those its card names")
+    _reading(score)
+    score.add_argument("--out", metavar="FILE", help="of DATA, the .csv file to write a line for each row into")
+    score.add_argument("--replace", action="store_true", help="write over a file that is there")
     _scoring(score)
     score.add_argument("--seed", type=int, default=0, help="default: 0")
     score.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
@@ -163,7 +173,14 @@ def _with_folder(add: Add) -> None:
         command.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
         if name == "sample":
             command.add_argument("--number", "-n", type=_positive, default=100, help="observations; default: 100")
-            command.add_argument("--prefix", help="of a model of text: what each text starts with")
+            command.add_argument("--prefix", "--prompt", help="of a model of text: what each text starts with")
+            command.add_argument(
+                "--stop",
+                action="append",
+                default=[],
+                metavar="TEXT",
+                help=r"... where a text ends, such as '\n'; may be given several times",
+            )
             command.add_argument("--length", type=_positive, default=200, help="... characters; default: 200")
             command.add_argument("--temperature", type=float, default=1.0, help="... below 1 is tamer; default: 1")
             command.add_argument("--top-p", type=float, default=1.0, help="... keep to the likeliest; default: 1")

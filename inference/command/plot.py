@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from inference.command import files
-from inference.command.rescore import data_of, place_of
+from inference.command.loading import data_of
+from inference.command.rescore import place_of
 from inference.command.rows import column
 from inference.command.words import plain
 from inference.data.check import check, example

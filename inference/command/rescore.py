@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from inference.command import exchange, files, room, score, tables
-from inference.command.fit import fitting_pair, load, text_of
-from inference.data.check import as_batch, check
+from inference.command import exchange, files, room, score, unseen
+from inference.command.loading import data_of
+from inference.data.check import check
 from zoo import datasets
-from zoo.abilities import Text
-from zoo.base import Batch, ModelGuide
-from zoo.datasets.opening import kind_of
 from zoo.history import fingerprint
 
 
 def score_run(options: argparse.Namespace) -> None:
-    """`zoo score`: metrics, posterior and pictures of the model in a run folder."""
+    """`zoo score`: metrics, posterior and pictures of the model in a run folder; or a score of data it has not seen."""
     folder = Path(options.folder)
+    if options.new is not None:
+        unseen.score_rows(options)
+        return
+    if options.out is not None:
+        raise ValueError("--out: takes the scores of the rows of DATA, as in zoo score RUN DATA --out FILE.csv")
     pair = files.load(options.folder)
     known = pair.card.get("data") or {}
     source = options.data or known.get("name")
@@ -52,15 +53,3 @@ def place_of(folder: Path, source: str, path: str | None) -> str:
         here = Path(source)
         return source if here.is_file() and here.samefile(found) else os.path.relpath(found)
     return source
-
-
-def data_of(pair: ModelGuide, source: str, target: str | None, header: bool | None) -> tuple[Batch, Sequence[str]]:
-    """The data as a saved pair takes them, and the names of their columns."""
-    if kind_of(source) == ".txt" and isinstance(pair, Text) and pair.alphabet is not None:
-        return as_batch(pair, text_of(source)), ("character",)
-    if pair.schema is not None:
-        typed = [*pair.schema, *([pair.target] if pair.target is not None else [])]
-        kinds = {column.name: column.kind for column in typed}
-        return as_batch(pair, tables.load(source, kinds, header)), pair.schema.names
-    data, columns = load(source, target, header)
-    return as_batch(pair, fitting_pair(pair.name, pair.config, data, columns, target=target)[1]), columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,13 @@ from inference.codes import collapse, completed, encoding, imputation
 from inference.command import files, rows, tables
 from inference.data.accept import encoded
 from inference.gallery import imputations, observations
-from inference.posterior.draws import Posterior, draw, generate
+from inference.posterior.draws import draw, generate
+from inference.questions import texts
 from inference.questions.sequences import forecast as ahead
 from zoo import datasets
 from zoo.abilities import Text
 from zoo.base import ModelGuide
-from zoo.datasets import text
 from zoo.datasets.opening import TEXTS, kind_of
-from zoo.settings import settings
 from zoo.state.files import write
 
 
@@ -52,10 +52,11 @@ def sample(options: argparse.Namespace) -> None:
     """New observations from the fitted model."""
     pair = files.start(options, texts=True)
     if isinstance(pair, Text) and pair.alphabet is not None:
-        write_text(options, pair, pair.alphabet)
+        write_text(options, pair)
         return
-    if options.prefix is not None:
-        raise ValueError(f"--prefix: {pair.name} writes no text")
+    for name in ("prefix", "stop"):
+        if getattr(options, name):
+            raise ValueError(f"--{name}: {pair.name} writes no text")
     found = generate(pair, options.number, seed=options.seed)
     files.save_values(pair, Path(options.out), {name: value.cpu().numpy() for name, value in found.items()})
     print(f"{options.number} new observations in {options.out}")
@@ -135,16 +136,22 @@ def impute(options: argparse.Namespace) -> None:
         files.draw_picture(options, imputations.imputations(found, schema))
 
 
-def write_text(options: argparse.Namespace, pair: ModelGuide, letters: str) -> None:
-    """Continuations of a prefix, one after the other, as a text file."""
-    prefix = options.prefix or ("\n" if "\n" in letters else letters[0])
-    if not 1 <= options.length <= settings.text_length:
-        raise ValueError(f"--length: expected 1 to {settings.text_length}, got {options.length}")
-    told = text.windows(prefix, letters, len(prefix))
-    posterior = draw(pair, told, options.number, stats=False, seed=options.seed)
-    posterior = posterior if posterior.draws else Posterior({}, size=options.number)
-    heat = {"temperature": options.temperature, "top_p": options.top_p}
-    found = ahead(pair, posterior, told, options.length, seed=options.seed, **heat)[0, :, 0]  # (S, H)
-    said = [(options.prefix or "") + text.decode(codes, letters) for codes in found]
+def write_text(options: argparse.Namespace, pair: ModelGuide) -> None:
+    """Texts, one after the other, as a text file."""
+    try:
+        stops = [ast.literal_eval(f'"{stop}"') if "\\" in stop else stop for stop in options.stop]
+    except (SyntaxError, ValueError):
+        raise ValueError(f"--stop {' '.join(options.stop)}: what follows a backslash is none of \\n, \\t") from None
+    said = texts.write(
+        pair,
+        options.number,
+        prompt=options.prefix or "",
+        stop=stops,
+        length=options.length,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        seed=options.seed,
+    )
     write(Path(options.out), "\n\n".join(said).encode() + b"\n")
-    print(f"{options.number} texts of {options.length} characters in {options.out}; the first:\n\n{said[0]}")
+    size = f"up to {options.length}" if stops else f"{options.length}"
+    print(f"{options.number} texts of {size} characters in {options.out}; the first:\n\n{said[0]}")

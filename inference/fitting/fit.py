@@ -153,7 +153,8 @@ def fit(
         anneal: steps over which the weight of the KL terms rises from 0 to 1.
         free_bits: nats per latent dimension below which a local KL costs nothing.
         average: fraction of the run, at its end, over which parameters are averaged (Polyak averaging).
-        validation: fraction of rows held out, or a data set; early stopping then keeps the best parameters.
+        validation: fraction of rows held out (of a text its last part), or a data set; early stopping then keeps the
+            best parameters.
         patience: evaluations (one an epoch, or 100 steps) without improvement before early stopping.
         tolerance: improvement in nats per observation that counts as none.
         max_seconds: stop at the first step that ends later than this after the call, with the parameters averaged over

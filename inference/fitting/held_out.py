@@ -11,6 +11,7 @@ import torch
 from inference.data.check import check
 from inference.running.checked import Checked
 from inference.running.words import told
+from zoo.abilities import Text
 from zoo.base import Batch
 from zoo.columns import check_names
 
@@ -20,7 +21,8 @@ def split(given: Checked, validation: float | Any, seed: int) -> tuple[Batch, Ba
 
     Args:
         given: the data of the fit.
-        validation: a fraction of their rows from 0 to below 1, or data of its own.
+        validation: a fraction of their rows from 0 to below 1, or data of its own. Of a text it is the last part, so
+            that no held-out sequence stands between two that were read.
         seed: seeds which rows are held out.
 
     Raises:
@@ -44,6 +46,9 @@ def split(given: Checked, validation: float | Any, seed: int) -> tuple[Batch, Ba
     count = max(1, round(float(validation) * batch.size))
     if count >= batch.size:
         raise ValueError(f"validation={validation} leaves no row of {batch.size} to fit")
+    if isinstance(pair, Text) and pair.alphabet is not None:
+        held_out, kept = whole.select(slice(batch.size - count, None)), whole.select(slice(0, batch.size - count))
+        return replace(kept, total=kept.size), replace(held_out, total=held_out.size), whole
     order = torch.randperm(batch.size, generator=torch.Generator().manual_seed(int(seed))).to(pair.device)
     held_out, kept = whole.select(order[:count]), whole.select(order[count:])
     return replace(kept, total=kept.size), replace(held_out, total=held_out.size), whole

@@ -6,6 +6,7 @@ log p(x_n | t) ~ log 1/K sum_k p(x_n, z_k | t) / q(z_k | x_n),  z_k ~ q      con
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,17 @@ def log_likelihood(pair: ModelGuide, posterior: Posterior, data: Any, *, particl
     posterior = check_posterior(given, posterior)
     check_particles(given, posterior, particles)
     return scores(given, posterior, particles, seed)
+
+
+@in_turn
+def log_score(pair: ModelGuide, posterior: Posterior, data: Any, *, particles: int = 100, seed: int = 0) -> Tensor:
+    """Log posterior predictive density of each observation, (N,), in nats: its likelihood averaged over the draws.
+
+    log p(x_n | the data of the fit) = log 1/S sum_s p(x_n | t_s), of rows that the posterior has not seen: the score
+    that a held-out test reports (Gelman, Hwang & Vehtari 2014). Arguments and errors are those of `log_likelihood`.
+    """
+    found = log_likelihood(pair, posterior, data, particles=particles, seed=seed).flatten(0, 1)
+    return found.double().logsumexp(0) - math.log(len(found))
 
 
 def check_particles(given: Checked, posterior: Posterior, particles: int) -> None:

@@ -7,6 +7,7 @@ rows         answers to many rows
 explanations the most probable explanation of evidence
 profile      what sets clusters apart, column by column
 tables       conditional probabilities by name
+texts        how well a text was guessed, and what is written
 importance   which covariates matter, of regressions
 explained    mean and variance of a response under each draw
 effects      what a unit or a level of a covariate changes

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
 
 import torch
@@ -47,9 +47,11 @@ def encode(text: str, letters: str) -> Tensor:
         letter = unknown.args[0]
         at = text.index(letter)
         name = unicodedata.name(letter, "no name")
+        line, begin = text.count("\n", 0, at) + 1, text.rfind("\n", 0, at) + 1
+        where = f" (line {line}, place {at - begin + 1})" if line > 1 else ""
         raise ValueError(
-            f"character {at}, {letter!r} ({name}), is not in the alphabet of {len(letters)} characters; it stands in "
-            f"{text[max(0, at - _SHOWN) : at + _SHOWN]!r}"
+            f"character {at}{where}, {letter!r} ({name}), is not in the alphabet of {len(letters)} characters; "
+            f"it stands in {text[max(0, at - _SHOWN) : at + _SHOWN]!r}"
         ) from None
 
 
@@ -79,6 +81,23 @@ def windows(text: str, letters: str, steps: int) -> Batch:
     lengths = torch.full((rows,), steps)
     lengths[-1] = len(codes) - (rows - 1) * steps
     return Batch(rows, rows, x=x.unflatten(0, (rows, steps)), lengths=lengths)
+
+
+def lines(texts: Sequence[str], letters: str) -> Batch:
+    """Texts as sequences, one each: x (N, T) and lengths (N,), zeros past the end of each.
+
+    Raises:
+        ValueError: see `encode`; of several texts, with its number from 1.
+    """
+    codes = []
+    for number, text in enumerate(texts, 1):
+        try:
+            codes.append(encode(text, letters))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}" if len(texts) > 1 else str(error)) from None
+    lengths = torch.tensor([len(row) for row in codes])
+    x = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True)
+    return Batch(len(codes), len(codes), x=x, lengths=lengths)
 
 
 def sonnets() -> str:

@@ -27,6 +27,7 @@ PAIRS = {
     "regression": ("polynomial_regression", {"features": 2, "degree": 2}),
     "network": ("bayesian_network", {}),
     "tree": ("decision_tree", {}),
+    "poet": ("recurrent", {"alphabet": "ab\n", "output": "bayesian", "hidden": 3}),
     "without globals": ("gaussian_vae", {}),
 }
 
@@ -67,6 +68,9 @@ CALLS = {  # function -> which pair, and how it is called on it, its data and a 
     "predict": ("mixture", inference.predict),
     "generate": ("mixture", lambda pair, po, data, **given: inference.generate(pair, 3, posterior=po, **given)),
     "log_likelihood": ("mixture", inference.log_likelihood),
+    "log_score": ("mixture", inference.log_score),
+    "perplexity": ("poet", lambda pair, po, data: inference.perplexity(pair, "abba", po)),
+    "write": ("poet", lambda pair, po, data: inference.write(pair, length=5, posterior=po)),
     "assignments": ("mixture", inference.assignments),
     "novelty": ("mixture", lambda pair, po, data, **given: inference.novelty(pair, data, po, **given)),
     "to_arviz": ("mixture", inference.to_arviz),
@@ -234,7 +238,7 @@ NUMBER = [-1, math.nan, math.inf, "a", None, True]
 MASS = [0, 1, -0.5, math.nan, "a", None, True]
 OPTIONS = {  # argument -> which functions take it, and what none of them does
     "draws": (["predict", "smooth", "viterbi", "sample_paths", "forecast", "importance", "picture", "novelty"], COUNT),
-    "particles": (["log_likelihood", "novelty"], [*COUNT, None]),
+    "particles": (["log_likelihood", "log_score", "novelty"], [*COUNT, None]),
     "threshold": (["active_units", "collapsed"], NUMBER),
     "mass": (["query", "marginals", "explain", "tables", "coefficients"], MASS),
     "predictive": (["to_arviz"], [0, -1, 2.5, "a", None]),

@@ -19,6 +19,7 @@ from torch.distributions import constraints
 
 from zoo.parts.recurrent.cells import Recurrence, State, over
 from zoo.parts.sequence import Sequences
+from zoo.settings import settings
 
 
 class Steps(Protocol):
@@ -91,12 +92,20 @@ class Path(Sequences):
         # What stands there may be NaN: it must not be looked at.
         known = torch.where(past if self.pair.categories else past.unsqueeze(-1), 0.0, value)
         lead = known.shape[: known.ndim - self.event_dim]
-        told = self.pair.encode(known).flatten(0, len(lead) - 1) if lead else self.pair.encode(known)[None]
-        start, state = self._before(len(told), lead)
-        h, _ = self.net(torch.cat([start, told[:, :-1]], 1), state)  # (R, T, H)
-        h = h.unflatten(0, lead) if lead else h[0]
-        log_probs: Tensor = self.pair.decode(h @ self.weight + self.bias.unsqueeze(-2)).log_prob(known)
-        return torch.where(past, 0.0, log_probs)
+        told, state = self._before(lead.numel(), lead)
+        # A book is read page by page, where no gradient asks for all of it at once.
+        each = lead.numel() * (self.net.inputs + self.net.hidden * self.net.layers + self.bias.shape[-1])
+        page = self.steps if torch.is_grad_enabled() else max(1, settings.memory // each)
+        parts = []
+        for begin in range(0, self.steps, page):
+            here = known.narrow(len(lead), begin, min(page, self.steps - begin))
+            now = self.pair.encode(here)
+            now = now.flatten(0, len(lead) - 1) if lead else now[None]  # (R, T, I)
+            h, state = self.net(torch.cat([told, now[:, :-1]], 1), state)  # (R, T, H)
+            told = now[:, -1:]
+            h = h.unflatten(0, lead) if lead else h[0]
+            parts.append(self.pair.decode(h @ self.weight + self.bias.unsqueeze(-2)).log_prob(here))
+        return torch.where(past, 0.0, torch.cat(parts, -1))
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
