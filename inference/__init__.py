@@ -55,6 +55,7 @@
     smooth: Probabilities of the hidden states at each step, given the whole sequence
     viterbi: The most probable sequence of states under each draw, (chain, draw, N, T); -1 past the end of a sequence
     forecast: The `horizon` steps after the last valid step of each sequence: one draw under each draw of the posterior
+    forecast_table: The steps after the end of each series, with their dates: median, mean, and central intervals
     sample_paths: One path of hidden states under each draw, from the posterior over states and parameters together
     coefficients: The regression table: estimate, deviation and interval of each term, in the data's units and names
     profile: What sets clusters apart: the mean of each column in each, its difference, and what it tells of the cluster
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from inference.fitting.fit import Fit, fit
     from inference.fitting.loop import NonFiniteError
     from inference.fitting.watching import CSVLogger, Report, TensorBoardLogger
+    from inference.forecasting.table import forecast_table
     from inference.gallery.door import plot
     from inference.posterior.draws import Posterior, draw, generate, predict, prior
     from inference.posterior.export import to_arviz
@@ -151,6 +153,7 @@ _HOMES = {
     "questions.tables": ("tables",),
     "questions.texts": ("perplexity", "Perplexity", "write"),
     "questions.sequences": ("smooth", "viterbi", "forecast", "sample_paths"),
+    "forecasting.table": ("forecast_table",),
     "questions.importance": ("importance",),
     "questions.coefficients": ("coefficients",),
     "questions.profile": ("Profile", "profile"),
@@ -194,6 +197,7 @@ __all__ = [
     "fit",
     "fit_by_simulation",
     "forecast",
+    "forecast_table",
     "gap",
     "generate",
     "importance",

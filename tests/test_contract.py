@@ -22,7 +22,7 @@ FLOORS = [
     {"data"},
     {"posterior", "fitting"},
     {"questions", "sampling"},
-    {"codes"},
+    {"codes", "forecasting"},
     {"gallery", "estimator"},
     {"command"},
 ]

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from zoo.arrays import as_tensor, check_rows, column_names
+from zoo.dates.calendar import Calendar, Rows
+from zoo.dates.frames import split
 
 FIELDS = ("x", "y", "lengths")
 
@@ -27,6 +29,8 @@ class Batch:
         columns: names of the columns of x, where it was a frame.
         spare: fields that a pair may have no use for, such as the labels that come with a known data set; of others
             it is an error.
+        when: of series, their names and dates: those of the rows of a frame, or, once these are laid out as series,
+            the calendar of the series.
     """
 
     size: int
@@ -36,6 +40,7 @@ class Batch:
     lengths: Tensor | None = None
     columns: tuple[str, ...] | None = field(default=None, kw_only=True)
     spare: tuple[str, ...] = field(default=(), kw_only=True)
+    when: Rows | Calendar | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for name, value in self.fields().items():
@@ -53,18 +58,21 @@ class Batch:
     def of(cls, x: Any = None, y: Any = None, lengths: Any = None) -> Batch:
         """The whole data set as one batch: arrays, frames, series, lists or tensors, as `zoo.arrays` reads them.
 
-        Tensors are taken as they are, anything else is copied.
+        Tensors are taken as they are, anything else is copied. Dates of a frame go into `when`, for a pair of series.
 
         Raises:
             ValueError: what holds no numbers, by field, row and column; fields of different numbers of rows.
         """
+        x, when = _dated("x", x)
+        y, other = _dated("y", y) if when is None else (y, None)
+        when = other if when is None else when
         given = {name: as_tensor(name, v) for name, v in zip(FIELDS, (x, y, lengths), strict=True) if v is not None}
         if not given:
             raise ValueError("Batch.of: give at least one of x, y, lengths")
         for name, value in given.items():
             check_rows(name, value)
         size = len(next(iter(given.values())))
-        return cls(size, size, columns=column_names(x)).but(**given)
+        return cls(size, size, columns=column_names(x), when=when).but(**given)
 
     def fields(self) -> dict[str, Tensor]:
         """The fields that are present, by name."""
@@ -85,7 +93,7 @@ class Batch:
         """The batch of these rows, scaled to the same total."""
         picked = {name: value[rows] for name, value in self.fields().items()}
         size = len(rows) if isinstance(rows, Tensor) else len(range(*rows.indices(self.size)))
-        return self.but(size=size, **picked)
+        return self.but(size=size, when=None if self.when is None else self.when.select(rows), **picked)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Batch:
         """The same batch elsewhere; `dtype` applies to floating-point fields only."""
@@ -94,6 +102,21 @@ class Batch:
             for name, value in self.fields().items()
         }
         return self.but(**moved)
+
+
+def _dated(field: str, data: Any) -> tuple[Any, Rows | None]:
+    """A frame without its columns of dates, and these, with what a pair that takes no series says of them."""
+    found = split(data, depth=4)
+    if found is None:
+        return data, None
+    rest, rows = found
+    if rows.words:
+        try:
+            as_tensor(field, data)
+        except ValueError as error:
+            return rest, replace(rows, words=str(error))
+        rows = replace(rows, words="")
+    return rest, rows
 
 
 def sample_sites(trace: Any) -> dict[str, Any]:

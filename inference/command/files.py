@@ -8,7 +8,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -19,14 +19,17 @@ from inference.data.check import as_batch
 from inference.drawing import style
 from zoo import Batch, datasets
 from zoo.abilities import FromFile, Text
+from zoo.datasets.dated import read_dated
 from zoo.datasets.opening import kind_of
 from zoo.datasets.tables import TABLES
+from zoo.dates.calendar import short
 from zoo.notes import DataWarning
 from zoo.registry import registry
 from zoo.schema.column import plain
 from zoo.state.files import write
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from zoo.base import ModelGuide
@@ -110,15 +113,25 @@ def table_of(pair: ModelGuide, options: argparse.Namespace) -> Any:
 def sequences(pair: ModelGuide, options: argparse.Namespace) -> Any:
     """Sequences as the pair takes them (`inference.data.series`); of a table the column that it was fitted to."""
     wanted = options.target or pair.card.get("data", {}).get("target")
+    batch = read_dated(options.data, header=options.header)
+    if batch is not None:
+        wanted = wanted if options.target is not None or wanted in (batch.columns or ()) else None
+        batch = read_dated(options.data, target=wanted, header=options.header) if wanted is not None else batch
+        return as_batch(pair, _alone(pair, cast(Batch, batch), wanted))
     if options.target is None and wanted is not None and Path(options.data).is_file():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # it is read again
             names = datasets.read(options.data, header=options.header).columns
         wanted = wanted if wanted in names else None
-    batch = _batch(options, wanted)
-    if batch.y is not None and pair.simulate(1)[0].y is None:
-        batch = Batch.of(batch.y)
-    return as_batch(pair, batch)
+    return as_batch(pair, _alone(pair, _batch(options, wanted), wanted))
+
+
+def _alone(pair: ModelGuide, batch: Batch, target: str | None) -> Batch:
+    """The target alone, of a pair that has no inputs."""
+    if batch.y is None or pair.simulate(1)[0].y is not None:
+        return batch
+    dated = batch.when is not None and target is not None
+    return Batch.of(batch.y).but(when=batch.when, columns=(str(target),) if dated else None)
 
 
 def _batch(options: argparse.Namespace, target: str | None = None) -> Batch:
@@ -153,6 +166,18 @@ def save_values(pair: ModelGuide, path: Path, values: dict[str, np.ndarray[Any, 
         write(path, content.getvalue())
     else:
         save(path, as_table(pair, values))
+
+
+def dated_columns(table: pd.DataFrame, *, numbers: bool = False) -> dict[str, Any]:
+    """Columns of forecasts for a file; series as their numbers, without dates, where it holds numbers alone."""
+    columns = {str(name): table[name].tolist() for name in table}
+    if "date" in columns:
+        columns["date"] = [short(date) for date in table["date"]]
+    if numbers:
+        columns.pop("date", None)
+        known = list(dict.fromkeys(columns["series"]))
+        columns["series"] = [known.index(name) + 1 for name in columns["series"]]
+    return columns
 
 
 def save(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:

@@ -122,7 +122,7 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
 def _loaded(options: argparse.Namespace) -> tuple[Batch, tuple[str, ...]]:
     """What `load` finds; of a .txt that is no table, the message says that the pair models no text either."""
     try:
-        return load(options.data, options.target, options.header)
+        return load(options.data, options.target, options.header, series=takes_series(options.name))
     except ValueError as error:
         if kind_of(options.data) != ".txt":
             raise
@@ -205,10 +205,24 @@ def _device(name: str) -> str:
     return name
 
 
-def load(source: str, target: str | None, header: bool | None = None) -> tuple[Batch, tuple[str, ...]]:
-    """A data set or a file as a batch, and the names of the columns of its x."""
-    from zoo import datasets
+def takes_series(name: str) -> bool:
+    """Whether a model takes series."""
+    from inference.data.suited import example_of
+    from zoo.base import registered
 
+    example = example_of(registered(name))
+    return example is not None and example.lengths is not None
+
+
+def load(
+    source: str, target: str | None, header: bool | None = None, series: bool = False
+) -> tuple[Batch, tuple[str, ...]]:
+    """A data set or a file as a batch, and the names of the columns of its x; of series with dates, if asked for."""
+    from zoo import datasets
+    from zoo.datasets.dated import read_dated
+
+    if series and (dated := read_dated(source, target=target, header=header)) is not None:
+        return dated, tuple(column for column in dated.columns or () if column != target)
     if source not in datasets.names() and Path(source).is_file():
         batch, columns = datasets.read(source, target=target, header=header)
         # Of an .npz; a target that was asked for is to be modelled.
@@ -261,7 +275,7 @@ def fitting_pair(
         if example.lengths is None:
             raise ValueError(f"--target: {name} has no y; it models all columns together")
         _left_out(columns, f"{name} models {target} alone", "inputs" in takes)
-        data = zoo.Batch.of(data.y)
+        data = zoo.Batch.of(data.y).but(when=data.when, columns=None if data.when is None else (target,))
         pair, chosen = suited(data)
     elif "y" in data.spare and data.y is not None and example.y is None and not columns:
         print(f"note: {name} reads no y: that of the file is left aside", flush=True)

@@ -20,5 +20,6 @@ def data_of(pair: ModelGuide, source: str, target: str | None, header: bool | No
         typed = [*pair.schema, *([pair.target] if pair.target is not None else [])]
         kinds = {column.name: column.kind for column in typed}
         return as_batch(pair, tables.load(source, kinds, header)), pair.schema.names
-    data, columns = load(source, target, header)
+    series = pair.simulate(1)[0].lengths is not None
+    data, columns = load(source, target, header, series=series)
     return as_batch(pair, fitting_pair(pair.name, pair.config, data, columns, target=target)[1]), columns

@@ -28,7 +28,7 @@ EXAMPLES = {
     "reconstruct": "example:\n  zoo reconstruct vae digits --out again.npy --picture again.png",
     "impute": "examples:\n  zoo impute run patients.csv --out filled.csv\n"
     "  zoo impute run patients.csv --copies 5 --out filled.csv",
-    "forecast": "example:\n  zoo forecast run series.csv --horizon 24 --out next.csv",
+    "forecast": "example:\n  zoo forecast run series.csv --horizon 24 --out next.csv --picture next.png",
     "query": "examples:\n  zoo query run lung --given smoke=yes --given xray=yes\n  zoo query run price --do size=3.5\n"
     "  zoo query asia.bif lung --given patients.csv --out lungs.csv",
     "explain": "examples:\n  zoo explain run --given dysp=yes\n  zoo explain asia.bif --given patients.csv",
@@ -167,7 +167,7 @@ def _with_folder(add: Add) -> None:
         ("encode", "write the codes of observations, means and standard deviations"),
         ("reconstruct", "write what the codes of observations tell of them"),
         ("impute", "fill the holes of a table, and say how sure each value is"),
-        ("forecast", "write the steps after the end of each sequence, with intervals"),
+        ("forecast", "write the steps after the end of each series, with their dates and intervals"),
     ):
         command = add(name, about)
         command.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
@@ -208,10 +208,7 @@ def _with_folder(add: Add) -> None:
             command.add_argument("--target", metavar="COLUMN", help="the series, in a table; default: that of the fit")
             command.add_argument("--horizon", type=_positive, required=True, help="the number of steps ahead")
         command.add_argument("--out", required=True, metavar="FILE", help="the .csv or .npy file to write")
-        if name == "forecast":
-            command.set_defaults(picture=None)
-        else:
-            command.add_argument("--picture", metavar="FILE", help="also draw them there, .png, .svg or .pdf")
+        command.add_argument("--picture", metavar="FILE", help="also draw them there, .png, .svg or .pdf")
         command.add_argument("--replace", action="store_true", help="write over files that are there")
         command.add_argument("--seed", type=int, default=0, help="default: 0")
         command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")

@@ -9,15 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from inference.codes import collapse, completed, encoding, imputation
 from inference.command import files, rows, tables
 from inference.data.accept import encoded
+from inference.forecasting.table import forecast_table
 from inference.gallery import imputations, observations
 from inference.posterior.draws import draw, generate
 from inference.questions import texts
-from inference.questions.sequences import forecast as ahead
 from zoo import datasets
 from zoo.abilities import Text
 from zoo.base import ModelGuide
@@ -26,26 +24,21 @@ from zoo.state.files import write
 
 
 def forecast(options: argparse.Namespace) -> None:
-    """The steps after the end of each sequence: mean, and an interval."""
+    """The steps after the end of each series: dates and names, median, mean, and an interval."""
     pair = files.start(options)
     if not 0 < options.mass < 1:
         raise ValueError(f"--mass: expected a number between 0 and 1, got {options.mass}")
     data = files.sequences(pair, options)
     posterior = draw(pair, data, options.draws, stats=False, seed=options.seed)
-    found = ahead(pair, posterior, data, options.horizon, seed=options.seed).flatten(0, 1).double()  # (S, N, H, ...)
-    found = found.flatten(3) if found.ndim > 3 else found[..., None]
-    ends = found.new_tensor([(1 - options.mass) / 2, (1 + options.mass) / 2])
-    low, high = torch.quantile(found, ends, 0)
-    mean = found.mean(0)
-    N, H, D = mean.shape
-    rows = torch.cartesian_prod(torch.arange(N), torch.arange(1, H + 1), torch.arange(D)).tolist()
-    several = D > 1
-    columns: dict[str, Any] = {"sequence": [n + 1 for n, _, _ in rows], "step": [h for _, h, _ in rows]}
-    if several:
-        columns["feature"] = [d + 1 for _, _, d in rows]
-    columns |= {name: value.flatten().tolist() for name, value in (("mean", mean), ("low", low), ("high", high))}
-    files.save(Path(options.out), columns)
-    print(f"{H} steps ahead of {N} sequence(s), with {options.mass:.0%} intervals, in {options.out}")
+    table = forecast_table(pair, data, options.horizon, posterior, mass=options.mass, seed=options.seed)
+    files.save(Path(options.out), files.dated_columns(table, numbers=Path(options.out).suffix.lower() == ".npy"))
+    print(f"{options.horizon} steps ahead of {data.size} series, with {options.mass:.0%} intervals, in {options.out}")
+    if options.picture:
+        from inference.gallery.future import future
+
+        both = sorted({0.5, options.mass})
+        table = forecast_table(pair, data, options.horizon, posterior, mass=both, seed=options.seed)
+        files.draw_picture(options, future(pair, data, table))
 
 
 def sample(options: argparse.Namespace) -> None:

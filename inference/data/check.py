@@ -35,6 +35,7 @@ from zoo.abilities import InWords, TakesMissing
 from zoo.arrays import place
 from zoo.base import Batch, ModelGuide, Site
 from zoo.columns import check_names
+from zoo.dates.calendar import Calendar
 from zoo.images import pixel_names
 from zoo.state.memory import check_room
 from zoo.threads.handlers import unvalidated
@@ -77,7 +78,9 @@ def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:
     check_sites(pair, sites)
     observed = {name: site for name, site in sites.items() if site.observed}
     first = _first(pair, example, observed, complete)
-    batch = in_time(accept(pair, without_dates(data, example), first), example)
+    undated, rows = without_dates(data, example)
+    batch = accept(pair, undated, first)
+    batch = in_time(batch if rows is None else batch.but(when=rows), example)
     if pair.image is not None and "x" in observed:
         batch = as_rows(pair, batch, _elementwise(observed["x"].fn.support))
     check_names(pair, batch.columns)
@@ -249,7 +252,7 @@ def _check_values(
             check_sites(pair, sites, part)
             for name, site in sites.items():
                 if site.observed and name in part.fields():
-                    _check_support(pair, site, getattr(part, name), part.lengths, piece.start, columns)
+                    _check_support(pair, site, getattr(part, name), part, piece.start, columns)
             first = first or {name: replace(site, observed=name in observed) for name, site in sites.items()}
     checked = Checked(pair, batch, example, first)
     if measured is not None:
@@ -268,8 +271,9 @@ def _rows(pair: ModelGuide, batch: Batch, example: Batch) -> tuple[int, int | No
 
 
 def _check_support(
-    pair: ModelGuide, site: Site, value: Tensor, lengths: Tensor | None, begin: int, columns: Sequence[str] | None
+    pair: ModelGuide, site: Site, value: Tensor, part: Batch, begin: int, columns: Sequence[str] | None
 ) -> None:
+    lengths = part.lengths
     support = _elementwise(site.fn.support)
     bad = ~support.check(value)
     if lengths is not None and bad.ndim > 1:  # what stands past the end of a sequence is not looked at
@@ -279,11 +283,13 @@ def _check_support(
         return
     index = bad.nonzero()[0].tolist()
     found = value[tuple(index)]
+    when = part.when.place(index[0], index[1]) if isinstance(part.when, Calendar) and len(index) > 1 else ""
     index[0] += begin
     shown = f"{found.item():g}" if found.numel() == 1 else str(found.tolist())
     where = place(site.name, index, columns)
     if lengths is not None and len(index) == 2:  # of a series of single numbers
         where = f"field '{site.name}', row {index[0]}, step {index[1]}"
+    where += when
     if not found.isnan().any():
         wanted = _in_words(support, value, bad)
     elif "missing" in pair.config:

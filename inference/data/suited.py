@@ -191,7 +191,7 @@ def _numbers(cls: type[ModelGuide], data: Any, y: Any) -> Batch:
         data = (data, y)
     example = example_of(cls)
     probe: Any = _Plain(cls.registry_name)
-    batch = accept(probe, data if example is None else without_dates(data, example), "x")
+    batch = accept(probe, data if example is None else without_dates(data, example)[0], "x")
     return batch.but(**{name: as_tensor(name, value) for name, value in batch.fields().items()})
 
 

@@ -4,6 +4,7 @@
     paths          lines between two codes, traversals of one dimension
     imputations    completed observations, with their intervals and probabilities
     predictive     the data over data drawn from the model
+    future         the end of series, and their forecasts
     network        the arrows of a network, and what is believed of every node
     trees          a tree: its questions, shares and answers
     maps           rows in the plane, coloured by any column

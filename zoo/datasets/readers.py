@@ -28,8 +28,8 @@ from zoo.datasets.cells import distinct, number, told
 from zoo.datasets.idx import read_idx
 from zoo.datasets.opening import TEXTS, content_of, is_gzipped, kind_of
 from zoo.datasets.texts import read_csv, tell_dates
+from zoo.dates.cells import all_dates
 from zoo.schema.column import plain
-from zoo.schema.dates import all_dates
 
 if TYPE_CHECKING:
     from torch import Tensor

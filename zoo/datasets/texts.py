@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from zoo.datasets.cells import MARKS, number
 from zoo.datasets.layout import Layout, body, layout
 from zoo.datasets.opening import open_text
+from zoo.dates.cells import is_date
 from zoo.notes import DataWarning
-from zoo.schema.dates import is_date
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[,.' ]\d{3})+(?:[.,]\d+)?")
 

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.config import nearest
+from zoo.dates.cells import all_dates
 from zoo.notes import DataWarning
 from zoo.schema.column import CATEGORIES, Column, Kind, Unknown, listed, plain
-from zoo.schema.dates import all_dates
 from zoo.schema.marks import check_marks, tell_codes
 
 __all__ = ["Column", "Schema", "as_columns"]

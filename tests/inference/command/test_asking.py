@@ -34,7 +34,7 @@ def test_a_series_is_forecast_with_intervals(lake, capsys):
     out = lake / "next.csv"
     command = ["forecast", str(lake / "run"), str(lake / "lake.csv"), "--horizon", "30", "--draws", "400"]
     assert main([*command, "--out", str(out)]) == 0
-    assert "30 steps ahead of 1 sequence(s), with 90% intervals" in capsys.readouterr().out
+    assert "30 steps ahead of 1 series, with 90% intervals" in capsys.readouterr().out
     found = rows(out)
     assert [int(row["step"]) for row in found] == list(range(1, 31))
     low, mean, high = (np.array([float(row[name]) for row in found]) for name in ("low", "mean", "high"))

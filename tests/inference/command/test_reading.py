@@ -51,7 +51,7 @@ def test_a_series_is_modelled_and_not_its_time(form, tmp_path, capsys):
     if words:
         assert "models value alone, and leaves out t; --set inputs=1" in said
     if form == "dates":
-        assert "note: left out, since dates are no numbers: column 'day'" in said
+        assert "1 series of 120 steps, daily, 2020-01-01 to 2020-04-29" in said
     pair = zoo.load("run")
     drawn = inference.draw(pair, z, draws=4000, seed=1)["coefficients"].flatten()
     wanted, error = slope(z)
@@ -61,7 +61,11 @@ def test_a_series_is_modelled_and_not_its_time(form, tmp_path, capsys):
     assert main(["forecast", "run", "s.csv", "--horizon", "3", "--out", "next.csv"]) == 0
     with (tmp_path / "next.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["sequence"], row["step"]) for row in rows] == [("1", "1"), ("1", "2"), ("1", "3")]
+    assert [row["step"] for row in rows] == ["1", "2", "3"]
+    assert len({row["series"] for row in rows}) == 1
+    assert [row.get("date") for row in rows] == (
+        ["2020-04-30", "2020-05-01", "2020-05-02"] if form == "dates" else [None] * 3
+    )
 
 
 def test_columns_are_series_on_the_command_line_as_in_python(tmp_path, capsys):

@@ -88,28 +88,36 @@ def test_an_array_is_a_series_a_row_for_every_pair_of_one_feature(name, config):
             as_batch(pair, data())
 
 
-def test_columns_of_dates_are_left_out_aloud():
+def test_columns_of_dates_say_when():
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
     days = pandas.date_range("2020-01-01", periods=40)
     for frame in (
         pandas.DataFrame({"day": days, "flow": WIDE[:, 0]}),
         pandas.DataFrame({"day": days.date, "flow": WIDE[:, 0]}),
+        pandas.DataFrame({"day": days.to_period("D"), "flow": WIDE[:, 0]}),
         polars.DataFrame({"day": days.to_list(), "flow": WIDE[:, 0]}),
         pandas.DataFrame({"day": days.strftime("%Y-%m-%d"), "flow": WIDE[:, 0]}),
         pandas.DataFrame({"day": days.strftime("%Y-%m-%d").astype("object"), "flow": WIDE[:, 0]}),
-        pandas.DataFrame({"day": [None, *days.strftime("%d/%m/%Y %H:%M")[1:]], "flow": WIDE[:, 0]}),
-        polars.DataFrame({"day": days.strftime("%Y-%m").to_list(), "flow": WIDE[:, 0]}),
+        pandas.DataFrame({"day": days.strftime("%d/%m/%Y %H:%M"), "flow": WIDE[:, 0]}),
         pytest.importorskip("pyarrow").table({"day": days.strftime("%Y-%m-%d").to_list(), "flow": WIDE[:, 0]}),
+        pandas.Series(WIDE[:, 0], days, name="flow"),
+        pandas.Series(WIDE[:, 0], days.strftime("%Y-%m-%d"), name="flow"),
     ):
-        with pytest.warns(zoo.notes.DataWarning, match=r"dates are no series: column 'day'"):
-            batch = as_batch(autoregressive(), frame)
-        np.testing.assert_array_equal(batch.x.numpy(), WIDE[None, :, 0])
-    with pytest.raises(ValueError, match=r"column 'day': expected numbers, got dates"):
-        as_batch(zoo.create("gmm"), polars.DataFrame({"day": days.to_list(), "flow": WIDE[:, 0]}))
+        for data in (frame, Batch.of(frame)):
+            batch = as_batch(autoregressive(), data)
+            np.testing.assert_array_equal(batch.x.numpy(), WIDE[None, :, 0])
+            assert batch.when.names == ("flow",)
+            assert list(batch.when.dates(0, 40).astype("str")) == list(days.strftime("%Y-%m-%d"))
+    for data in (polars.DataFrame({"day": days.to_list(), "flow": WIDE[:, 0]}),):
+        for door in (data, Batch.of(data)):
+            with pytest.raises(ValueError, match=r"column 'day': expected numbers, got dates"):
+                as_batch(zoo.create("gmm"), door)
     inputs = pandas.DataFrame({"day": days.strftime("%Y-%m-%d"), "rain": WIDE[:, 1], "snow": WIDE[:, 2]})
-    with pytest.warns(zoo.notes.DataWarning, match=r"dates are no series: column 'day'"):
-        batch = as_batch(autoregressive(inputs=2), (inputs, WIDE[:, 0]))
-    np.testing.assert_array_equal(batch.x.numpy(), WIDE[None, :, 1:])
+    for data in ((inputs, WIDE[:, 0]), Batch.of(inputs, WIDE[:, 0]), (WIDE[:, 1:], pandas.Series(WIDE[:, 0], days))):
+        batch = as_batch(autoregressive(inputs=2), data)
+        np.testing.assert_array_equal(batch.x.numpy(), WIDE[None, :, 1:])
+        np.testing.assert_array_equal(batch.y.numpy(), WIDE[None, :, 0])
+        assert batch.when.words(0, 40) == "daily, 2020-01-01 to 2020-02-09"
     for words in (["2020-01-01", "high"] * 20, ["1"] * 39 + ["one"], [None] * 40):
         frame = pandas.DataFrame({"day": words, "flow": WIDE[:, 0]})
         with pytest.raises(ValueError, match=r"expected a number"):

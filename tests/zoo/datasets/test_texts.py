@@ -12,8 +12,8 @@ import pytest
 
 from zoo import datasets, settings
 from zoo.datasets import Schema
+from zoo.dates.cells import is_date
 from zoo.notes import DataWarning
-from zoo.schema.dates import is_date
 
 pandas = pytest.importorskip("pandas")
 

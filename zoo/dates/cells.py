@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from zoo.schema.column import plain
-
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[ap]m)?"
 _ISO = r"\d{4}[-/](?:0?[1-9]|1[0-2])(?:[-/](?:0?[1-9]|[12]\d|3[01]))?"
@@ -24,10 +22,25 @@ def is_date(cell: str) -> bool:
     return _DATE.fullmatch(cell.strip()) is not None
 
 
+def is_clock(cell: Any) -> bool:
+    """Whether a cell says a time of day, or a while, and no day."""
+    if isinstance(cell, str):
+        return re.fullmatch(_CLOCK, cell.strip(), re.IGNORECASE) is not None
+    return isinstance(cell, (datetime.time, datetime.timedelta, np.timedelta64))
+
+
+def is_absent(value: Any) -> bool:
+    """Whether a cell holds nothing: None, NaN, pandas' NA and NaT, what is masked."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and value != value  # noqa: PLR0124 - NaN
+
+
 def all_dates(values: Iterable[Any]) -> bool:
     """Whether every value that is not missing says when."""
     return all(
         isinstance(value, _TYPES) or type(value).__name__ == "Period" or (isinstance(value, str) and is_date(value))
         for value in values
-        if plain(value) is not None
+        if not is_absent(value)
     )

@@ -1,0 +1,4 @@
+"""Forecasts as a person reads them.
+
+`table` gives them dates and names.
+"""
