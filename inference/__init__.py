@@ -26,6 +26,7 @@
     novelty: A score for every observation, (N,): the higher, the stranger
     khat: Pareto k̂ and effective share of the weights, of the global guide and of each observation's local guide
     loo: Leave-one-out scores by Pareto-smoothed importance sampling; draws of a guide are weighed by p / q
+    compare: Models of the same data, the one first that is expected to predict new data best
     resample: Draws of a guide, resampled in proportion to their Pareto-smoothed weights p / q
     to_arviz: All that is known of a posterior, in the container of the ArviZ that is installed
 
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from inference.fitting.watching import CSVLogger, Report, TensorBoardLogger
     from inference.forecasting.table import forecast_table
     from inference.gallery.door import plot
+    from inference.posterior.comparing import compare
     from inference.posterior.draws import Posterior, draw, generate, predict, prior
     from inference.posterior.export import to_arviz
     from inference.posterior.khat import khat
@@ -137,6 +139,7 @@ _HOMES = {
     "posterior.novelty": ("novelty",),
     "posterior.khat": ("khat",),
     "posterior.loo": ("loo", "resample"),
+    "posterior.comparing": ("compare",),
     "posterior.export": ("to_arviz",),
     "codes.encoding": ("encode", "decode", "reconstruct"),
     "codes.imputation": ("impute",),
@@ -189,6 +192,7 @@ __all__ = [
     "code_kl",
     "coefficients",
     "collapsed",
+    "compare",
     "decode",
     "draw",
     "effects",

@@ -27,6 +27,7 @@ _HOMES = {
     "fit": ("fit", "fit_pair"),
     "score": ("rescore", "score_run"),
     "demo": ("demo", "show"),
+    "compare": ("compare", "compare_runs"),
     "anomaly": ("rows", "anomaly"),
     "profile": ("rows", "profile"),
     "plot": ("plot", "draw"),

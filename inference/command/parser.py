@@ -22,6 +22,8 @@ EXAMPLES = {
     ),
     "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600\n"
     "  zoo score run new.csv --out rows.csv\n  zoo score poet lines.txt",
+    "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600",
+    "compare": "example:\n  zoo compare line curve --out models.csv",
     "sample": "examples:\n  zoo sample vae -n 60 --out new.npy --picture new.png\n  zoo sample run --out new.csv\n"
     "  zoo sample poet --prefix 'Shall I' --temperature 0.7 --stop '\\n' --out new.txt",
     "encode": "example:\n  zoo encode vae digits --out codes.csv",
@@ -72,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
     _about(add)
     _score(add)
+    _compare(add)
     _with_folder(add)
     _query(add)
     _rows(add)
@@ -158,6 +161,13 @@ def _score(add: Add) -> None:
     _scoring(score)
     score.add_argument("--seed", type=int, default=0, help="default: 0")
     score.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+
+
+def _compare(add: Add) -> None:
+    compare = add("compare", "compare fitted models of the same data by their leave-one-out scores")
+    compare.add_argument("folders", nargs="+", metavar="RUN", help="run folders of fitted models that were scored")
+    compare.add_argument("--out", metavar="FILE", help="also write the table there, as .csv")
+    compare.add_argument("--replace", action="store_true", help="write over a file that is there")
 
 
 def _with_folder(add: Add) -> None:

@@ -7,6 +7,7 @@ likelihood   pointwise log-likelihoods, probabilities of classes
 psis         weights of draws, Pareto-smoothed: k̂, effective share
 khat         how far a guide can be believed
 loo          leave-one-out scores and draws, corrected by the weights p / q
+comparing    models of the same data, by those scores
 novelty      how strange an observation is
 units        draws said in the data's own units
 export       a posterior as an ArviZ container, with names
