@@ -93,7 +93,12 @@ def load(folder: str) -> ModelGuide:
         return made
     if words := exchange.recover(Path(folder)):
         print(f"note: {words}")
-    return zoo.load(folder)
+    try:
+        return zoo.load(folder)
+    except ValueError as error:
+        if "import that module first" in str(error):
+            raise ValueError(f"{error}: --module FILE.py runs it") from error
+        raise
 
 
 def observed(pair: ModelGuide, options: argparse.Namespace) -> Any:

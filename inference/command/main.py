@@ -107,6 +107,10 @@ def _run(options: argparse.Namespace) -> None:
     for option, wanted in _WORDS.items():
         if option in options:
             setattr(options, option, named(getattr(options, option), f"--{option}", wanted))
+    if getattr(options, "module", None):
+        from inference.command import module
+
+        module.load(options.module)
     if "threads" in options:
         import torch
 

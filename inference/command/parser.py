@@ -18,11 +18,11 @@ EXAMPLES = {
         "  zoo fit hmm --data earthquakes --set emission=poisson --set states=3 --double --out quakes\n"
         "  zoo fit polynomial_regression --data table.csv --target price --set degree=2 --out run\n"
         "  zoo fit naive_bayes_vae --data patients.csv --set latent=4 --kind stage=ordinal --out run\n"
-        "  zoo fit clinic.bif --data patients.csv --out run"
+        "  zoo fit clinic.bif --data patients.csv --out run\n"
+        "  zoo fit my_model --module my_model.py --data table.csv --out run"
     ),
     "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600\n"
     "  zoo score run new.csv --out rows.csv\n  zoo score poet lines.txt",
-    "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600",
     "compare": "example:\n  zoo compare line curve --out models.csv",
     "sample": "examples:\n  zoo sample vae -n 60 --out new.npy --picture new.png\n  zoo sample run --out new.csv\n"
     "  zoo sample poet --prefix 'Shall I' --temperature 0.7 --stop '\\n' --out new.txt",
@@ -69,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        if name != "demo":
+            command.add_argument("--module", metavar="FILE.py", help="run this file first, for its pairs")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return command
 

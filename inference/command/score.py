@@ -45,6 +45,8 @@ def remember(pair: ModelGuide, data: Batch, options: argparse.Namespace) -> None
     kept |= {"header": options.header} if options.header is not None else {}
     kept |= {"held_out": options.validation} if options.validation else {}
     pair.card["data"] = kept | pair.card["data"]
+    if options.module:
+        pair.card["module"] = options.module
 
 
 def found_from(folder: str | Path, source: str) -> dict[str, str]:
