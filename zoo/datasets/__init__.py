@@ -22,6 +22,7 @@ from zoo.datasets.opening import kind_of
 from zoo.datasets.readers import READERS, Table, assemble, read
 from zoo.datasets.registry import Description, arrays, dataset, describe, names
 from zoo.datasets.tables import table
+from zoo.dates.calendar import Calendar
 from zoo.schema.design import Design
 from zoo.schema.schema import Column, Schema
 
@@ -58,9 +59,10 @@ def load(name: str | Path, *, target: str | None = None) -> Batch:
     if isinstance(name, str) and name in names():
         values = arrays(name)
         try:
-            batch = assemble(values, describe(name).columns, target).batch
+            known = describe(name)
+            batch = assemble(values, known.columns, target).batch
             # Labels come with many known data sets, for whoever wants them.
-            return batch.but(spare=("y",) if target is None else ())
+            return batch.but(spare=("y",) if target is None else (), when=_calendar(known))
         except ValueError as error:
             raise ValueError(f"data set '{name}': {error}") from error
     path = Path(name)
@@ -70,3 +72,13 @@ def load(name: str | Path, *, target: str | None = None) -> Batch:
         f"unknown data set '{name}'{nearest(name, names())}; known: {', '.join(names())}; "
         f"or a file ending in {', '.join(READERS)}"
     )
+
+
+def _calendar(known: Description) -> Calendar | None:
+    """The calendar of a series with dates."""
+    if not known.start:
+        return None
+    import pandas as pd
+    from pandas.tseries.frequencies import to_offset
+
+    return Calendar(known.columns[:1], (pd.Timestamp(known.start),), to_offset(known.freq))

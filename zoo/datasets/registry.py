@@ -28,6 +28,8 @@ class Description:
         licence: the terms of the data.
         target: what `y` holds, empty when there is none.
         needs: what must be installed for it, empty when it comes with the zoo.
+        start: of a series with dates, the first, and
+        freq: how often its steps are, in pandas' words.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Description:
     licence: str
     target: str = ""
     needs: str = ""
+    start: str = ""
+    freq: str = ""
 
 
 _known: dict[str, tuple[Description, Loader]] = {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from zoo.datasets.registry import Arrays, Description, dataset
 from zoo.datasets.texts import read_csv
+from zoo.notes import DataWarning
 
 _HERE = Path(__file__).parent
 _FACTS = "facts, in the public domain"
@@ -77,3 +79,22 @@ def lh() -> Arrays:
 def sunspots() -> Arrays:
     """One series x (1, 309), with lengths (1,)."""
     return _last_column("sunspots.csv")
+
+
+@dataset(
+    Description(
+        "airpassengers",
+        what="Thousands of passengers of international airlines by month, January 1949 to December 1960: one series.",
+        rows=1,
+        columns=("passengers",),
+        source="Box & Jenkins (1976), Time Series Analysis: Forecasting and Control, series G; also in R.",
+        licence=_FACTS,
+        start="1949-01",
+        freq="MS",
+    )
+)
+def airpassengers() -> Arrays:
+    """One series x (1, 144), with lengths (1,)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # its months are `start` and `freq`
+        return _last_column("airpassengers.csv")

@@ -6,9 +6,10 @@ pandas does the dates; it is loaded where there are some.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WORDS = {  # of pandas' offsets, by (name without anchor, multiple)
     ("YS", 1): "yearly", ("YE", 1): "yearly", ("Y", 1): "yearly", ("MS", 12): "yearly", ("ME", 12): "yearly",

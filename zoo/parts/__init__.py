@@ -12,6 +12,8 @@ nets           networks of two or more models
 masked         networks whose outputs see only what comes before them
 sequence       distributions over whole sequences, and their lengths
 series         linear autoregression, missing steps integrated out
+differences    differences of a series as one autoregression of it
+logged         positive series whose logarithms follow a distribution
 chains/        hidden Markov chains
 recurrent/     recurrent cells, paths of latent states
 conjugate/     posteriors in closed form

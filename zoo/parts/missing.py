@@ -27,16 +27,17 @@ class OrMissing(constraints.Constraint):
 
 
 class Steps(OrMissing):
-    """Finite numbers, and NaN past the end of its series, or anywhere.
+    """Finite numbers, or others of a base, and NaN past the end of its series, or anywhere.
 
     Args:
         over: which steps lie past the end, (N, T) or (T,).
         anywhere: whether steps before it may be missing too.
+        base: which numbers; by default finite ones.
     """
 
-    def __init__(self, over: Tensor, anywhere: bool) -> None:
+    def __init__(self, over: Tensor, anywhere: bool, base: constraints.Constraint | None = None) -> None:
         self.over, self.anywhere = over, anywhere
-        super().__init__(_Finite())
+        super().__init__(base or _Finite())
 
     def check(self, value: Tensor) -> Tensor:
         """Step by step, (..., T). Other series than those of the lengths have no end."""

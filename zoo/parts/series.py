@@ -85,6 +85,11 @@ class AutoregressiveSeries(Sequences):
         """Numbers; NaN past the end, and anywhere if steps may be missing."""
         return constraints.independent(Steps(~self._inside(self.steps, self.lengths), self.missing > 0), 1)
 
+    @property
+    def inside(self) -> Tensor:
+        """Whether each step is one of the series', (..., T) or (T,)."""
+        return self._inside(self.steps, self.lengths)
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density of steps P+1..T of each series given its first P, (..., T) -> (...)."""
         z, inside = x - self.center, self._inside(self.steps, self.lengths)

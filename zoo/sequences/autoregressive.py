@@ -18,7 +18,12 @@ by `fit`: the prior knows no units. That is the `conjugate` prior. The `independ
 with r = g = S and h = 1/2 by default. Those of r, g and h that are given are in the units of the data: b_e is then of
 scale h too, and with a g that is given m = m_u = 0.
 
-Missing steps (NaN, not among the first P) are integrated out, exactly; see `zoo.parts.series`. The guide is
+With differences, x above is z = (1 - B)^d (1 - B^s)^D x, B the step back, and with `transform="log"` log x or its
+differences. Densities, draws and forecasts are always of the series as given: what was differenced is summed up, and
+logarithms bring their Jacobian, -sum_t log x_t. The first P + d + s D steps are given then; `simulate` draws them as
+above, of the level and deviation of the (log) series.
+
+Missing steps (NaN, not among the given ones) are integrated out, exactly; see `zoo.parts.series`. The guide is
 
     q(v) q(c, w, b | v) = InverseGamma(a', b') Normal(m', v V')
 
@@ -38,7 +43,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import pyro
 import pyro.distributions as dist
@@ -47,13 +52,15 @@ from torch import Tensor
 from torch.distributions import PowerTransform
 
 from zoo.base import Batch, ModelGuide, register
-from zoo.config import Positive
+from zoo.config import AtLeast, Positive
 from zoo.guides import WIDTH
 from zoo.parts import layouts
 from zoo.parts.conjugate import linear
 from zoo.parts.conjugate.factors import Factor, Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
+from zoo.parts.differences import Differences
+from zoo.parts.logged import TransformedSeries
 from zoo.parts.sequence import steps_of, whole
 from zoo.parts.series import AutoregressiveSeries, lagged, past_end
 from zoo.parts.units import moments
@@ -70,9 +77,13 @@ class Autoregressive(ModelGuide):
 
     Args:
         order: p, the number of successive lags.
-        seasonal: s, the period of the seasonal lags; more than p.
-        seasonal_order: Q, the number of seasonal lags; 1 if not given. They are added to the others, not multiplied.
-        inputs: E, the number of inputs u_t at each step, that are known at the time, ahead too.
+        seasonal: s, the period of the seasonal lags and differences; more than p if there are such lags.
+        seasonal_order: Q, the number of seasonal lags; 1 if not given, and 0 for the differences alone. They are added
+            to the others, not multiplied.
+        difference: d, how often the series is differenced.
+        seasonal_difference: D, how often it is differenced over the period s.
+        transform: `log` models the logarithms of a positive series.
+        inputs: E, the number of inputs u_t at each step, that are known at the time, ahead too; not differenced.
         missing: the most missing steps in a series; without it NaN is refused.
         steps: the number of steps T of simulated series.
         prior: `conjugate`, or `independent` of the noise.
@@ -83,7 +94,7 @@ class Autoregressive(ModelGuide):
         noise_scale: r of the independent prior; by default S.
 
     Raises:
-        ValueError: a period within the order, a seasonal order without period, or fewer steps than lags.
+        ValueError: a period within the order, a seasonal order or difference without period, or fewer steps than lags.
     """
 
     adapts: ClassVar = ("order",)
@@ -92,7 +103,7 @@ class Autoregressive(ModelGuide):
         self,
         order: int = 2,
         seasonal: int | None = None,
-        seasonal_order: int | None = None,
+        seasonal_order: Annotated[int, AtLeast(0)] | None = None,
         inputs: int | None = None,
         missing: int | None = None,
         steps: int = 30,
@@ -102,17 +113,29 @@ class Autoregressive(ModelGuide):
         noise_concentration: Positive = 1.0,
         noise_rate: Positive = 0.001,
         noise_scale: Positive | None = None,
+        difference: Annotated[int, AtLeast(0)] = 0,
+        seasonal_difference: Annotated[int, AtLeast(0)] = 0,
+        transform: Literal["log"] | None = None,
     ) -> None:
         super().__init__()
         if seasonal is None and seasonal_order is not None:
             raise ValueError(f"autoregressive: seasonal_order={seasonal_order} goes with a period, 'seasonal'")
-        if seasonal is not None and seasonal <= order:
+        if seasonal is None and seasonal_difference:
+            raise ValueError(
+                f"autoregressive: seasonal_difference={seasonal_difference} goes with a period, 'seasonal'"
+            )
+        if seasonal is not None and seasonal <= order and seasonal_order != 0:
             raise ValueError(f"autoregressive: seasonal={seasonal} is among the lags up to order={order} already")
-        Q = 0 if seasonal is None else seasonal_order or 1
-        longest = max(order, (seasonal or 0) * Q)
+        Q = 0 if seasonal is None else 1 if seasonal_order is None else seasonal_order
+        self.differences = Differences(difference, seasonal_difference, seasonal or 1)
+        longest = max(order, (seasonal or 0) * Q) + self.differences.lost
         if steps <= longest:
             raise ValueError(f"autoregressive: steps={steps}, but the longest lag is {longest}")
         self.lags = (*range(1, order + 1), *((seasonal or 0) * j for j in range(1, Q + 1)))
+        self.reach, expansion, offset = self.differences.expanded(self.lags)  # lags of the series itself
+        self.register_buffer("expansion", expansion, persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
+        self.logged = transform == "log"
         self.E, self.missing, self.steps, self.conjugate = inputs or 0, missing or 0, steps, prior == "conjugate"
         self.field: Literal["x", "y"] = "y" if inputs else "x"
         sizes = {"intercept": 1, "coefficients": order, "seasonal": Q, "slopes": self.E}
@@ -126,6 +149,9 @@ class Autoregressive(ModelGuide):
         self.register_buffer("center", torch.tensor(0.0))  # m
         self.register_buffer("spread", torch.tensor(1.0))  # S
         self.register_buffer("input_center", torch.zeros(self.E))  # m_u
+        if self.differences.lost:  # of the series that is differenced, for its first steps
+            self.register_buffer("level", torch.tensor(0.0))
+            self.register_buffer("level_spread", torch.tensor(1.0))
         constants(self, a=noise_concentration, b=noise_rate, r=noise_scale or 1.0)
         given = {"intercept": intercept_scale, "coefficients": coefficient_scale, "noise": noise_scale}
         self.from_data = {name for name, value in given.items() if value is None or self.conjugate}
@@ -172,16 +198,31 @@ class Autoregressive(ModelGuide):
             before = torch.cat([before.expand(*latest.shape[:-1], -1), latest], -1)
         return values
 
-    def path(self, values: dict[str, Tensor], batch: Batch) -> AutoregressiveSeries:
+    def path(self, values: dict[str, Tensor], batch: Batch) -> AutoregressiveSeries | TransformedSeries:
         """The distribution of the series of a batch given the global latents."""
         series, intercept, slopes = self.series(batch), values["intercept"], values.get("slopes")
         steps = steps_of(batch, self.steps)
         weights = torch.cat([values[name] for name in ("coefficients", "seasonal") if name in values], -1)
         if slopes is not None:
             intercept = intercept - (slopes * self.input_center).sum(-1)
-        inputs, start = batch.x if self.E else None, None if series is None else series[:, : max(self.lags)]
-        regression = self.lags, weights, intercept, values["variance"].sqrt(), steps, self.center, self.spread
-        return AutoregressiveSeries(*regression, slopes, inputs, batch.lengths, self.missing, start)
+        inputs, start = batch.x if self.E else None, None if series is None else self._plain(series[:, : self.given])
+        centre, spread = self.center, self.spread
+        if self.differences.lost:
+            intercept = intercept + self.center * (1 - weights.sum(-1))
+            weights = weights @ self.expansion + self.offset
+            centre, spread = self.level, self.level_spread
+        regression = self.reach, weights, intercept, values["variance"].sqrt(), steps, centre, spread
+        found = AutoregressiveSeries(*regression, slopes, inputs, batch.lengths, self.missing, start)
+        return TransformedSeries(found) if self.logged else found
+
+    @property
+    def given(self) -> int:
+        """How many steps of a series come before the first that is modelled: P, and those lost to differences."""
+        return max(self.reach)
+
+    def _plain(self, series: Tensor) -> Tensor:
+        """The series, or its logarithms."""
+        return series.log() if self.logged else series
 
     def series(self, batch: Batch) -> Tensor | None:
         """The series of a batch, (B, T); None where they are to be generated.
@@ -194,13 +235,14 @@ class Autoregressive(ModelGuide):
             raise ValueError(f"autoregressive: needs inputs x of shape (N, T, {self.E}), got none")
         if batch.x is not None and series is not None and batch.x.shape[1] != series.shape[1]:
             raise ValueError(f"the inputs x have {batch.x.shape[1]} steps, the series y have {series.shape[1]}")
-        if series is not None and series.shape[1] <= max(self.lags):
+        if series is not None and series.shape[1] <= self.given:
             raise ValueError(self._short(0, series.shape[1]))
         return series
 
     def _short(self, row: int, length: int) -> str:
-        P = max(self.lags)
-        return f"field '{self.field}', row {row}: a series of {length} steps; with p={P} it takes at least {P + 1}"
+        P, lost = max(self.lags), self.differences.lost
+        why = f"with p={P}" + (f" and {lost} lost to differences" if lost else "")
+        return f"field '{self.field}', row {row}: a series of {length} steps; {why} it takes at least {P + lost + 1}"
 
     def inputs(self, n: int) -> Batch:
         """Lengths: all steps of every series; normal inputs, as far apart as those of the training data."""
@@ -212,7 +254,7 @@ class Autoregressive(ModelGuide):
 
     def check(self, batch: Batch) -> None:
         """Refuse a series with nothing after its first P steps, or a gap where none may be; and no noise at all."""
-        series, P = self.series(batch), max(self.lags)
+        series, P = self.series(batch), self.given
         if series is None:
             return
         over = past_end(series, batch.lengths)
@@ -225,13 +267,18 @@ class Autoregressive(ModelGuide):
         for row in (gaps.sum(1) > self.missing).nonzero()[:1, 0].tolist():
             found, most = int(gaps[row].sum()), self.missing
             raise ValueError(f"field '{self.field}', row {row}: {found} missing steps, expected at most missing={most}")
-        known = series[~over & ~gaps]
-        if not self.conjugate and bool((known == known[0]).all()):
+        known = self._doubled(batch)[0]
+        known = known[~known.isnan()]
+        if not self.conjugate and bool((known == known[:1]).all()):
             raise ValueError("the series are constant: without noise, prior='independent' has no proper posterior")
 
     def measure(self, batch: Batch) -> None:
         """Centre and unit of the series and inputs, but where constants of the independent prior were given."""
         z, u, over = self._doubled(batch)
+        if self.differences.lost:
+            level, deviation = moments(self._levels(batch).reshape(-1, 1))
+            self.level.copy_(level[0])
+            self.level_spread.copy_(deviation[0])
         (centre, unit), (input_centre, input_unit) = moments(z.reshape(-1, 1)), moments(u[~over])
         centre, unit = centre[0], unit[0]
         if "intercept" in self.from_data:
@@ -250,13 +297,20 @@ class Autoregressive(ModelGuide):
             self.r.copy_(unit)
 
     def _doubled(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Series (B, T) and inputs (B, T, E) in double precision, and which steps are past the end; those are NaN."""
+        """What is regressed, z (B, T') and u (B, T', E) in double precision, and which of T' steps are past the end.
+
+        Those are NaN; T' = T - lost are the steps that have a difference.
+        """
+        z, lost = self.differences(self._levels(batch)), self.differences.lost
+        over = past_end(z, None if batch.lengths is None else batch.lengths - lost)
+        return z, cast(Tensor, batch.x).double()[:, lost:] if self.E else z.new_zeros(*z.shape, 0), over
+
+    def _levels(self, batch: Batch) -> Tensor:
+        """The series, or its logarithms, (B, T) in double precision, NaN past the end."""
         series = self.series(batch)
         if series is None:
             raise ValueError(f"autoregressive: starting values need the series, got a batch without '{self.field}'")
-        over = past_end(series, batch.lengths)
-        z = series.double().masked_fill(over, torch.nan)
-        return z, cast(Tensor, batch.x).double() if self.E else z.new_zeros(*z.shape, 0), over
+        return self._plain(series.double().masked_fill(past_end(series, batch.lengths), torch.nan))
 
     @torch.no_grad()
     def initial(self, batch: Batch) -> dict[str, Tensor]:

@@ -96,6 +96,16 @@ def test_target_moves_a_column() -> None:
         datasets.load("earthquakes", target="count")
 
 
+def test_airline_passengers_are_those_of_r_with_their_months():
+    # Mean, first and last year that R prints for `datasets::AirPassengers`.
+    batch = datasets.load("airpassengers")
+    assert batch.x.shape == (1, 144)
+    assert float(batch.x.mean()) == pytest.approx(280.2986, abs=5e-5)
+    assert batch.x[0, :12].tolist() == [112, 118, 132, 129, 121, 135, 148, 148, 136, 119, 104, 118]
+    assert batch.x[0, -12:].tolist() == [417, 391, 419, 461, 472, 535, 622, 606, 508, 461, 390, 432]
+    assert batch.when.words(0, 144) == "monthly, 1949-01 to 1960-12"
+
+
 @pytest.mark.parametrize("ask", [datasets.load, datasets.describe])
 def test_unknown_name_gets_the_nearest(ask: object) -> None:
     with pytest.raises(ValueError, match="unknown data set 'irs', did you mean 'iris'"):
