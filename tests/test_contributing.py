@@ -49,7 +49,7 @@ def test_what_it_names_is_there(path):
         ("zoo/parts/chains/emissions.py", "def log_probs"),
         ("inference/data/check.py", "def _check_support"),
         ("zoo/arrays.py", "def as_tensor"),
-        ("inference/command/use.py", "def query"),
+        ("inference/command/use.py", "def forecast"),
         ("inference/command/parser.py", "query"),
     ],
 )
