@@ -587,9 +587,11 @@ def test_arviz_takes_the_export(name):
     assert len(az.summary(exported)) > 0
     loo = az.loo(exported)
     assert math.isfinite(loo.elpd_loo if hasattr(loo, "elpd_loo") else loo.elpd)  # ArviZ 0.x, 1.x
+    told = in_units(pair, posterior)
     for site in posterior.draws:
         assert exported.posterior[site].dims[:2] == ("chain", "draw")
-        assert exported.posterior[site].dims[2 + (site in posterior.local) :] == tuple(pair.dims.get(site, ()))
+        own = tuple(told[site][1]) if site in told else tuple(pair.dims.get(site, ()))
+        assert exported.posterior[site].dims[2 + (site in posterior.local) :] == own
 
 
 def test_prior_groups_hold_every_latent_and_observed_site(name):
@@ -601,8 +603,8 @@ def test_prior_groups_hold_every_latent_and_observed_site(name):
     for latent in before.draws:
         found = made["prior"][renamed.get(latent, latent)]
         rows = ("obs",) if sites[latent].local else ()
-        assert found.dims == ("chain", "draw", *rows, *pair.dims.get(latent, ()))
-        expected = in_units(pair, before).get(latent, (before[latent],))[0]  # a regression's are in the data's units
+        expected, dims = in_units(pair, before).get(latent, (before[latent], pair.dims.get(latent, ())))
+        assert found.dims == ("chain", "draw", *rows, *dims)  # in the data's units and names, where the pair has some
         np.testing.assert_array_equal(found, expected[:, :, :4] if rows else expected)
     for observed, site in sites.items():
         if site.observed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
@@ -88,7 +89,7 @@ def test_hints_of_the_protocols_resolve():
 
     from zoo.batch import Batch
 
-    space = {**vars(abilities), "Tensor": Tensor, "Constraint": Constraint, "Batch": Batch}
+    space = {**vars(abilities), "Tensor": Tensor, "Constraint": Constraint, "Batch": Batch, "Path": Path}
     for _, ability in EVERY:
         for name in abilities.names(ability):
             member = vars(ability).get(name)

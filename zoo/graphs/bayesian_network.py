@@ -43,6 +43,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zoo.abilities import InTheirUnits
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import Positive
 from zoo.parts.conjugate.factors import Learned
@@ -291,6 +292,15 @@ class BayesianNetwork(ModelGuide):
             cells = cells.reshape(1 if known else len(cells), -1)
             found |= dict(zip(words.probabilities(self.network, table), cells.unbind(-1), strict=True))
         return found
+
+    def in_units(self, values: Mapping[str, Tensor], columns: Sequence[str]) -> InTheirUnits:
+        """Each site as one list of numbers with names, `P(dysp = yes | bronc = yes)`, (S, entries)."""
+        named = words.of_sites(self.network)
+        return {
+            name: (value.double().reshape(len(value), -1), {f"{name}_entry": named[name]})
+            for name, value in values.items()
+            if name in named
+        }
 
     def to_bif(self, values: Mapping[str, Tensor], name: str = "unknown") -> str:
         """The text of a BIF file of the network at one value of each global site.

@@ -83,6 +83,7 @@ def test_the_tables_of_a_file_are_learned_anew(clinic, capsys):
     fit = ["fit", str(folder / "clinic.bif"), "--data", str(folder / "table.csv"), "--steps", "5", "--draws", "50"]
     with blank_pictures():
         assert main([*fit, "--out", str(run)]) == 0
+    assert "probs_2[P(smoke = yes)]" in capsys.readouterr().out
     assert main(["info", str(run)]) == 0
     told = capsys.readouterr().out
     share = ((frame["smoke"] == "yes").sum() + 1) / 202  # Laplace's rule

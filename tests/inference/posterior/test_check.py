@@ -99,6 +99,13 @@ CALLS = {  # function -> which pair, and how it is called on it, its data and a 
     "forecast": ("states", lambda pair, po, data, **given: inference.forecast(pair, po, data, 2, **given)),
     "importance": ("regression", inference.importance),
     "coefficients": ("regression", lambda pair, po, data, **given: inference.coefficients(pair, po, **given)),
+    "effects": ("regression", inference.effects),
+    "predictions": ("regression", inference.predictions),
+    "r_squared": ("regression", inference.r_squared),
+    "profile": ("mixture", lambda pair, po, data: inference.profile(pair, data, posterior=po)),
+    "anomaly": ("mixture", lambda pair, po, data: inference.anomaly(pair, data, draws=4, posterior=po)),
+    "bits_per_dimension": ("poet", lambda pair, po, data: inference.bits_per_dimension(pair, data, posterior=po)),
+    "plot": ("mixture", lambda pair, po, data: inference.plot(pair, data, po, kind="posterior")),
     "picture": ("tree", picture),  # of `inference.gallery`
 }
 

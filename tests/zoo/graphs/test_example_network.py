@@ -64,7 +64,15 @@ def test_its_numbers_have_names():
     pair = zoo.create("bayesian_network").double()
     x = pair.simulate(50)[0]
     posterior = inference.draw(pair, x, 4)
+    idata = inference.to_arviz(pair, posterior, x, predictive=False, log_likelihood=False)
+    probs = idata["posterior"]["probs_3"]
     draws = posterior["probs_3"].numpy()  # rows: rain, then sprinkler, fastest
+    found = probs.sel(probs_3_entry="P(grass = wet | rain = no, sprinkler = yes)").values
+    np.testing.assert_array_equal(found, draws[:, :, 1, 2])
+    slopes = idata["posterior"]["coefficients_1"]
+    found = slopes.sel(coefficients_1_entry="slope in warmth of growth | grass = damp").values
+    np.testing.assert_array_equal(found, posterior["coefficients_1"].numpy()[:, :, 1, 1])
+    assert "variance of warmth | rain = yes" in idata["posterior"]["variance_0"]["variance_0_entry"].values
     table = inference.tables(pair, posterior)
     wet = "P(grass = wet | rain = no, sprinkler = yes)"
     assert table.loc[wet, "estimate"] == pytest.approx(draws[0, :, 1, 2].mean())
