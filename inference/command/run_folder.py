@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import math
 import sys
@@ -34,6 +33,7 @@ from inference.posterior.khat import KHat
 from inference.posterior.likelihood import has_continuous_locals, log_likelihood
 from inference.posterior.loo import leave_one_out, weights_of
 from inference.posterior.psis import LEAST, threshold
+from inference.posterior.units import entries
 from zoo.abilities import InUnits
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
@@ -287,12 +287,8 @@ def _plane(pair: ModelGuide, data: Batch) -> bool:
 
 
 def _entries(variable: Any) -> list[str]:
-    """What to call the entries of an xarray variable with dims chain, draw, …: `locs[0, waiting]`."""
-    dims = variable.dims[2:]
-    if not dims:
-        return [str(variable.name)]
-    each = itertools.product(*(variable.coords[dim].values for dim in dims))
-    return [f"{variable.name}[{', '.join(map(str, entry))}]" for entry in each]
+    """What to call the entries of an xarray variable with dims chain, draw, …"""
+    return entries(str(variable.name), {dim: variable.coords[dim].values for dim in variable.dims[2:]})
 
 
 def log_density(pair: ModelGuide, posterior: Posterior, data: Any) -> Any:

@@ -20,6 +20,7 @@ from inference.posterior.check import check_posterior
 from inference.posterior.draws import draw, predict
 from inference.posterior.latents import Posterior
 from inference.posterior.likelihood import log_likelihood
+from inference.posterior.units import entries, in_units
 from inference.questions.sequences import viterbi
 from inference.running.checked import Checked
 from zoo.abilities import HiddenStates, Network, TreeLike
@@ -51,7 +52,7 @@ class Asked:
         """The posterior that was given, or draws from the guide; `local`: with the latents of these rows."""
         if self.known is None or (local and not set(self.given.locals) <= self.known.draws.keys()):
             return draw(self.pair, self.given, draws, stats=False, seed=self.seed)
-        return check_posterior(self.given, self.known, min(draws, self.known.size))
+        return check_posterior(self.given, self.known, min(draws, getattr(self.known, "size", draws)))
 
 
 @in_turn
@@ -176,7 +177,10 @@ def _curve(asked: Asked) -> Figure:
 
 def _posterior(asked: Asked, most: int = 16) -> Figure:
     posterior = asked.posterior()
-    return plots.marginals({name: posterior[name] for name in sorted(posterior.globals)}, most=most)
+    said = in_units(asked.pair, posterior, asked.given.batch.columns)
+    draws = {name: said[name][0] if name in said else posterior[name] for name in sorted(posterior.globals)}
+    labels = {name: entries(name, words) for name, (_, words) in said.items() if name in draws}
+    return plots.marginals(draws, labels=labels, most=most)
 
 
 def _density(asked: Asked) -> Figure:

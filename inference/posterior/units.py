@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,3 +36,14 @@ def in_units(
         name: (value.unflatten(0, lead), {dim: tuple(words) for dim, words in labels.items()})
         for name, (value, labels) in found.items()
     }
+
+
+def entries(name: str, labels: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What to call the entries of a variable in a picture: `locs[0, waiting]`, by the labels of each of its dims.
+
+    Numbers that have a name each, of a dim called after the variable, `probs_2_entry`, go by that alone.
+    """
+    if list(labels) == [f"{name}_entry"]:
+        return list(map(str, labels[f"{name}_entry"]))
+    each = itertools.product(*labels.values())
+    return [f"{name}[{', '.join(map(str, entry))}]" if labels else name for entry in each]
