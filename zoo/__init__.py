@@ -91,16 +91,22 @@ def _digits(value: Any) -> str:
     )
 
 
-def load(folder: str | Path) -> ModelGuide:
+def load(folder: str | Path, **modules: Any) -> ModelGuide:
     """Rebuild a pair saved with `pair.save(folder)`.
 
+    Args:
+        folder: where it was saved.
+        modules: networks of your own that it was made with, by argument, such as `decoder=`: a file keeps their weights
+            alone.
+
     Raises:
+        ValueError: such a module is missing, or is of another class.
         zoo.state.DamagedFile: anything truncated, altered, oversized, of other shapes, or outside the folder.
     """
     from zoo import state
 
     _discover()
-    return cast("ModelGuide", state.load(Path(folder)))
+    return cast("ModelGuide", state.load(Path(folder), modules))
 
 
 def __getattr__(name: str) -> Any:

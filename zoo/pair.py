@@ -282,7 +282,8 @@ class Pair(PyroModule):
         if getattr(self.__dict__.get("_history"), "start", None) is None:  # in a traceback out of `__init__`
             return f"{self.name}(): in the making"
         defaults = {name: value.default for name, value in inspect.signature(type(self).__init__).parameters.items()}
-        shown = {name: (_SHORT.repr(value), _SHORT.repr(defaults.get(name))) for name, value in self.config.items()}
+        config = {name: type(v).__name__ if isinstance(v, nn.Module) else v for name, v in self.config.items()}
+        shown = {name: (_SHORT.repr(value), _SHORT.repr(defaults.get(name))) for name, value in config.items()}
         given = [f"{name}={value}" for name, (value, default) in shown.items() if value != default]
         state = "fitted" if self.trained else "sampled" if self.fitted else "not fitted"
         numbers = f"{sum(value.numel() for value in self.parameters()):,} parameters"

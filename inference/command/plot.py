@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.command import files
+from inference.command.fit import load
 from inference.command.loading import data_of
 from inference.command.rescore import place_of
 from inference.command.rows import column
@@ -36,10 +37,15 @@ def draw(options: argparse.Namespace) -> None:
                 data = data.but(columns=tuple(columns))
     color: Any = options.color
     more: dict[str, Any] = plain(options.set)
-    if color is not None and color not in ("cluster", "y"):
+    if color not in (None, "cluster"):
         if data is None:
             raise ValueError(f"--color {color}: it colours rows of data, and none were named: --data FILE")
-        color, more = column(place, color, options.header), {**more, "name": color}
+        if color != "y":
+            color, more = column(place, color, options.header), {**more, "name": color}
+        elif data.y is None:  # which the model does not read
+            color, more = load(place, None, options.header)[0].y, {**more, "name": "y"}
+            if color is None:
+                raise ValueError(f"--color y: '{place}' has no y")
     kind = options.what or ("map" if color is not None else None)
     figure = plot(pair, data, kind=kind, color=color, seed=options.seed, **more)
     files.draw_picture(options, figure)

@@ -28,6 +28,7 @@ from zoo.suiting import left_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
 OPTIONS = {  # of the fit; the rest of an estimator's arguments are the pair's
     "epochs": None, "steps": None, "batch_size": None, "lr": None, "objective": "elbo", "particles": None,
@@ -46,6 +47,7 @@ class Base(BaseEstimator):  # type: ignore[misc]
     model: ClassVar[str]
     chosen: ClassVar[str | None]  # the task that made this class
     from_data: ClassVar[tuple[str, ...]]  # arguments that may be left to the data
+    image_: tuple[int, ...] | None  # the shape of images, where such were fitted
     remade: ClassVar[Callable[..., Any]]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -66,6 +68,8 @@ class Base(BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any = None) -> Any:
         """Fit the pair to a matrix (N, D) or frame X, and to y (N,) where it explains one.
 
+        A pair that takes images also takes them here, (N, H, W) or (N, C, H, W), and what it gives are images then.
+
         What is left out of the arguments is read off the data: see `suited_`. The kinds of columns are inferred for a
         frame that holds more than numbers; a frame of numbers is a matrix.
         """
@@ -81,6 +85,9 @@ class Base(BaseEstimator):  # type: ignore[misc]
             of_bytes = getattr(X, "dtype", None) == np.uint8
             X = self._matrix(X, reset=True)
             raw = self._raw(X.astype(np.uint8) if of_bytes else X)
+            if self.image_ is not None and raw.x is not None:
+                raw = raw.but(x=raw.x.reshape(-1, *self.image_))
+                given["image"] = given.get("image") or self.image_
         else:
             self.n_features_in_, self.feature_names_in_ = len(list(table)), np.array(list(table), dtype=object)
             given.setdefault("columns", Schema.infer(table))
@@ -120,11 +127,32 @@ class Base(BaseEstimator):  # type: ignore[misc]
     def _matrix(self, X: Any, reset: bool = False) -> NDArray[Any]:
         if isinstance(X, np.ma.MaskedArray):  # scikit-learn would look behind the mask
             X = as_tensor("X", X).numpy()
+        if "image" in vars(self):
+            X = self._flattened(X, reset)
+        elif reset:
+            self.image_ = None
         finite = "allow-nan" if takes_missing(self.model) else True
         matrix: NDArray[Any] = validate_data(
             self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=finite
         )
         return matrix
+
+    def _flattened(self, X: Any, reset: bool) -> Any:
+        """Images as the rows of a matrix; anything else as it is."""
+        shape = tuple(getattr(X, "shape", ()))
+        if reset:
+            self.image_ = shape[1:] if len(shape) in (3, 4) else None
+        if len(shape) not in (3, 4):
+            return X
+        if shape[1:] != self.image_:
+            known = f"images of {self.image_}" if self.image_ else f"rows of {self.n_features_in_}"
+            raise ValueError(f"{self.model} was fitted to {known}, got images of {shape[1:]}")
+        return np.asarray(X).reshape(shape[0], -1)
+
+    def _shown(self, x: Tensor) -> NDArray[Any]:
+        """Observations as those of the fit came: images, or rows."""
+        values: NDArray[Any] = x.cpu().numpy()
+        return values if self.pair_.image is None else values.reshape(len(values), *(self.image_ or (-1,)))
 
     def _raw(self, X: NDArray[Any]) -> Batch:
         """A matrix as the pair takes it."""
@@ -166,7 +194,7 @@ class Base(BaseEstimator):  # type: ignore[misc]
         """New observations, (n_samples, D), or of y where the pair explains one."""
         check_is_fitted(self, "pair_")
         found = generate(self.pair_, n_samples, posterior=self._given(), seed=self._seed())
-        return found["x" if "x" in found else "y"].cpu().numpy()
+        return self._shown(found["x"]) if "x" in found else found["y"].cpu().numpy()
 
 
 def _is_mixed(X: Any) -> bool:

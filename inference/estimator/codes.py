@@ -30,21 +30,21 @@ class Codes(Density):
         return self.transform(X)
 
     def inverse_transform(self, Z: ArrayLike) -> NDArray[Any]:
-        """The rows expected of codes, (M, L) to (M, D)."""
+        """The rows expected of codes, (M, L) to (M, D), or images."""
         check_is_fitted(self, "pair_")
         codes = torch.as_tensor(np.asarray(Z, dtype=float))
         found = encoding.decode(self.pair_, codes, posterior=self._given(), seed=self._seed())
-        return found["x"].cpu().numpy()
+        return self._shown(found["x"])
 
     def decode(self, Z: ArrayLike) -> NDArray[Any]:
         """The rows expected of codes, (M, L) to (M, D)."""
         return self.inverse_transform(Z)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Reconstructions: what the mean code of each row tells of it, (N, D)."""
+        """Reconstructions: what the mean code of each row tells of it, in the shape of X."""
         batch = self._batch(X)
         again = encoding.reconstruct(self.pair_, batch, posterior=self._given(), seed=self._seed())
-        return again.cpu().numpy()
+        return self._shown(again)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns that `transform` gives."""

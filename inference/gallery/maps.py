@@ -47,7 +47,7 @@ def rows_map(
         color: a column by its name (of a frame any, modelled or not), "y" or the name of the target, "cluster" for the
             most probable class, or values (N,) of any kind; numbers get a scale, categories a legend. By default the
             clusters that the pair finds, if it does.
-        name: what to call values.
+        name: what to call values; by default as the series that they are.
         posterior: of the global latents; by default draws from the guide.
         seed: seeds them.
 
@@ -100,7 +100,8 @@ def _colour(given: Checked, data: Any, color: Any, name: str, posterior: Posteri
         cells = color.detach().cpu().tolist() if hasattr(color, "detach") else list(color)
         if len(cells) != given.size:
             raise ValueError(f"color: expected {given.size} values, one for each row, got {len(cells)}")
-        return Colour.of(name, _plain(cells))
+        called = getattr(color, "name", None)  # of a pandas series
+        return Colour.of(name or (called if isinstance(called, str) else ""), _plain(cells))
     columns = columns_of(given, data)
     if color in columns:
         return Colour.of(color, _plain(columns[color]))

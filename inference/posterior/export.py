@@ -36,6 +36,7 @@ from inference.running.words import check_count, told
 from zoo.abilities import InUnits
 from zoo.base import ModelGuide, Site
 from zoo.config import nearest
+from zoo.modules import spelled
 from zoo.settings import settings
 from zoo.threads.turns import in_turn
 from zoo.version import __version__, versions
@@ -319,7 +320,7 @@ def _attrs(pair: ModelGuide, posterior: Posterior) -> dict[str, Any]:
         "inference_library_version": __version__,
         "inference_method": posterior.method,
         "model": pair.name,
-        "config": pair.config,
+        "config": spelled(pair.config),
         "versions": versions(),
         **({} if khat is None else {"khat": khat}),
     }

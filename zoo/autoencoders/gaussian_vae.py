@@ -45,7 +45,7 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import constraints
 from pyro.nn import PyroParam
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.images import counted
@@ -82,10 +82,17 @@ class GaussianVAE(ModelGuide):
         components: number of pseudo-inputs K, only for `vamp`; by default 50.
         image: (H, W) or (C, H, W) of images, channels first: the pair then takes and gives images of that shape, and
             `features` is C H W.
+        encoder: a network of your own in the place of g. It takes rows (B, D) as `read` gives them, or images
+            (B, *image), to numbers (B, 2 L) for guide `diagonal`, means first; (B, L + L (L + 1) / 2) for `full` and
+            (B, L + 32) for `flow`. The pair takes a copy, and a saved one is loaded by zoo.load(folder, encoder=…).
+        decoder: a network of your own in the place of f, from codes (B, L) to logits or means (B, D), or images
+            (B, *image); for `beta_binomial` with 2 and for `categorical` with `trials` + 1 numbers a feature,
+            (B, D, numbers), or maps (B, C numbers, H, W).
 
     Raises:
         ValueError: `trials` or `components` is of no use; the code is larger than the data; convolutions of an image
-            whose shape is not known, or which is too small; `flow` without the package zuko.
+            whose shape is not known, or which is too small; `flow` without the package zuko; an `encoder` or `decoder`
+            that gives other shapes.
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"z": ("latent",), "x": ("feature",)}
@@ -105,6 +112,8 @@ class GaussianVAE(ModelGuide):
         prior: Literal["standard", "vamp"] = "standard",
         components: int | None = None,
         image: tuple[int, ...] | None = None,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if likelihood not in TRIALS and trials is not None:
@@ -118,8 +127,8 @@ class GaussianVAE(ModelGuide):
         self.trials = trials or TRIALS.get(likelihood, 1)
         outputs = {"beta_binomial": 2, "categorical": self.trials + 1}.get(likelihood, 1)
         spread = {"diagonal": latent, "full": latent * (latent + 1) // 2, "flow": latent + CONTEXT}[guide]
-        self.encoder = nets.encoder(net, features, hidden, latent + spread, image)
-        self.decoder = nets.decoder(net, latent, hidden, features, outputs, image)
+        self.encoder = nets.encoder(net, features, hidden, latent + spread, image, encoder)
+        self.decoder = nets.decoder(net, latent, hidden, features, outputs, image, decoder)
         if guide == "flow":
             self.flow = nets.Flow(latent, CONTEXT)
         if likelihood == "gaussian":

@@ -35,7 +35,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.nn import PyroParam
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.images import counted
@@ -62,10 +62,15 @@ class NeuralAutoencoder(ModelGuide):
             1).
         image: (H, W) or (C, H, W) of images, channels first: the pair then takes and gives images of that shape, and
             `features` is C H W.
+        encoder: a network of your own in the place of g, from rows (B, D), centred and in units of their deviation, or
+            such images (B, *image), to (B, L). The pair takes a copy, and a saved one is loaded by
+            zoo.load(folder, encoder=…).
+        decoder: a network of your own in the place of f, from codes (B, L), scaled to mean 0 and variance 1, to
+            (B, D) or (B, *image).
 
     Raises:
         ValueError: the code is larger than the data; convolutions of an image whose shape is not known, or which is too
-            small.
+            small; an `encoder` or `decoder` that gives other shapes.
     """
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"z": ("latent",), "x": ("feature",)}
@@ -84,13 +89,15 @@ class NeuralAutoencoder(ModelGuide):
         net: nets.Net = "mlp",
         likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
         image: tuple[int, ...] | None = None,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if latent > features:
             raise ValueError(f"latent={latent} is larger than features={features}: such a code copies the data")
         self.likelihood, self.image = likelihood, image
-        self.encoder = nets.encoder(net, features, hidden, latent, image)
-        self.decoder = nets.decoder(net, latent, hidden, features, 1, image)
+        self.encoder = nets.encoder(net, features, hidden, latent, image, encoder)
+        self.decoder = nets.decoder(net, latent, hidden, features, 1, image, decoder)
         if likelihood == "gaussian":
             self.scale = PyroParam(torch.ones(()), nets.SCALE)  # type: ignore[assignment]  # sigma / unit
         # Networks see and give (x - center) / unit, so that neither depends on the units of the data.

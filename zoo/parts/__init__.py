@@ -9,6 +9,7 @@ likelihoods    families of a cell, and layouts of series, that suit data: likeli
 units          centre and unit of the data, in which priors and networks speak
 missing        constraints that let NaN through
 nets           networks of two or more models
+given          a network of the user's own in the place of one of these
 masked         networks whose outputs see only what comes before them
 sequence       distributions over whole sequences, and their lengths
 series         linear autoregression, missing steps integrated out

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide
 from zoo.images import Shape, channels_first
+from zoo.parts.given import Given
 
 Net = Literal["mlp", "conv", "residual"]
 SCALE = constraints.greater_than(1e-6)  # of a learned noise scale: a constant feature would take it to zero
@@ -54,17 +55,45 @@ def seen(pair: ModelGuide, batch: Batch) -> Tensor:
     return batch.x
 
 
-def encoder(net: Net, features: int, hidden: Sequence[int], outputs: int, image: Shape | None = None) -> nn.Module:
-    """A network (*, D) -> (*, outputs); convolutions are over an `image` of (H, W) or (C, H, W), else over a square."""
+def encoder(
+    net: Net,
+    features: int,
+    hidden: Sequence[int],
+    outputs: int,
+    image: Shape | None = None,
+    own: nn.Module | None = None,
+) -> nn.Module:
+    """A network (*, D) -> (*, outputs); convolutions are over an `image` of (H, W) or (C, H, W), else over a square.
+
+    The user's own network in its place takes rows (B, D), or images (B, *image), to (B, outputs).
+    """
+    if own is not None:
+        return Given("encoder", own, image or (features,), ((outputs,),), (outputs,))
     if net == "mlp":
         return mlp(features, hidden, outputs)
     return ConvEncoder(channels_first(image or square(features)), hidden, outputs, residual=net == "residual")
 
 
 def decoder(
-    net: Net, latent: int, hidden: Sequence[int], features: int, outputs: int, image: Shape | None = None
+    net: Net,
+    latent: int,
+    hidden: Sequence[int],
+    features: int,
+    outputs: int,
+    image: Shape | None = None,
+    own: nn.Module | None = None,
 ) -> nn.Module:
-    """A network (*, L) -> (*, D, outputs): `outputs` numbers for each feature. `hidden` is the encoder's, mirrored."""
+    """A network (*, L) -> (*, D, outputs): `outputs` numbers for each feature. `hidden` is the encoder's, mirrored.
+
+    The user's own network in its place takes codes (B, L) to (B, D, outputs), (B, *image, outputs) or maps (B, C
+    outputs, H, W); the last dimension may be left out where it is 1.
+    """
+    if own is not None:
+        channels, high, wide = channels_first(image) if image else (0, 0, 0)
+        maps = (channels * outputs, high, wide) if image else None
+        gives = [(features, outputs), *([(*image, outputs)] if image else []), *([maps] if maps else [])]
+        gives = [(features,), *([image] if image else []), *gives] if outputs == 1 else gives
+        return Given("decoder", own, (latent,), tuple(dict.fromkeys(gives)), (features, outputs), maps)
     if net == "mlp":
         layers = mlp(latent, hidden[::-1], features * outputs)
         return nn.Sequential(*layers, nn.Unflatten(-1, (features, outputs)))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from zoo.history import History, Mark
 from zoo.making import making_in
+from zoo.modules import given_again, spelled
 from zoo.pair import Pair
 from zoo.registry import registered, registry
 from zoo.settings import settings
@@ -71,7 +73,7 @@ def save(pair: Pair, folder: Path) -> Path:
         "format": FORMAT,
         "model": cls.registry_name,
         "class": f"{cls.__module__}.{cls.__qualname__}",
-        "config": _plain(pair.config, "argument", finite=True),
+        "config": _plain(spelled(pair.config), "argument", finite=True),
         "dtype": str(pair.dtype)[6:],
         "training": pair.training,
         "history": replace(pair._history, trained=pair.trained).record(),
@@ -102,7 +104,7 @@ def save(pair: Pair, folder: Path) -> Path:
     return folder
 
 
-def load(folder: Path) -> Pair:
+def load(folder: Path, modules: Mapping[str, Any] | None = None) -> Pair:
     """Rebuild the pair saved in `folder`, on the CPU and in the type it had; the caller's random state stays as it was.
 
     Raises:
@@ -114,6 +116,7 @@ def load(folder: Path) -> Pair:
     try:
         with files.locked(folder, exclusive=False):
             record = _matching(folder)
+            record["config"] = given_again(record["config"], modules or {})
             return _rebuilt(record, folder / WEIGHTS)
     except DamagedFile as error:
         raise DamagedFile(f"cannot load '{folder}': {error}") from error.__cause__

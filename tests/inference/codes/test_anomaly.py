@@ -18,10 +18,10 @@ SEED = 3
 def test_tight_is_the_marginal_and_fast_the_bound():
     pair, x, marginal, bound = bent()
     for tight, exact in ((True, marginal), (False, bound)):
-        found = inference.anomaly(pair, x, tight=tight, draws=20_000, seed=SEED)
+        found = inference.anomaly(pair, x, tight=tight, draws=5_000, seed=SEED)
         z = (found["score"] + exact) / found["sd"]
         assert np.abs(z).max() < 4
-        assert found["sd"].max() < 0.1
+        assert found["sd"].max() < 0.2
         assert found.index.name == "row"
 
 
@@ -33,7 +33,7 @@ def test_principal_components_in_closed_form():
     data = pair.simulate(100)[0].x
     weight, loc, noise = (v.detach().numpy() for v in (pair.weight, pair.loc, pair.noise))
     exact = -scipy.stats.multivariate_normal(loc, weight @ weight.T + np.diag(noise**2 * np.ones(5))).logpdf(data)
-    found = inference.anomaly(pair, data, tight=True, draws=2000, seed=SEED)
+    found = inference.anomaly(pair, data, tight=True, draws=1000, seed=SEED)
     assert np.all(np.abs(found["score"] - exact) < 4 * found["sd"])
     fast = inference.anomaly(pair, data, seed=SEED)
     assert np.all(fast["score"] - exact > -4 * fast["sd"])

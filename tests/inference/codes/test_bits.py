@@ -19,12 +19,12 @@ VALUES = {"weights": [0.3, 0.7], "locs": [[0.0, 1.0], [4.0, -2.0]], "scales": [[
 def test_probabilities_of_counts():
     pair, x, marginal, bound = bent()
     for tight, nats in ((True, marginal), (False, bound)):
-        found = inference.bits_per_dimension(pair, x, tight=tight, draws=20_000, seed=SEED)
+        found = inference.bits_per_dimension(pair, x, tight=tight, draws=5_000, seed=SEED)
         exact = -nats / np.log(2) / 6
         assert np.abs((found.rows.numpy() - exact) / found.sd.numpy()).max() < 4
         assert found.width is None
-        assert found.mean == pytest.approx(exact.mean(), abs=0.01)
-        assert found.error == pytest.approx(exact.std() / np.sqrt(12), abs=0.01)
+        assert found.mean == pytest.approx(exact.mean(), abs=0.02)
+        assert found.error == pytest.approx(exact.std() / np.sqrt(12), abs=0.02)
     assert str(found).endswith("bits per dimension (bound, 12 observations)")
 
 
@@ -37,7 +37,7 @@ def test_a_density_over_its_cells(step):
         above, below = (scipy.stats.norm.cdf(x + s * step / 2, loc, scale) for s in (1, -1))
         held.append(weight * (above - below).prod(-1))
     exact = -np.log2(sum(held)) / 2
-    found = inference.bits_per_dimension(pair, x, tight=True, posterior=posterior, width=step, seed=SEED)
+    found = inference.bits_per_dimension(pair, x, tight=True, posterior=posterior, width=step, seed=SEED, draws=2)
     assert np.all(np.abs(found.rows.numpy() - exact) < 4 * found.sd.numpy())
     assert found.width == step
     fast = inference.bits_per_dimension(pair, x, posterior=posterior, width=step, seed=SEED)
@@ -48,8 +48,8 @@ def test_a_density_over_its_cells(step):
 def test_the_grid_is_found():
     pair, posterior = mixture(**VALUES)
     whole, shares = torch.tensor([[0.0, 3.0], [7.0, 1.0]]).double(), torch.tensor([[0.0, 51.0], [255.0, 1.0]]) / 255
-    assert inference.bits_per_dimension(pair, whole, posterior=posterior).width == 1
-    assert inference.bits_per_dimension(pair, shares, posterior=posterior).width == 1 / 255
+    assert inference.bits_per_dimension(pair, whole, posterior=posterior, draws=2).width == 1
+    assert inference.bits_per_dimension(pair, shares, posterior=posterior, draws=2).width == 1 / 255
     with pytest.raises(ValueError, match="neither whole numbers nor shares of 255; width="):
         inference.bits_per_dimension(pair, whole / 7, posterior=posterior)
     with pytest.raises(ValueError, match="width: expected a number above 0"):

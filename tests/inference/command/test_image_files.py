@@ -11,7 +11,7 @@ import zoo
 from inference.command.main import main
 from tests.helpers.command import FEW
 
-pytestmark = pytest.mark.usefixtures("blank")
+pytestmark = [pytest.mark.usefixtures("blank"), pytest.mark.slow]
 
 
 def test_images_are_modelled_as_images(tmp_path, capsys):

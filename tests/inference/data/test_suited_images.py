@@ -7,6 +7,7 @@ import torch
 
 import inference
 import zoo
+from inference.command.fit import fitting_pair
 from inference.data.check import as_batch
 
 BYTES = torch.arange(16).reshape(1, 4, 4)
@@ -33,6 +34,13 @@ def test_what_suits_images(name, x, words, chosen):
     assert pair.image == tuple(x.shape[1:])
     assert (pair.config.get("likelihood"), pair.config.get("trials")) == chosen
     assert as_batch(pair, x).x.shape == (len(x), pair.config["features"])
+
+
+def test_the_command_makes_the_same_pair(capsys):
+    pair, batch = fitting_pair("gaussian_vae", {"latent": 2}, zoo.Batch.of(BYTES.byte()))
+    assert pair.config.items() >= {"image": (4, 4), "likelihood": "beta_binomial", "latent": 2}.items()
+    assert as_batch(pair, batch).x.shape == (1, 16)
+    assert "note: gaussian_vae: image=(4, 4), likelihood='beta_binomial'" in capsys.readouterr().out
 
 
 def test_what_is_given_stays():

@@ -150,12 +150,14 @@ def test_the_kind_that_suits_best_and_all_that_suit(make):
 def test_the_command_draws_what_python_draws(tmp_path, monkeypatch, capsys, gmm):
     monkeypatch.chdir(tmp_path)
     gmm[0].save("run")
-    FRAME.assign(town=["Ulm", "Bonn", ""] * 10).to_csv("rows.csv", index=False)
     FRAME.to_csv("plain.csv", index=False)
     drawn = ["plot", "run", "--data", "plain.csv", "--out", "map.png"]
     assert main([*drawn, "--color", "c"]) == 0
     assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"
     assert "other kinds: predictive, posterior, samples" in capsys.readouterr().out
+    np.savez("rows.npz", x=FRAME.to_numpy(), y=np.arange(30) % 2)
+    assert main(["plot", "run", "--data", "rows.npz", "--color", "y", "--out", "map.png", "--replace"]) == 0
+    assert "has no y" in fails(capsys, *drawn, "--color", "y", "--replace")
     assert "is there already" in fails(capsys, *drawn)
     assert "no column 'd' in 'plain.csv'" in fails(capsys, *drawn, "--color", "d", "--replace")
     assert "ends in .png" in fails(capsys, "plot", "run", "--out", "map.gif")
