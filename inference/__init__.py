@@ -118,7 +118,7 @@ if TYPE_CHECKING:
     from inference.questions.profile import Profile, profile
     from inference.questions.queries import Answer, marginals, query
     from inference.questions.rows import Answers
-    from inference.questions.sequences import forecast, sample_paths, smooth, viterbi
+    from inference.questions.sequences import forecast, one_step_ahead, sample_paths, smooth, viterbi
     from inference.questions.tables import tables
     from inference.questions.texts import Perplexity, perplexity, write
     from inference.running.constants import KeptConstants
@@ -155,7 +155,7 @@ _HOMES = {
     "questions.explanations": ("explain",),
     "questions.tables": ("tables",),
     "questions.texts": ("perplexity", "Perplexity", "write"),
-    "questions.sequences": ("smooth", "viterbi", "forecast", "sample_paths"),
+    "questions.sequences": ("smooth", "viterbi", "forecast", "one_step_ahead", "sample_paths"),
     "forecasting.table": ("forecast_table",),
     "questions.importance": ("importance",),
     "questions.coefficients": ("coefficients",),
@@ -213,6 +213,7 @@ __all__ = [
     "loo",
     "marginals",
     "novelty",
+    "one_step_ahead",
     "pair_for",
     "perplexity",
     "plot",

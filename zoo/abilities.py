@@ -186,6 +186,14 @@ class Stepwise(Protocol):
 
 
 @runtime_checkable
+class OneStepAhead(Protocol):
+    """Numbers that come one after the other, each with moments given those before it: `inference.one_step_ahead`."""
+
+    def conditional_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each number of x, (*, B, T) or (*, B, T, D), given those before it, of its shape."""
+
+
+@runtime_checkable
 class HiddenStates(Protocol):
     """A sequence with K hidden states, summed out: `inference.smooth`, `viterbi`, `sample_paths`."""
 
@@ -255,7 +263,7 @@ class FromJSON(Protocol):
 
 ABILITIES: dict[str, tuple[type, ...]] = {
     "A pair": (Network, FromFile, TreeLike, Text, InUnits),
-    "The distribution of an observed site": (Forecast, Stepwise, HiddenStates, Point, Summary, Settle),
+    "The distribution of an observed site": (Forecast, Stepwise, OneStepAhead, HiddenStates, Point, Summary, Settle),
     "The support of a site": (InWords, TakesMissing),
     "The type of an argument": (FromJSON,),
 }

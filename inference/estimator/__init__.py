@@ -6,7 +6,9 @@ sequences takes the rows of a matrix for them. Every one has `fit`, `predict`, `
 `Pipeline` and in `GridSearchCV`. What is left out of the arguments is read off the data, as `inference.pair_for` does.
 
 `making` makes the classes, `base` has what all share. Then a file for each kind: `rows` (densities of rows), `codes`
-(autoencoders), `classes` (mixtures, classifiers), `responses` (regressions).
+(autoencoders), `classes` (mixtures, classifiers), `responses` (regressions), `sequences`,
+`cells` (networks). `weights` repeats rows,
+and `chained` explains columns one by one where a regression gets no response.
 
 Needs the extra `sklearn`.
 """

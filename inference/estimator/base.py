@@ -19,6 +19,7 @@ except ImportError as error:
 from inference.data.accept import is_table
 from inference.data.check import may_be_missing
 from inference.data.suited import created, in_words
+from inference.estimator.weights import in_order, repeated, repeats
 from inference.fitting.fit import fit
 from inference.posterior.draws import Posterior, draw, generate
 from zoo.arrays import as_tensor
@@ -65,13 +66,21 @@ class Base(BaseEstimator):  # type: ignore[misc]
     def _explains(self) -> bool:
         return isinstance(self, (ClassifierMixin, RegressorMixin))
 
-    def fit(self, X: Any, y: Any = None) -> Any:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit the pair to a matrix (N, D) or frame X, and to y (N,) where it explains one.
 
         A pair that takes images also takes them here, (N, H, W) or (N, C, H, W), and what it gives are images then.
 
         What is left out of the arguments is read off the data: see `suited_`. The kinds of columns are inferred for a
-        frame that holds more than numbers; a frame of numbers is a matrix.
+        frame that holds more than numbers; a frame of numbers is a matrix. The order of the rows does not matter.
+
+        Args:
+            X: rows, (N, D).
+            y: response or labels, (N,).
+            sample_weight: how often each row was seen, whole numbers, (N,): the fit is that of the rows repeated.
+
+        Raises:
+            ValueError: data that the pair cannot take, or weights that are not whole; by row and column.
         """
         if isinstance(y, np.ma.MaskedArray) and np.ma.getmaskarray(y).any():
             raise ValueError(f"y, row {int(np.ma.getmaskarray(y).nonzero()[0][0])}: masked; every row needs its y")
@@ -92,7 +101,7 @@ class Base(BaseEstimator):  # type: ignore[misc]
             self.n_features_in_, self.feature_names_in_ = len(list(table)), np.array(list(table), dtype=object)
             given.setdefault("columns", Schema.infer(table))
             raw = Batch.of(np.zeros((1, len(given["columns"]))))
-        codes = self._encoded(y) if self._explains() else None
+        codes = None if self._unlabelled(y) else self._encoded(y) if self._explains() else None
         if codes is not None and hasattr(self, "classes_"):
             given |= self._classes(given)
         if isinstance(self, RegressorMixin) and codes is not None and len(codes) == 1:
@@ -103,12 +112,19 @@ class Base(BaseEstimator):  # type: ignore[misc]
         pair = pair.double() if self.double else pair
         data = self._raw(X) if pair.schema is None or table is None else Batch.of(pair.schema.encode(table))
         data = data if codes is None else data.but(y=as_tensor("y", codes))
+        if sample_weight is not None:
+            data = repeated(data, repeats(sample_weight, data.size))
+        data = in_order(data)
         options = {name: getattr(self, name) for name in OPTIONS if name not in _OWN}
         self.fit_ = fit(pair, data, seed=self._seed(), progress=False, **options)
         self.pair_ = pair
         self.posterior_ = self._globals(pair, data)
         self.n_iter_ = self.fit_.steps
         return self
+
+    def _unlabelled(self, y: Any) -> bool:
+        """Whether the pair makes do without the y that it could explain."""
+        return False
 
     def _classes(self, given: dict[str, Any]) -> dict[str, Any]:
         """The arguments that say which classes y has, where they are left out."""

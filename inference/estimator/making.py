@@ -11,10 +11,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, Transfo
 import zoo
 from inference.data.suited import adaptable
 from inference.estimator.base import OPTIONS
+from inference.estimator.cells import Cells
 from inference.estimator.classes import Classes
 from inference.estimator.codes import Codes
 from inference.estimator.responses import Labels, Response
 from inference.estimator.rows import Density
+from inference.estimator.sequences import Ahead, States
+from inference.running.expectation import base_of
+from zoo.abilities import HiddenStates, Network, OneStepAhead
 from zoo.base import registered
 from zoo.config import nearest
 
@@ -32,7 +36,7 @@ def Estimator(model: str, **params: Any) -> Any:  # noqa: N802 - users meet it a
             `error` or `missing`.
 
     Raises:
-        ValueError: unknown name or argument (with the nearest that exists), or a pair of sequences.
+        ValueError: unknown name or argument (with the nearest that exists).
     """
     cls = estimator_class(model, params.get("task"))
     known = inspect.signature(cls).parameters
@@ -50,14 +54,16 @@ def estimator_class(model: str, task: str | None = None) -> type[BaseEstimator]:
     chosen: dict[str, Any] = {"task": task} if task is not None else {}
     pair = pair_class(**chosen)
     example = pair.simulate(2)[0]
-    if example.lengths is not None:
-        raise ValueError(f"{model} takes sequences, and an estimator takes a matrix: use inference.fit")
     sites = pair.sites(example).values()
     classes = any(site.local and site.enumerated for site in sites)
     codes = any(site.local and not site.observed and not site.discrete for site in sites)
-    observed = {site.name for site in sites if site.observed}
+    observed = {site.name: base_of(site.fn) for site in sites if site.observed}
     bases: list[type] = [Density]
-    if codes:
+    if any(isinstance(fn, OneStepAhead) for fn in observed.values()):
+        bases = [States if any(isinstance(fn, HiddenStates) for fn in observed.values()) else Ahead]
+    elif isinstance(pair, Network):
+        bases = [Cells]
+    elif codes:
         bases = [TransformerMixin, Codes]
     elif classes:
         bases = [*([ClassifierMixin] if "y" in observed else []), Classes]
@@ -83,6 +89,7 @@ def estimator_class(model: str, task: str | None = None) -> type[BaseEstimator]:
         "model": model,
         "chosen": task,
         "from_data": from_data,
+        "sequences": example.lengths is not None,
         "remade": staticmethod(blank),
         "__module__": __name__,
     }

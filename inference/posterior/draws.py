@@ -186,7 +186,9 @@ def predict(
 
 
 @in_turn
-def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = None, seed: int = 0) -> dict[str, Tensor]:
+def generate(
+    pair: ModelGuide, number: int, *, posterior: Posterior | None = None, seed: int = 0, steps: int | None = None
+) -> dict[str, Tensor]:
     """New observations from the fitted model: each under a draw of the globals of its own, locals from their prior.
 
     Args:
@@ -194,22 +196,42 @@ def generate(pair: ModelGuide, number: int, *, posterior: Posterior | None = Non
         number: how many, M.
         posterior: of the global latents; by default draws from the guide.
         seed: seeds everything drawn.
+        steps: of each sequence, of a pair of sequences; by default as many as its own argument `steps` says.
 
     Returns:
         observed site -> (M, *event); of a pair made for images x has their shape, (M, H, W) or (M, C, H, W).
+
+    Raises:
+        ValueError: no such number, a posterior that is not this pair's, or steps of a pair without sequences.
     """
     check_count("number", number)
     given = example(pair)
+    if steps is not None:
+        check_count("steps", steps)
+        if given.batch.lengths is None:
+            raise ValueError(f"steps: {pair.name} has no sequences")
     check_draws("number", number, given, [*given.observed, *given.globals])
     if posterior is None:
         posterior = draw(pair, given, min(number, 1000), stats=False, seed=seed)
     posterior = check_posterior(given, posterior)
     kept = {name: posterior[name] for name in posterior.globals}
     if not kept:
-        found = predict(pair, Posterior({}, method=posterior.method, size=1), number, seed=seed)
+        found = predict(pair, Posterior({}, method=posterior.method, size=1), _rows(pair, number, steps), seed=seed)
         return shaped(pair.image, {name: value[0, 0] for name, value in found.items()})
     total = posterior.chains * posterior.size
     picked = torch.arange(number) % total
     kept = {name: value.flatten(0, 1)[picked.to(value.device)][None] for name, value in kept.items()}
-    found = predict(pair, Posterior(kept, method=posterior.method, size=number), 1, seed=seed)
+    found = predict(pair, Posterior(kept, method=posterior.method, size=number), _rows(pair, 1, steps), seed=seed)
     return shaped(pair.image, {name: value[0, :, 0] for name, value in found.items()})
+
+
+def _rows(pair: ModelGuide, number: int, steps: int | None) -> int | Checked:
+    """So many rows to generate, with what they need."""
+    if steps is None:
+        return number
+    given = new_rows(pair, number)
+    lengths = torch.full((number,), steps, device=pair.device)
+    inputs = {name: value for name, value in given.batch.fields().items() if name != "lengths"}
+    if inputs:
+        raise ValueError(f"steps: {pair.name} goes on {', '.join(inputs)}, which are known for its own steps alone")
+    return given.but(given.batch.but(lengths=lengths))

@@ -1,16 +1,17 @@
 """What a fitted model of sequences says about hidden states and the future.
 
 `forecast` works for any pair whose observed site has a distribution that is a `zoo.abilities.Forecast`, with a keyword
-`inputs` if the next steps depend on inputs known ahead. `smooth`, `viterbi` and `sample_paths` are for those with
-`zoo.abilities.HiddenStates`, such as `zoo.parts.chains.chain.HiddenMarkovChain`. Everything is computed under each draw
-of the posterior, in pieces (draws x sequences) of bounded memory.
+`inputs` if the next steps depend on inputs known ahead; `one_step_ahead` for a `zoo.abilities.OneStepAhead`. `smooth`,
+`viterbi` and `sample_paths` are for those with `zoo.abilities.HiddenStates`, such as
+`zoo.parts.chains.chain.HiddenMarkovChain`. Everything is computed under each draw of the posterior, in pieces (draws x
+sequences) of bounded memory.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from inference.running.checked import Checked, at
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from inference.running.words import check_bool, check_count
-from zoo.abilities import Forecast, HiddenStates
+from zoo.abilities import Forecast, HiddenStates, OneStepAhead
 from zoo.arrays import as_tensor
 from zoo.base import FIELDS, Batch, ModelGuide
 from zoo.state.memory import check_room
@@ -124,7 +125,53 @@ def forecast(
         found: Tensor = fn.forecast(x, horizon, **given).sample()
         return found
 
-    return _collect(pair, posterior, checked, draws, future, seed=seed, horizon=horizon)
+    wanted = Forecast, "forecast"
+    return _collect(pair, posterior, checked, draws, future, seed=seed, horizon=horizon, wanted=wanted)
+
+
+class StepAhead(NamedTuple):
+    """What was expected of each number before it was seen: `mean` and `sd`, each of the shape of the data."""
+
+    mean: Tensor
+    sd: Tensor
+
+
+@in_turn
+def one_step_ahead(
+    pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, seed: int = 0
+) -> StepAhead:
+    """What each number is expected to be given those before it, and how far it may be off, under the posterior.
+
+    The parameters know all of the data; a step knows the past alone. With both, a residual in units of `sd` has mean 0
+    and deviation 1 if the model is right. Moments are exact given a draw of the posterior, but for latent states of a
+    network (`variational_autoregressive`), where they come from a particle filter. Of codes they are those of the
+    numbers that the codes are. Past the end of a sequence they mean nothing.
+
+        >>> ahead = one_step_ahead(pair, inference.draw(pair, x), x)
+        >>> residuals = (x - ahead.mean) / ahead.sd
+
+    Other arguments are those of `smooth`.
+
+    Args:
+        seed: seeds what is drawn.
+
+    Returns:
+        mean and sd, each (N, T), or (N, T, D), or (N, D) of rows whose features come one after the other.
+
+    Raises:
+        ValueError: the pair has no such moments, or the posterior is not this pair's.
+    """
+    checked = check(pair, data)
+
+    def ahead(fn: Any, x: Tensor, _: slice) -> Tensor:
+        found = torch.stack(fn.conditional_moments(x), -1)
+        return found if found.ndim > x.ndim + 1 else found.unsqueeze(0)  # the same under every draw
+
+    wanted = OneStepAhead, "moments of one step given those before it"
+    found = _collect(pair, posterior, checked, draws, ahead, seed=seed, wanted=wanted).flatten(0, 1).double()
+    mean, variance = found.unbind(-1)
+    sd = (variance.mean(0) + mean.var(0, correction=0)).sqrt()
+    return StepAhead(mean.mean(0).to(pair.dtype), sd.to(pair.dtype))
 
 
 def _inputs(pair: ModelGuide, inputs: Any, rows: int, horizon: int) -> Tensor:
@@ -148,10 +195,11 @@ def _collect(
     mean: bool = False,
     seed: int = 0,
     horizon: int = 0,
+    wanted: tuple[type, str] = (HiddenStates, "hidden states"),
 ) -> Tensor:
     """`function` of the observed site, its values and their rows under each draw, put together or averaged.
 
-    With a horizon the site has to forecast, without one to have hidden states.
+    `wanted` is the ability that the site has to have, and what it is called.
     """
     check_bool("mean", mean)
     given = check(pair, data)
@@ -159,7 +207,7 @@ def _collect(
     total = posterior.chains * posterior.size
     result = torch.empty(0)
     with quietly(seed, pair):
-        for rows, some, fn, x in _sites(given, posterior, total, horizon):
+        for rows, some, fn, x in _sites(given, posterior, total, horizon, wanted):
             value = function(fn, x, rows)  # (S, B, ...)
             value = value.expand(some.stop - some.start, rows.stop - rows.start, *value.shape[2:])
             if result.numel() == 0:
@@ -172,11 +220,11 @@ def _collect(
 
 
 def _sites(
-    given: Checked, posterior: Posterior, total: int, horizon: int
+    given: Checked, posterior: Posterior, total: int, horizon: int, wanted: tuple[type, str]
 ) -> Iterator[tuple[slice, slice, Any, Tensor]]:
     """Rows, draws, and the observed distribution and its values there, in pieces of bounded memory."""
     pair, batch, values = given.pair, given.batch, posterior.flat()
-    ability, what = (Forecast, "forecast") if horizon else (HiddenStates, "hidden states")
+    ability, what = wanted
 
     def observed(part: Batch, rows: slice, some: slice) -> tuple[Any, Tensor]:
         here = at(values, some, rows, posterior.local)

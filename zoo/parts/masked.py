@@ -20,6 +20,7 @@ from pyro.distributions.util import broadcast_shape
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zoo.parts.sequence import moments
 from zoo.settings import settings
 
 Size = torch.Size | list[int] | tuple[int, ...]
@@ -146,6 +147,17 @@ class MaskedAutoregression(TorchDistribution):
         h = self.network(self.conditional.code(rows))  # (R, n, D, O)
         value: Tensor = self.conditional.density(h).log_prob(rows).sum(-1)  # (R, n)
         return value.reshape(-1, *x.shape[:-1])
+
+    @torch.no_grad()
+    def conditional_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each feature given those before it in the first ordering, that of the columns, (..., D).
+
+        What comes before a feature in another ordering is another thing: the others are left out.
+        """
+        rows = x.reshape(-1, x.shape[-1])
+        h = self.network.run(self.conditional.code(rows), self.network.rank[:1])[0]  # (n, D, O)
+        mean, variance = moments(self.conditional.density(h))
+        return mean.reshape(x.shape), variance.reshape(x.shape)
 
     @torch.no_grad()
     def sample(self, sample_shape: Size = ()) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Categorical, TorchDistribution
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 
@@ -27,6 +27,15 @@ class Sequences(TorchDistribution):
         TorchDistribution.__init__(new, shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
+
+
+def moments(fn: Any) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each number of a step, (*batch, *event) twice; of codes as the numbers that they are."""
+    if isinstance(fn, Categorical):
+        codes = torch.arange(fn.probs.shape[-1], dtype=fn.probs.dtype, device=fn.probs.device)
+        mean = fn.probs @ codes
+        return mean, (fn.probs * (codes - mean.unsqueeze(-1)).square()).sum(-1)
+    return fn.mean, fn.variance
 
 
 def steps_of(batch: Batch, steps: int) -> int:

@@ -16,6 +16,7 @@ future is one more stretch of missing steps, so forecasts come from the same for
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pyro.distributions as dist
@@ -167,6 +168,38 @@ class AutoregressiveSeries(Sequences):
         covariance = torch.cholesky_inverse(tril[..., -horizon:, -horizon:])
         root = self.scale.double()[..., None, None] * torch.linalg.cholesky(covariance)
         return dist.MultivariateNormal((self.center + v[..., -horizon:]).to(x), scale_tril=root.to(x))
+
+    @torch.no_grad()
+    def conditional_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each step given the steps before it, each (..., T); exact, whatever is missing there.
+
+        The first P steps are given, and not modelled: they have the mean m and the deviation that they are drawn with.
+        """
+        shape = broadcast_shape(self.batch_shape, x.shape[:-1])
+        if bool(self._absent(x, self._inside(self.steps, self.lengths)).any()):
+            return self._one_by_one(x, shape)
+        past, _ = lagged((x - self.center).nan_to_num(), self.lags)  # NaN past the end alone
+        drift = self._drift(self.inputs).expand(*shape, self.steps)[..., self.order :]
+        mean = drift + (past @ self.weights.unsqueeze(-1)).squeeze(-1)
+        mean = functional.pad(mean, (self.order, 0)).expand(*shape, self.steps) + self.center
+        return mean, self._noise(mean)
+
+    def _one_by_one(self, x: Tensor, shape: Size) -> tuple[Tensor, Tensor]:
+        """`conditional_moments` of series with missing steps: a forecast of one step from each."""
+        mean = self.center.expand(*shape, self.steps).clone()
+        variance = self._noise(mean).clone()
+        past = copy.copy(self)
+        for t in range(self.order, self.steps):
+            past.lengths = torch.full(shape[-1:], t, device=x.device)
+            inputs = None if self.inputs is None else self.inputs[..., t : t + 1, :]
+            ahead = past.forecast(x, 1, inputs)
+            mean[..., t], variance[..., t] = ahead.mean[..., 0], ahead.variance[..., 0]
+        return mean, variance
+
+    def _noise(self, like: Tensor) -> Tensor:
+        """Variances of the first P steps and of the others, (..., T)."""
+        first = torch.arange(like.shape[-1], device=like.device) < self.order
+        return torch.where(first, self.spread.square(), self.scale.square().unsqueeze(-1)).expand_as(like)
 
     def _residuals(self, z: Tensor, drift: Tensor, inside: Tensor) -> Tensor:
         """z_t less its mean given the past, zero past the end, (..., T - P)."""

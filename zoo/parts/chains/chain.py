@@ -20,7 +20,7 @@ from torch.distributions import constraints
 from zoo.parts.chains import emissions, gaussian, tree
 from zoo.parts.chains.forward_backward import filtered, log_likelihood
 from zoo.parts.missing import OrMissing
-from zoo.parts.sequence import Sequences
+from zoo.parts.sequence import Sequences, moments
 
 Size = torch.Size | list[int] | tuple[int, ...]
 
@@ -153,6 +153,22 @@ class HiddenMarkovChain(Sequences):
         start, moves = (x.log_softmax(-1).to(emission.dtype) for x in logits)
         states = filtered(start, moves, emission)
         return states.expand(*self._shape(x), *states.shape[-2:])
+
+    @torch.no_grad()
+    def conditional_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each step given the steps before it, each of the shape of x."""
+        before = self.filter(x)[..., :-1, :] @ self.transition_logits.softmax(-1)
+        start = self.initial_logits.softmax(-1).to(before).unsqueeze(-2).expand(*before.shape[:-2], 1, -1)
+        states = torch.cat([start, before], -2)  # (..., T, K), p(z_t | x_{1:t-1})
+        mean, variance = moments(self.emission)  # (..., K) or (..., K, D)
+        if not self.emission.event_shape:
+            mean, variance = mean.unsqueeze(-1), variance.unsqueeze(-1)
+        centre = states @ mean  # (..., T, D)
+        apart = (mean.unsqueeze(-3) - centre.unsqueeze(-2)).square()  # (..., T, K, D)
+        spread = states @ variance + (states.unsqueeze(-1) * apart).sum(-2)
+        if not self.emission.event_shape:
+            return centre.squeeze(-1), spread.squeeze(-1)
+        return centre, spread
 
     @torch.no_grad()
     def sample_states(self, x: Tensor) -> Tensor:

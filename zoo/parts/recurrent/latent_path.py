@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from zoo.parts.missing import OrMissing
 from zoo.parts.recurrent.dynamics import Chain, Evidence
+from zoo.parts.recurrent.particles import one_step_ahead
 from zoo.parts.sequence import Sequences
 
 
@@ -107,6 +108,14 @@ class Observations(_Steps):
         if chain.drawn is not None and chain.drawn[0] is self.z and chain.drawn[1].shape[:-2] == shape:
             return chain.drawn[1]
         return chain.walk(shape, self.z)[1]
+
+    @torch.no_grad()
+    def conditional_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each step given the steps before it, each of the shape of x, by a particle filter.
+
+        The states z that the density is given know the whole sequence, so they are no use here.
+        """
+        return one_step_ahead(self.chain.dynamics, self.chain.clipped(x))
 
     def forecast(self, x: Tensor, horizon: int) -> Continuation:
         """The distribution of the `horizon` steps that follow the last valid one of each sequence x, (*, T, D)."""

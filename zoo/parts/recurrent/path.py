@@ -9,6 +9,7 @@ the density. Reference: Holtzman et al. (2020), "The curious case of neural text
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import pyro.distributions as dist
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from zoo.parts.recurrent.cells import Recurrence, State, over
-from zoo.parts.sequence import Sequences
+from zoo.parts.sequence import Sequences, moments
 from zoo.settings import settings
 
 
@@ -88,15 +89,28 @@ class Path(Sequences):
 
     def step_log_probs(self, value: Tensor) -> Tensor:
         """log p(x_t | x_1..x_{t-1}), zero past the end, (*, T)."""
+        parts = [fn.log_prob(here) for fn, here in self._conditionals(value)]
+        return torch.where(over(self.lengths, self.steps, value), 0.0, torch.cat(parts, -1))
+
+    @torch.no_grad()
+    def conditional_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each step given the steps before it, each of the shape of x; of codes as numbers."""
+        parts = zip(*(moments(fn) for fn, _ in self._conditionals(x)), strict=True)
+        mean, variance = (torch.cat(part, -self.event_dim) for part in parts)
+        return mean, variance
+
+    def _conditionals(self, value: Tensor) -> Iterator[tuple[Any, Tensor]]:
+        """The distribution of each step given the steps before it, (*, T), and the steps, zero past the end, in pages.
+
+        A book is read page by page, where no gradient asks for all of it at once.
+        """
         past = over(self.lengths, self.steps, value)
         # What stands there may be NaN: it must not be looked at.
         known = torch.where(past if self.pair.categories else past.unsqueeze(-1), 0.0, value)
         lead = known.shape[: known.ndim - self.event_dim]
         told, state = self._before(lead.numel(), lead)
-        # A book is read page by page, where no gradient asks for all of it at once.
         each = lead.numel() * (self.net.inputs + self.net.hidden * self.net.layers + self.bias.shape[-1])
         page = self.steps if torch.is_grad_enabled() else max(1, settings.memory // each)
-        parts = []
         for begin in range(0, self.steps, page):
             here = known.narrow(len(lead), begin, min(page, self.steps - begin))
             now = self.pair.encode(here)
@@ -104,8 +118,7 @@ class Path(Sequences):
             h, state = self.net(torch.cat([told, now[:, :-1]], 1), state)  # (R, T, H)
             told = now[:, -1:]
             h = h.unflatten(0, lead) if lead else h[0]
-            parts.append(self.pair.decode(h @ self.weight + self.bias.unsqueeze(-2)).log_prob(here))
-        return torch.where(past, 0.0, torch.cat(parts, -1))
+            yield self.pair.decode(h @ self.weight + self.bias.unsqueeze(-2)), here
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:

@@ -20,37 +20,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-import zoo
 from inference.estimator import Estimator, estimator_class
-from zoo.base import registered
-from zoo.config import hints
+from tests.helpers.pairs import NAMES
 
 QUICK = {"steps": 40, "double": True, "draws": 10}
 
 
-def takes_a_matrix(name):
-    example = registered(name)().simulate(2)[0]
-    return example.lengths is None and example.x is not None and example.x.ndim == 2
-
-
-def for_real_matrices(name):
-    """Arguments that suit any matrix of numbers: one code dimension, and a likelihood of real values."""
-    takes = hints(registered(name).__init__)
-    given = {"latent": 1} if "latent" in takes else {}
-    return given | (
-        {"likelihood": "gaussian"} if "gaussian" in getattr(takes.get("likelihood"), "__args__", ()) else {}
-    )
-
-
-MATRIX = [name for name in zoo.names() if takes_a_matrix(name)]
 FAST = {"linear_autoencoder"}
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in MATRIX]
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 )
 def test_scikit_learns_own_checks(name):
-    options = QUICK | for_real_matrices(name)
+    options = dict(QUICK)
     if issubclass(estimator_class(name), (_regressor(), _classifier())):
         options["steps"] = 300  # they check that something has been learnt
     with warnings.catch_warnings():
@@ -61,7 +44,7 @@ def test_scikit_learns_own_checks(name):
 METHODS = "predict", "predict_proba", "score", "score_samples", "transform", "inverse_transform", "encode", "decode"
 
 
-@pytest.mark.parametrize("name", MATRIX)
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_answered_before_a_fit(name):
     estimator = Estimator(name)
     offered = [method for method in METHODS if hasattr(estimator, method)]
@@ -172,12 +155,16 @@ def test_a_frame_of_numbers_is_a_matrix():
     [
         (lambda: Estimator("gaussian_vea"), "did you mean 'gaussian_vae'"),
         (lambda: Estimator("gaussian_vae", latents=3), "no argument 'latents', did you mean 'latent'"),
-        (lambda: Estimator("hmm"), "takes sequences"),
         (lambda: Estimator("naive_bayes").fit(np.eye(4), np.ones(4)), "one class"),
         (lambda: Estimator("gmm").fit(np.array([[1.0, np.nan]])), "NaN"),
-        (lambda: Estimator("polynomial_regression").fit(np.eye(4)), "y"),
+        (lambda: Estimator("polynomial_regression").fit(np.eye(4)[:, :1]), r"y to be passed.* 1 feature\(s\)"),
+        (lambda: Estimator("polynomial_regression").fit(np.ones((4, 3))), "fewer than two columns of X vary"),
+        (lambda: Estimator("gmm").fit(np.eye(4), sample_weight=[1, 2, 0.5, 1]), "sample_weight, row 2: .*got 0.5; mul"),
+        (lambda: Estimator("gmm").fit(np.eye(4), sample_weight=[1, -2, 1, 1]), "row 1: .*got -2"),
+        (lambda: Estimator("gmm").fit(np.eye(4), sample_weight=np.zeros(4)), "zero in every row"),
+        (lambda: Estimator("gmm").fit(np.eye(4), sample_weight=[1, 2]), r"expected \(4,\)"),
     ],
-    ids=["model", "argument", "sequences", "one-class", "nan", "no-y"],
+    ids=["model", "argument", "one-class", "nan", "one-column", "constants", "part", "negative", "zero", "few"],
 )
 def test_what_cannot_be_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
