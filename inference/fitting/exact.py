@@ -29,7 +29,8 @@ REASON = "the guide is the exact posterior"
 _FEW, _MORE = 2, 8  # draws: two tell nearly all others apart
 _SPREAD, _FAR = (10.0, 100.0), 16  # times the width of the guide, and points at each
 _EDGE = 20.0  # logits and logs that these go at most: no probability is rounded to nothing
-_DIGITS = 1e-9  # of log q that log p is equal to, far out
+_DIGITS = {torch.float64: 1e-9}  # of log q that log p is equal to, far out, for rounded parameters; else
+_FEW_DIGITS = 1e-6
 _ALIKE = {torch.float64: 1e-6}  # nats that the log weights may differ by, for rounded parameters; else
 _ROUNDED = 1e-3
 
@@ -46,7 +47,7 @@ def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | Non
         given = check(double, batch.to(dtype=torch.float64))
         if not given.globals:
             return None
-        alike = _ALIKE.get(pair.dtype, _ROUNDED)
+        alike, digits = _ALIKE.get(pair.dtype, _ROUNDED), _DIGITS.get(pair.dtype, _FEW_DIGITS)
         for draws in (_FEW, _MORE):
             weights = log_weights(double, given, draws, seed)
             if weights is None or not bool(weights.isfinite().all()) or float(weights.max() - weights.min()) > alike:
@@ -54,7 +55,7 @@ def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | Non
             evidence = float(weights.mean())
         for spread in _SPREAD:
             weights, log_q = _log_weights(double, given, _FAR, seed, spread)
-            if bool((weights > evidence + alike + _DIGITS * log_q.abs()).any()):
+            if bool((weights > evidence + alike + digits * log_q.abs()).any()):
                 return None
     return evidence
 
@@ -101,7 +102,8 @@ def _log_weights(pair: ModelGuide, given: Checked, draws: int, seed: int, spread
             if site["infer"].get("is_auxiliary"):
                 continue
             values[name] = site["value"].squeeze(1)
-            if torch.equal(values[name][0], values[name][1]):
+            # Points far out are alike where their support ends, and that says nothing of the guide.
+            if spread == 1 and torch.equal(values[name][0], values[name][1]):
                 raise _PointError
         prior = run(pair, first, draws, values).global_log_p
         scale = given.batch.total / given.size

@@ -211,3 +211,28 @@ def test_one_of_two_mirrored_modes_is_not_the_posterior(guide):
     fit = inference.fit(pair, x, steps=None, max_steps=30, **QUIET)
     assert fit.reason != REASON
     assert exact_evidence(pair, zoo.Batch.of(x=x)) is None
+
+
+@pytest.mark.parametrize("name", ["autoregressive", "bayesian_network"])
+@pytest.mark.parametrize("kind", ["real", "binary", "count", "byte"])
+def test_whatever_the_numbers_single_precision_hides_no_exact_guide(name, kind):
+    """Far out log p and log q are large, and rounded parameters leave them equal to some six digits only."""
+    rng = np.random.default_rng(0)
+    numbers = {
+        "real": rng.random((100, 6)),
+        "binary": rng.integers(0, 2, (100, 6)),
+        "count": rng.poisson(3.0, (100, 6)),
+        "byte": rng.integers(0, 256, (100, 6)).astype(np.uint8),
+    }[kind]
+    single, double = (inference.pair_for(name, numbers, dtype=t, tell=None) for t in (torch.float32, torch.float64))
+    losses = [exact(pair, numbers).losses[0] for pair in (single, double)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_points_far_out_may_be_alike_where_the_support_ends():
+    """Of three rows a share is so unsure that points a hundred times as wide all lie at 0 and 1."""
+    data = np.array([[0.0], [1.0], [1.0]])
+    for seed in range(6):
+        fit = exact(inference.pair_for("bayesian_network", data, tell=None), data, seed=seed)
+        # Beta(1, 1): two ones and a zero, in their order, have probability B(3, 2)
+        assert -3 * fit.losses[0] == pytest.approx(scipy.special.betaln(3, 2), abs=1e-5)
