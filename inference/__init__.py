@@ -57,6 +57,7 @@
     viterbi: The most probable sequence of states under each draw, (chain, draw, N, T); -1 past the end of a sequence
     forecast: The `horizon` steps after the last valid step of each sequence: one draw under each draw of the posterior
     forecast_table: The steps after the end of each series, with their dates: median, mean, and central intervals
+    one_step_ahead: What each number is expected to be given those before it, and how far it may be off
     sample_paths: One path of hidden states under each draw, from the posterior over states and parameters together
     coefficients: The regression table: estimate, deviation and interval of each term, in the data's units and names
     profile: What sets clusters apart: the mean of each column in each, its difference, and what it tells of the cluster
