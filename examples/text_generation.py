@@ -19,12 +19,10 @@ import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from pyro import poutine
 from torch import Tensor
 
 import inference
 import zoo
-from zoo.base import ModelGuide
 from zoo.datasets import text
 
 PREFIX = "Shall I"
@@ -38,29 +36,17 @@ def main(out: Path = Path("out")) -> float:
     pair = zoo.create("recurrent", alphabet=text.alphabet(sonnets), hidden=64, steps=STEPS)
     print(inference.fit(pair, read, steps=150, batch_size=16, lr=1e-2, compile="off", progress=False))
 
-    told = text.windows(PREFIX, pair.alphabet, len(PREFIX))
-    posterior = inference.draw(pair, told, draws=1)
     for options in ({"temperature": 1.0}, {"temperature": 0.5}, {"temperature": 1.0, "top_p": 0.7}):
-        codes = inference.forecast(pair, posterior, told, horizon=120, **options)[0, 0, 0]
         words = ", ".join(f"{name} {value}" for name, value in options.items())
-        print(f"\n{words}:\n{PREFIX}{text.decode(codes, pair.alphabet)}")
+        print(f"\n{words}:\n{inference.write(pair, prompt=PREFIX, length=120, **options)[0]}")
 
-    surprise = bits(pair, unread)
-    mean, alone = float(surprise.mean()), frequencies(read, unread, pair.alphabet)
+    found = inference.perplexity(pair, unread)
+    mean, alone = found.bits_per_character, frequencies(read, unread, pair.alphabet)
     print(f"\nA sonnet it has not read: {mean:.2f} bits per character; by their frequencies alone: {alone:.2f}.")
     out.mkdir(parents=True, exist_ok=True)
-    picture(unread, surprise).savefig(out / "text_generation.png", dpi=150)
+    picture(unread, torch.cat(found.steps) / math.log(2)).savefig(out / "text_generation.png", dpi=150)
     assert mean < 0.85 * alone, f"expected well below {alone:.2f} bits per character, got {mean:.2f}"
     return mean
-
-
-def bits(pair: ModelGuide, unread: str) -> Tensor:
-    """-log2 of the probability of each character of a text after those before it, (T,)."""
-    whole = text.windows(unread, pair.alphabet, len(unread))
-    with torch.no_grad():
-        site = poutine.trace(pair.model).get_trace(whole).nodes["x"]
-        found: Tensor = -site["fn"].step_log_probs(site["value"])[0] / math.log(2)
-    return found
 
 
 def frequencies(read: str, unread: str, letters: str) -> float:

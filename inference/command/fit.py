@@ -94,6 +94,7 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
     import zoo
     from inference.command import tables
     from inference.data.check import as_batch
+    from zoo.abilities import Network
     from zoo.base import registered
     from zoo.suiting import models_tables
 
@@ -114,6 +115,9 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
     if pair.schema is None:
         raise ValueError(f"{options.name} was given columns and has no schema")
     print(tables.described(pair), flush=True)
+    if isinstance(pair, Network) and not pair.edges:
+        told = 'edges=[["PARENT","CHILD"],…]'
+        print(f"note: no arrows were given, so each column stands by itself; --set '{told}' draws some", flush=True)
     if options.double:  # before numbers take on its type
         pair.double()
     return pair, as_batch(pair, table), pair.schema.names

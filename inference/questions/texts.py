@@ -30,6 +30,7 @@ from inference.questions.sequences import forecast
 from inference.running.checked import Checked, at
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
+from inference.running.width import width
 from inference.running.words import check_count, told
 from zoo.abilities import Stepwise, Text
 from zoo.base import ModelGuide
@@ -147,9 +148,12 @@ def _steps(given: Checked, posterior: Posterior) -> Tensor:
     values = posterior.flat(posterior.globals)
     total = posterior.chains * posterior.size if values else 1
     x: Any = given.batch.x
+    # Measured on a few steps: a book, which is read page by page, would take two readings more.
+    few: Any = given.example.x
+    held = width(given.pair, given.example) * -(-x.shape[1] // few.shape[1])
     before = torch.full((given.size, x.shape[1] + 1), -math.inf, dtype=torch.float64)  # log sum_s p(x_1..x_t | s)
     with quietly(0, given.pair), torch.no_grad():
-        for rows, part, some in given.sweep(total):
+        for rows, part, some in given.sweep(total, held):
             trace = vectorised(given.pair.model, part, some.stop - some.start, at(values, some), frozenset())
             node = trace.nodes["x"]
             fn: Any = node["fn"]

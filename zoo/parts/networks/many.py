@@ -175,8 +175,14 @@ def _width(
     one = {name: value[:1] for name, value in values.items()}
     lanes = lanes_of(network, one, one_of(x), cut, asked, fixed)
     blocks = [block.configurations * len(block.columns) ** 2 for block in network.gaussian_blocks]
+    free = {*range(len(network.sizes))} - {*cut, *fixed}
+    cells: int = sum(  # of tables that each row is given at states of its own
+        math.prod(network.sizes[label] for label in free.intersection(table.labels))
+        for table in network.tables
+        if not free.issuperset(table.labels)
+    )
     output = lanes.free or (tuple(column for column in asked if network.sizes[column]) if joint else ())
-    return max([1, *blocks, plan_of(lanes.factors, output).width if lanes.factors else 1])
+    return max([1, cells, *blocks, plan_of(lanes.factors, output).width if lanes.factors else 1])
 
 
 def one_of(x: Tensor) -> Tensor:
