@@ -236,3 +236,12 @@ def test_points_far_out_may_be_alike_where_the_support_ends():
         fit = exact(inference.pair_for("bayesian_network", data, tell=None), data, seed=seed)
         # Beta(1, 1): two ones and a zero, in their order, have probability B(3, 2)
         assert -3 * fit.losses[0] == pytest.approx(scipy.special.betaln(3, 2), abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_conjugate_regression_of_a_thousand_rows_is_exact_however_numbers_are_rounded(dtype):
+    generator = np.random.default_rng(0)
+    x = generator.uniform(20, 60, (1_000, 3))
+    y = 10 + x @ [0.3, -0.2, 1.0] + 5 * generator.standard_normal(1_000)
+    pair = zoo.create("polynomial_regression", features=3, degree=1).to(dtype)
+    exact(pair, Batch(1_000, 1_000, x=torch.tensor(x, dtype=dtype), y=torch.tensor(y, dtype=dtype)))
