@@ -106,7 +106,21 @@ def observed(pair: ModelGuide, options: argparse.Namespace) -> Any:
     source = options.data
     if pair.schema is not None and (source in datasets.names() or kind_of(source) in TABLES):
         return as_batch(pair, encoded(pair, table_of(pair, options), options.unknown))
+    if pair.design is not None and (source in datasets.names() or kind_of(source) in TABLES):
+        from inference.command import designs
+
+        return as_batch(pair, designs.of_table(pair.design, source, options.header))
     return as_batch(pair, _batch(options))
+
+
+def covariates(pair: ModelGuide, options: argparse.Namespace) -> Batch:
+    """The columns that a pair explains its response by; that of the response, where the file holds it, is left out."""
+    known = pair.card.get("data", {}).get("target")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # it is read again
+        named = Path(options.data).is_file() and known in datasets.read(options.data, header=options.header).columns
+    batch = _batch(options, known if named or options.data in datasets.names() else None)
+    return batch.but(y=None, spare=())
 
 
 def table_of(pair: ModelGuide, options: argparse.Namespace) -> Any:

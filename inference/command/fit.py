@@ -92,17 +92,23 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
     import torch
 
     import zoo
-    from inference.command import tables
+    from inference.command import designs, tables
     from inference.data.check import as_batch
     from zoo.abilities import Network
     from zoo.base import registered
     from zoo.suiting import models_tables
 
+    if options.formula and tables.models_tables(registered(options.name)):
+        raise ValueError(f"--formula: {options.name} models all columns of a table together")
     if holds_text(options.data, registered(options.name)):
         return _text_pair(options, config)
     if not models_tables(registered(options.name)):
         if options.kind:
-            raise ValueError(f"--kind: {options.name} does not model the columns of a mixed table")
+            codes = "; C(COLUMN) in a formula makes categories of numbers"
+            more = codes if "design" in inspect.signature(registered(options.name)).parameters else ""
+            raise ValueError(f"--kind: {options.name} does not model the columns of a mixed table{more}")
+        if (designed := designs.fitting(options, config)) is not None:
+            return designed
         data, columns = _loaded(options)
         pair, data = fitting_pair(options.name, config, data, columns, target=options.target, seed=options.seed)
         return pair, data, data.columns if data.x is not None and data.x.ndim > 2 and data.columns else columns
@@ -184,7 +190,8 @@ def _size(pair: ModelGuide, data: Batch) -> str:
 
 def _unscaled(pair: ModelGuide, data: Batch, columns: Sequence[str]) -> str:
     """A word of warning when parameters are to find their way to features of very different scale, step by step."""
-    real = any(site.observed and not site.discrete for site in pair.sites().values())
+    # Covariates go through ranks, standard units or an orthonormal basis.
+    real = any(site.observed and not site.discrete and site.name == "x" for site in pair.sites().values())
     steps = bool(pair.own_parameters())
     if not (real and steps and data.x is not None and data.x.ndim == 2 and data.size > 1):
         return ""

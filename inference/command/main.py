@@ -28,6 +28,7 @@ _HOMES = {
     "score": ("rescore", "score_run"),
     "demo": ("demo", "show"),
     "compare": ("compare", "compare_runs"),
+    "predict": ("designs", "predict"),
     "anomaly": ("rows", "anomaly"),
     "profile": ("rows", "profile"),
     "plot": ("plot", "draw"),

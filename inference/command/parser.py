@@ -19,6 +19,7 @@ EXAMPLES = {
         "  zoo fit polynomial_regression --data table.csv --target price --set degree=2 --out run\n"
         "  zoo fit naive_bayes_vae --data patients.csv --set latent=4 --kind stage=ordinal --out run\n"
         "  zoo fit clinic.bif --data patients.csv --out run\n"
+        "  zoo fit polynomial_regression --data people.csv --formula 'wage ~ age * town + I(age**2)' --out run\n"
         "  zoo fit my_model --module my_model.py --data table.csv --out run"
     ),
     "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600\n"
@@ -34,6 +35,7 @@ EXAMPLES = {
     "query": "examples:\n  zoo query run lung --given smoke=yes --given xray=yes\n  zoo query run price --do size=3.5\n"
     "  zoo query asia.bif lung --given patients.csv --out lungs.csv",
     "explain": "examples:\n  zoo explain run --given dysp=yes\n  zoo explain asia.bif --given patients.csv",
+    "predict": "example:\n  zoo predict run people.csv --out expected.csv",
     "anomaly": "examples:\n  zoo anomaly vae new.npy --out scores.csv\n"
     "  zoo anomaly vae new.npy --tight --reference usual.npy --out scores.csv",
     "profile": "examples:\n  zoo profile run iris\n  zoo profile run patients.csv --labels hospital --out apart.csv",
@@ -105,7 +107,14 @@ def _about(add: Add) -> None:
         required=True,
         help="name of a data set, or a file: .csv, .tsv, .txt, .dat, .arff, .npy, .npz, .parquet, IDX",
     )
-    fit.add_argument("--target", metavar="COLUMN", help="the column of the table that is the response or class y")
+    fit.add_argument(
+        "--target", "--y", metavar="COLUMN", help="the column of the table that is the response or class y"
+    )
+    fit.add_argument(
+        "--formula",
+        metavar="FORMULA",
+        help="of a regression on a table: the response and its terms, such as 'y ~ age + poly(income, 2) + town'",
+    )
     fit.add_argument(
         "--kind",
         action="append",
@@ -180,6 +189,7 @@ def _with_folder(add: Add) -> None:
         ("reconstruct", "write what the codes of observations tell of them"),
         ("impute", "fill the holes of a table, and say how sure each value is"),
         ("forecast", "write the steps after the end of each series, with their dates and intervals"),
+        ("predict", "write what is expected of the response at each row of a table, with intervals"),
     ):
         command = add(name, about)
         command.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
@@ -205,6 +215,9 @@ def _with_folder(add: Add) -> None:
                 choices=["error", "missing"],
                 help="what a category is that the model has not seen; default: error",
             )
+        if name == "predict":
+            command.add_argument("--draws", type=_positive, default=4000, help="posterior draws; default: 4000")
+            command.add_argument("--mass", type=float, default=0.9, help="probability of the intervals; default: 0.9")
         if name in ("impute", "forecast"):
             command.add_argument("--draws", type=_positive, default=200, help="draws of each value; default: 200")
             command.add_argument("--mass", type=float, default=0.9, help="probability of the intervals; default: 0.9")
@@ -220,7 +233,10 @@ def _with_folder(add: Add) -> None:
             command.add_argument("--target", metavar="COLUMN", help="the series, in a table; default: that of the fit")
             command.add_argument("--horizon", type=_positive, required=True, help="the number of steps ahead")
         command.add_argument("--out", required=True, metavar="FILE", help="the .csv or .npy file to write")
-        command.add_argument("--picture", metavar="FILE", help="also draw them there, .png, .svg or .pdf")
+        if name == "predict":
+            command.set_defaults(picture=None)
+        else:
+            command.add_argument("--picture", metavar="FILE", help="also draw them there, .png, .svg or .pdf")
         command.add_argument("--replace", action="store_true", help="write over files that are there")
         command.add_argument("--seed", type=int, default=0, help="default: 0")
         command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")

@@ -271,7 +271,9 @@ def _pictures(
 def _shown(pair: ModelGuide, posterior: Posterior, exported: Any) -> list[str]:
     """The latents of tables and pictures, in order; where they are said in the data's units, sigma for its square."""
     names = in_order(pair, sorted(posterior.globals or posterior.draws))
-    if isinstance(pair, InUnits) and "sigma" in exported["posterior"]:
+    if isinstance(pair, InUnits) and "coefficients" in exported["posterior"]:
+        if "coefficients" not in names:  # of which the others are the inner form
+            return ["coefficients"]
         names = [*(name for name in names if name != "variance"), "sigma"]
     return names
 

@@ -131,7 +131,7 @@ def _designed(
             raise ValueError(f"a formula or target names columns of a frame; the data are {type(table).__name__}")
         return None
     if y is not None and target is None and formula is None:
-        if not _worded(table):
+        if not worded(table):
             return None
         target = str(getattr(y, "name", None) or "y")
         table = _beside(table, target, y)
@@ -148,7 +148,7 @@ def _designed(
     return found
 
 
-def _worded(table: Any) -> bool:
+def worded(table: Any) -> bool:
     """Whether a table holds more than numbers."""
     return any(isinstance(plain(cell), (str, bool)) for cells in as_columns(table)[0].values() for cell in cells)
 

@@ -133,6 +133,11 @@ class Design(NamedTuple):
                   for level in column.categories}  # fmt: skip
         return tuple(levels.get(name, -1) for name in self.columns)
 
+    def in_words(self) -> str:
+        """The formula, and the levels of each category, the reference first."""
+        levels = [f"{column.name}: {listed(column.categories)}" for column in self.variables if column.categories]
+        return self.formula + (f" ({'; '.join(levels)})" if levels else "")
+
     def encode(self, table: Any, response: bool = True) -> tuple[Matrix, Matrix | None]:
         """The covariates of a frame, (N, D), and its response, (N,), where it has that column and it is asked for.
 

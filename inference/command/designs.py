@@ -1,0 +1,94 @@
+"""Regressions on tables of named columns: `zoo fit --formula` and `--target`, and `zoo predict`."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inference.command import files, tables
+from inference.data.accept import designed
+from inference.data.check import as_batch, example
+from inference.data.suited import pair_for, worded
+from inference.posterior.draws import Posterior, draw
+from inference.questions.predictions import predictions
+from inference.running.words import check_mass
+from zoo import datasets
+from zoo.base import Batch, ModelGuide, registered
+from zoo.config import hints
+from zoo.notes import DataWarning
+from zoo.schema.design import Design
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def fitting(options: argparse.Namespace, config: Mapping[str, Any]) -> tuple[ModelGuide, Batch, tuple[str, ...]] | None:
+    """A pair with the design that the table calls for, its data and their columns; None where it calls for none.
+
+    A formula calls for one, and a target in a table that holds more than numbers.
+
+    Raises:
+        ValueError: a formula for a pair that takes none, or beside a target; what the design refuses.
+    """
+    if "design" not in hints(registered(options.name).__init__):
+        if options.formula:
+            raise ValueError(f"--formula: {options.name} explains no response by covariates")
+        return None
+    if options.formula and options.target:
+        raise ValueError("--formula names the response itself: leave --target out")
+    table = _table(options)
+    if table is None:
+        return None
+    words = {"formula": options.formula} if options.formula else {"target": options.target}
+    pair = pair_for(options.name, table, seed=options.seed, tell=None, **words, **config)
+    design = pair.design
+    if design is None:
+        return None
+    if options.double:  # before numbers take on its type
+        pair.double()
+    print(f"design: {design.in_words()}", flush=True)
+    options.target = design.response.name  # what pictures call y
+    return pair, as_batch(pair, table), design.columns
+
+
+def _table(options: argparse.Namespace) -> Any:
+    """The table, where its columns are to be coded; None where they are numbers, which are read as before."""
+    if options.formula:
+        return tables.load(options.data, header=options.header)
+    if not options.target or options.data in datasets.names():
+        return None
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", DataWarning)
+        try:
+            table = tables.load(options.data, header=options.header)
+        except ValueError:
+            return None  # whoever reads it as numbers says what is wrong
+        used = worded(table) and options.target in table
+    for note in notes if used else ():
+        warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
+    return table if used else None
+
+
+def of_table(design: Design, source: str, header: bool | None, response: bool = True) -> Batch:
+    """The rows of a file or data set as a design codes them."""
+    kinds = {column.name: column.kind for column in design.variables if column.categories}
+    return designed(design, tables.load(source, kinds, header), response)
+
+
+def predict(options: argparse.Namespace) -> None:
+    """What is expected of the response at each row of a table, as a table."""
+    pair = files.start(options)
+    check_mass(options.mass)
+    if pair.design is not None:
+        data = of_table(pair.design, options.data, options.header, response=False)
+    else:
+        data = files.covariates(pair, options)
+    posterior = draw(pair, example(pair), options.draws, stats=False, seed=options.seed)
+    kept = Posterior({name: posterior[name] for name in posterior.globals}, size=posterior.size)
+    found = predictions(pair, kept, data, mass=options.mass, seed=options.seed)
+    columns = {"row": list(range(1, len(found) + 1)), **{str(name): found[name].tolist() for name in found}}
+    files.save(Path(options.out), columns)
+    what = pair.design.response.name if pair.design is not None else pair.card.get("data", {}).get("target") or "y"
+    print(f"{what} of {len(found)} rows ({', '.join(map(str, found.columns))}) in {options.out}")
