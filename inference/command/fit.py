@@ -98,7 +98,7 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
     from zoo.base import registered
     from zoo.suiting import models_tables
 
-    if options.formula and tables.models_tables(registered(options.name)):
+    if options.formula and models_tables(registered(options.name)):
         raise ValueError(f"--formula: {options.name} models all columns of a table together")
     if holds_text(options.data, registered(options.name)):
         return _text_pair(options, config)
