@@ -107,7 +107,7 @@ class Path(Sequences):
         past = over(self.lengths, self.steps, value)
         # What stands there may be NaN: it must not be looked at.
         known = torch.where(past if self.pair.categories else past.unsqueeze(-1), 0.0, value)
-        lead = known.shape[: known.ndim - self.event_dim]
+        lead = torch.Size(known.shape[: known.ndim - self.event_dim])  # a tuple where a tracer looks on
         told, state = self._before(lead.numel(), lead)
         each = lead.numel() * (self.net.inputs + self.net.hidden * self.net.layers + self.bias.shape[-1])
         page = self.steps if torch.is_grad_enabled() else max(1, settings.memory // each)
