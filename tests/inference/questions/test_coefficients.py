@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import arviz as az
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +14,7 @@ from numpy.polynomial import polynomial
 import inference
 import zoo
 from inference.posterior.latents import Posterior
+from tests.helpers.places import REFERENCE
 from zoo.base import Batch
 from zoo.datasets import Design
 from zoo.parts.polynomials import named, powers
@@ -146,3 +150,28 @@ def test_export_has_coefficients_in_units_under_their_names():
         pair, posterior, frame, log_likelihood=False, predictive=False, coords={"term": range(len(table) - 1)}
     )
     assert list(labelled["posterior"]["term"].values) == list(range(len(table) - 1))
+
+
+@pytest.mark.slow
+def test_kidiq_by_mcmc_in_units():
+    folder = REFERENCE / "posteriordb" / "kidiq-kidscore_momiq"
+    if not folder.is_dir():
+        pytest.skip(f"the reference posterior is not here: no {folder}")
+    data, summary = (json.loads((folder / f"{file}.json").read_text()) for file in ("data", "reference_summary"))
+    frame = pd.DataFrame({name: data[name] for name in ("mom_iq", "kid_score")})
+    flat = {"coefficient_scale": 1e4, "noise_rate": 1e-6, "dtype": torch.float64}
+    pair = inference.pair_for("polynomial_regression", frame, formula="kid_score ~ mom_iq", **flat)
+    found = inference.sample(pair, frame, 1000, chains=4, seed=1, progress=False)
+    draws = inference.to_arviz(pair, found, frame, log_likelihood=False, predictive=False)["posterior"]
+    values = {
+        "beta[1]": draws["coefficients"].sel(term="Intercept").values,
+        "beta[2]": draws["coefficients"].sel(term="mom_iq").values,
+        "sigma": draws["sigma"].values,
+    }
+    for name, value in values.items():
+        expected = summary["parameters"][name]
+        error = np.hypot(value.std() / np.sqrt(float(az.ess(value))), expected["mcse_mean"])
+        # Our prior of the coefficients goes with sigma, theirs does not: sigma is 0.04, 0.07 sd, lower.
+        shift = 0.0 if name != "sigma" else expected["mean"] * (1 - np.sqrt(432 / 434))
+        assert abs(value.mean() + shift - expected["mean"]) < 4 * error, name
+        assert abs(value.mean() - expected["mean"]) < 0.1 * expected["sd"], name
