@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from inference.data.accept import is_table
 from inference.data.check import check
 from inference.drawing.style import COLOURS
 from inference.posterior.check import check_posterior
@@ -20,6 +21,7 @@ from inference.questions.explained import means
 from inference.running.quiet import check_seed, quietly
 from inference.running.words import check_mass, told
 from zoo.base import ModelGuide
+from zoo.schema.schema import as_columns
 from zoo.threads.turns import in_turn
 
 if TYPE_CHECKING:
@@ -104,7 +106,8 @@ def importance(
         pair: one that observes y given x.
         posterior: draws of its global latents.
         data: rows with the covariates of interest, as a rule the training data.
-        names: of the covariates; by default those of a frame, or x0, x1, ...
+        names: of the covariates; by default those of a frame, or x0, x1, ... Of a frame that goes through a design they
+            are the variables of the frame: a category has one effect, of all its levels, and products move along.
         draws: use only so many draws of each chain.
         seed: of the permutations; the same for every draw, so that differences between draws are the posterior's.
 
@@ -121,6 +124,7 @@ def importance(
         raise ValueError(f"{pair.name}: has local latents; importance is of covariates given the globals")
     posterior = check_posterior(given, posterior, draws)
     batch = given.batch
+    design = pair.design if names is None and is_table(data) else None
     names = batch.columns if names is None else names
     x = batch.x
     if x is None or x.ndim != 2:
@@ -132,15 +136,22 @@ def importance(
     names = tuple(names) if names is not None else tuple(f"x{d}" for d in range(D))
     if len(names) != D:
         raise ValueError(f"names: expected {D}, one a covariate, got {len(names)}")
+    table = None if design is None else as_columns(data)[0]
+    names = names if design is None else tuple(column.name for column in design.variables)
     check_seed(seed)
     generator = torch.Generator().manual_seed(int(seed))
     with quietly(seed, pair):
         f = means(posterior, given.but(batch))  # (S, N, K)
         variance = f.var(1, correction=0).sum(-1)  # (S)
         effects = []
-        for d in range(D):
-            other = x.clone()
-            other[:, d] = x[torch.randperm(batch.size, generator=generator).to(x.device), d]
+        for d, name in enumerate(names):
+            rows = torch.randperm(batch.size, generator=generator)
+            if design is not None and table is not None:
+                mixed = {**table, name: [table[name][row] for row in rows.tolist()]}
+                other = torch.from_numpy(design.encode(mixed, response=False)[0]).to(x)
+            else:
+                other = x.clone()
+                other[:, d] = x[rows.to(x.device), d]
             change = (f - means(posterior, given.but(batch.but(x=other)))).square().sum(-1).mean(1)  # (S)
             effects.append(torch.where(variance > 0, change / (2 * variance), torch.zeros_like(change)))
     return Importance(names, torch.stack(effects, -1))
