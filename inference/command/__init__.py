@@ -15,6 +15,7 @@ scoring      scores within a given time
 room         memory for the draws and disk for the files, looked at before a fit
 latents      the table of latents in what scoring says
 run_folder   what scoring leaves behind
+designs      regressions on tables: formulas, predictions
 use          what works with a run folder: `sample`, `encode`, `reconstruct`, `impute`, `forecast`
 ask          `query`, `explain`: a network asked, of one case or of the rows of a file
 rows         `anomaly`, `profile`
