@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inference.command import files, tables
-from inference.data.accept import designed
 from inference.data.check import as_batch, example
 from inference.data.suited import pair_for, worded
 from inference.posterior.draws import Posterior, draw
@@ -18,7 +17,6 @@ from zoo import datasets
 from zoo.base import Batch, ModelGuide, registered
 from zoo.config import hints
 from zoo.notes import DataWarning
-from zoo.schema.design import Design
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,18 +69,12 @@ def _table(options: argparse.Namespace) -> Any:
     return table if used else None
 
 
-def of_table(design: Design, source: str, header: bool | None, response: bool = True) -> Batch:
-    """The rows of a file or data set as a design codes them."""
-    kinds = {column.name: column.kind for column in design.variables if column.categories}
-    return designed(design, tables.load(source, kinds, header), response)
-
-
 def predict(options: argparse.Namespace) -> None:
     """What is expected of the response at each row of a table, as a table."""
     pair = files.start(options)
     check_mass(options.mass)
     if pair.design is not None:
-        data = of_table(pair.design, options.data, options.header, response=False)
+        data = tables.designed_rows(pair.design, options.data, options.header, response=False)
     else:
         data = files.covariates(pair, options)
     posterior = draw(pair, example(pair), options.draws, stats=False, seed=options.seed)

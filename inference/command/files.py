@@ -107,9 +107,7 @@ def observed(pair: ModelGuide, options: argparse.Namespace) -> Any:
     if pair.schema is not None and (source in datasets.names() or kind_of(source) in TABLES):
         return as_batch(pair, encoded(pair, table_of(pair, options), options.unknown))
     if pair.design is not None and (source in datasets.names() or kind_of(source) in TABLES):
-        from inference.command import designs
-
-        return as_batch(pair, designs.of_table(pair.design, source, options.header))
+        return as_batch(pair, tables.designed_rows(pair.design, source, options.header))
     return as_batch(pair, _batch(options))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inference.command import designs, tables
+from inference.command import tables
 from inference.command.fit import fitting_pair, load, text_of
 from inference.data.check import as_batch
 from zoo.abilities import Text
@@ -21,7 +21,7 @@ def data_of(pair: ModelGuide, source: str, target: str | None, header: bool | No
         kinds = {column.name: column.kind for column in typed}
         return as_batch(pair, tables.load(source, kinds, header)), pair.schema.names
     if pair.design is not None:
-        return as_batch(pair, designs.of_table(pair.design, source, header)), pair.design.columns
+        return as_batch(pair, tables.designed_rows(pair.design, source, header)), pair.design.columns
     series = pair.simulate(1)[0].lengths is not None
     data, columns = load(source, target, header, series=series)
     return as_batch(pair, fitting_pair(pair.name, pair.config, data, columns, target=target)[1]), columns

@@ -10,9 +10,11 @@ import numpy as np
 
 from inference.codes.completed import user_values
 from inference.codes.imputation import Imputation
+from inference.data.accept import designed
 from zoo import datasets
-from zoo.base import ModelGuide
+from zoo.base import Batch, ModelGuide
 from zoo.config import nearest
+from zoo.schema.design import Design
 from zoo.schema.schema import Schema, as_columns
 
 if TYPE_CHECKING:
@@ -30,6 +32,12 @@ def load(source: str, kinds: Mapping[str, str] | None = None, header: bool | Non
     if batch.y is not None and batch.y.ndim == 1:
         columns[known.target or "y"] = batch.y.tolist()
     return columns
+
+
+def designed_rows(design: Design, source: str, header: bool | None, response: bool = True) -> Batch:
+    """The rows of a file or data set as a design codes them."""
+    kinds = {column.name: column.kind for column in design.variables if column.categories}
+    return designed(design, load(source, kinds, header), response)
 
 
 def arguments(cls: type[ModelGuide], table: Any, target: str | None, kinds: Mapping[str, str]) -> dict[str, Any]:
