@@ -134,7 +134,7 @@ def _designed(
         if not worded(table):
             return None
         target = str(getattr(y, "name", None) or "y")
-        table = _beside(table, target, y)
+        table = beside(table, target, y)
     if formula is None and target is None:
         return None
     classes = "classes" in takes if "task" not in takes else {"classification": True, "regression": False}.get(
@@ -153,7 +153,7 @@ def worded(table: Any) -> bool:
     return any(isinstance(plain(cell), (str, bool)) for cells in as_columns(table)[0].values() for cell in cells)
 
 
-def _beside(table: Any, name: str, y: Any) -> dict[str, Any]:
+def beside(table: Any, name: str, y: Any) -> dict[str, Any]:
     """A table with one more column."""
     own = getattr(table, "column_names", None)
     names = list(table) if isinstance(table, Mapping) else own if isinstance(own, list) else list(table.columns)

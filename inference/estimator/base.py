@@ -18,12 +18,14 @@ except ImportError as error:
 
 from inference.data.accept import is_table
 from inference.data.check import may_be_missing
-from inference.data.suited import created, in_words
+from inference.data.suited import beside, created, in_words
 from inference.estimator.weights import in_order, repeated, repeats
 from inference.fitting.fit import fit
 from inference.posterior.draws import Posterior, draw, generate
 from zoo.arrays import as_tensor
 from zoo.base import Batch, ModelGuide, registered
+from zoo.schema.column import Unknown
+from zoo.schema.design import Design
 from zoo.schema.schema import Column, Schema, as_columns
 from zoo.suiting import left_out
 
@@ -71,8 +73,9 @@ class Base(BaseEstimator):  # type: ignore[misc]
 
         A pair that takes images also takes them here, (N, H, W) or (N, C, H, W), and what it gives are images then.
 
-        What is left out of the arguments is read off the data: see `suited_`. The kinds of columns are inferred for a
-        frame that holds more than numbers; a frame of numbers is a matrix. The order of the rows does not matter.
+        What is left out of the arguments is read off the data: see `suited_`. Of a frame that holds more than numbers
+        the kinds of columns are inferred, and categories are coded where they explain y (`zoo.datasets.Design`); a
+        frame of numbers is a matrix. The order of the rows does not matter.
 
         Args:
             X: rows, (N, D).
@@ -84,12 +87,13 @@ class Base(BaseEstimator):  # type: ignore[misc]
         """
         if isinstance(y, np.ma.MaskedArray) and np.ma.getmaskarray(y).any():
             raise ValueError(f"y, row {int(np.ma.getmaskarray(y).nonzero()[0][0])}: masked; every row needs its y")
-        table = X if "columns" in vars(self) and _is_mixed(X) else None
+        table = X if vars(self).keys() & {"columns", "design"} and _is_mixed(X) else None
         self._mixed_ = table is not None
         given = {name: value for name, value in self.get_params().items() if name not in OPTIONS}
         given = {
             name: value for name, value in given.items() if name not in self.from_data or not left_out(given, name)
         }
+        codes = None if self._unlabelled(y) else self._encoded(y) if self._explains() else None
         if table is None:
             of_bytes = getattr(X, "dtype", None) == np.uint8
             X = self._matrix(X, reset=True)
@@ -99,9 +103,8 @@ class Base(BaseEstimator):  # type: ignore[misc]
                 given["image"] = given.get("image") or self.image_
         else:
             self.n_features_in_, self.feature_names_in_ = len(list(table)), np.array(list(table), dtype=object)
-            given.setdefault("columns", Schema.infer(table))
-            raw = Batch.of(np.zeros((1, len(given["columns"]))))
-        codes = None if self._unlabelled(y) else self._encoded(y) if self._explains() else None
+            raw, typed = self._typed(table, codes, given)
+            given |= typed
         if codes is not None and hasattr(self, "classes_"):
             given |= self._classes(given)
         if isinstance(self, RegressorMixin) and codes is not None and len(codes) == 1:
@@ -110,7 +113,7 @@ class Base(BaseEstimator):  # type: ignore[misc]
         self.suited_ = in_words(self.model, suit) if suit.words else ""
         pair = created(self.model, {**given, **suit.arguments}, self._seed())
         pair = pair.double() if self.double else pair
-        data = self._raw(X) if pair.schema is None or table is None else Batch.of(pair.schema.encode(table))
+        data = self._raw(X) if table is None else self._coded(pair, table)
         data = data if codes is None else data.but(y=as_tensor("y", codes))
         if sample_weight is not None:
             data = repeated(data, repeats(sample_weight, data.size))
@@ -121,6 +124,25 @@ class Base(BaseEstimator):  # type: ignore[misc]
         self.posterior_ = self._globals(pair, data)
         self.n_iter_ = self.fit_.steps
         return self
+
+    def _typed(self, table: Any, codes: Any, given: dict[str, Any]) -> tuple[Batch, dict[str, Any]]:
+        """A row of as many numbers as a table becomes, and the argument that says how: its columns, or its design."""
+        if "columns" in vars(self):
+            schema = Schema.of(given.get("columns") or Schema.infer(table))
+            return Batch.of(np.zeros((1, len(schema.used)))), {"columns": schema}
+        design = given.get("design")
+        if design is None:
+            columns = as_columns(table)[0]
+            name = next(name for name in ("y", "y_", "response") if name not in columns)
+            design = Design.infer(beside(table, name, codes), y=name, classes=isinstance(self, ClassifierMixin))
+        return Batch.of(np.zeros((1, Design.of(design).features))), {"design": design}
+
+    def _coded(self, pair: ModelGuide, table: Any, unknown: Unknown = "error") -> Batch:
+        """A table as the pair takes it."""
+        if pair.schema is not None:
+            return Batch.of(pair.schema.encode(table, unknown))
+        x, _ = Design.of(pair.design).encode(table, response=False)
+        return Batch.of(x)
 
     def _unlabelled(self, y: Any) -> bool:
         """Whether the pair makes do without the y that it could explain."""
@@ -202,8 +224,8 @@ class Base(BaseEstimator):  # type: ignore[misc]
     def _batch(self, X: Any) -> Batch:
         """New rows, of a fitted estimator."""
         check_is_fitted(self, "pair_")
-        if self._mixed_ and is_table(X) and self.pair_.schema is not None:
-            return Batch.of(self.pair_.schema.encode(X, self.unknown))
+        if self._mixed_ and is_table(X):
+            return self._coded(self.pair_, X, self.unknown)
         return self._raw(self._matrix(X))
 
     def sample(self, n_samples: int = 1) -> NDArray[Any]:

@@ -146,6 +146,22 @@ def test_a_classifier_without_a_response_takes_the_values_or_the_halves_of_a_col
     assert [len(cells) for cells in most.cells] == [5, 7]
 
 
+def test_categories_that_explain_a_response_are_coded():
+    pd, smf = pytest.importorskip("pandas"), pytest.importorskip("statsmodels.formula.api")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.normal(40, 10, 90), "town": rng.choice(["Bern", "Oslo", "Rome"], 90)})
+    y = 2 + 0.1 * frame.age + 3 * (frame.town == "Rome") + rng.normal(size=90)
+    options = {"degree": 1, "interactions": False, "coefficient_scale": 1000.0, "double": True, "draws": 1000}
+    found = Estimator("polynomial_regression", **options).fit(frame, y)
+    wanted = smf.ols("y ~ age + town", frame.assign(y=y)).fit().fittedvalues
+    np.testing.assert_allclose(found.predict(frame), wanted, atol=0.05)  # of 1,000 draws
+    assert found.pair_.design.columns == ("age", "town[T.Oslo]", "town[T.Rome]")
+    with pytest.raises(ValueError, match="column 'town', row 0: 'Paris' is none of its categories"):
+        found.predict(pd.DataFrame({"age": [30.0], "town": ["Paris"]}))
+    south = np.where(frame.town == "Rome", "south", "north")
+    assert Estimator("support_vector_machine", steps=2).fit(frame, south).score(frame, south) == 1
+
+
 # --- clusters, states, cells ------------------------------------------------------------------------------------------
 def test_classes_are_found_where_none_are_given():
     centre = np.repeat([[0.0, 0.0], [8.0, 8.0]], 30, axis=0)
