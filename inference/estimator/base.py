@@ -37,6 +37,7 @@ OPTIONS = {  # of the fit; the rest of an estimator's arguments are the pair's
     "epochs": None, "steps": None, "batch_size": None, "lr": None, "objective": "elbo", "particles": None,
     "validation": 0.0, "draws": 100, "double": False, "device": "auto", "random_state": 0, "unknown": "error",
 }  # fmt: skip
+RENAMED = {"transformation": "transform"}  # arguments of an estimator whose name in the pair is a method of its own
 _OWN = ("draws", "double", "random_state", "unknown")  # of these options, not of `inference.fit`
 
 
@@ -89,7 +90,7 @@ class Base(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"y, row {int(np.ma.getmaskarray(y).nonzero()[0][0])}: masked; every row needs its y")
         table = X if vars(self).keys() & {"columns", "design"} and _is_mixed(X) else None
         self._mixed_ = table is not None
-        given = {name: value for name, value in self.get_params().items() if name not in OPTIONS}
+        given = {RENAMED.get(n, n): value for n, value in self.get_params().items() if n not in OPTIONS}
         given = {
             name: value for name, value in given.items() if name not in self.from_data or not left_out(given, name)
         }

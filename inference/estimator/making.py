@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, Transfo
 
 import zoo
 from inference.data.suited import adaptable
-from inference.estimator.base import OPTIONS
+from inference.estimator.base import OPTIONS, RENAMED
 from inference.estimator.cells import Cells
 from inference.estimator.classes import Classes
 from inference.estimator.codes import Codes
@@ -33,7 +33,7 @@ def Estimator(model: str, **params: Any) -> Any:  # noqa: N802 - users meet it a
             the fit: `epochs`, `steps`, `batch_size`, `lr`, `objective`, `particles`, `validation`, `device` as in
             `inference.fit`; `draws` of the global latents to average over; `double` to compute in float64;
             `random_state`, a whole number; `unknown`: what a category of a table is that was not seen in the fit, an
-            `error` or `missing`.
+            `error` or `missing`. What a pair calls `transform` is `transformation` here.
 
     Raises:
         ValueError: unknown name or argument (with the nearest that exists).
@@ -73,6 +73,8 @@ def estimator_class(model: str, task: str | None = None) -> type[BaseEstimator]:
     from_data = adaptable(pair_class)
     defaults = {name: parameter.default for name, parameter in inspect.signature(pair_class).parameters.items()}
     defaults |= dict.fromkeys(from_data) | chosen | OPTIONS
+    own_names = {theirs: ours for ours, theirs in RENAMED.items()}
+    defaults = {own_names.get(name, name): default for name, default in defaults.items()}
 
     def initialise(self: Any, **params: Any) -> None:
         for name, default in defaults.items():

@@ -169,3 +169,11 @@ def test_a_frame_of_numbers_is_a_matrix():
 def test_what_cannot_be_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_an_argument_that_would_hide_a_method_has_another_name():
+    x = np.exp(np.random.default_rng(0).normal(size=(20, 6)))
+    found = Estimator("autoregressive", transformation="log").fit(x)
+    assert found.pair_.config["transform"] == "log"
+    assert not hasattr(found, "transform")
+    assert clone(found).get_params()["transformation"] == "log"
