@@ -1,8 +1,9 @@
 """Asking a network: the chest clinic of Lauritzen & Spiegelhalter, with tables known and with tables learned.
 
-A patient is short of breath. Is it bronchitis, lung cancer or tuberculosis? The published network answers exactly. Then
-the tables are learned from 1,000 patients with three in ten cells missing, and the answers come with intervals. At the
-end: what seeing a healthy lung tells about smoking, and what making it healthy tells (nothing).
+A patient is short of breath. Is it bronchitis, lung cancer or tuberculosis? The published network answers exactly, for
+one patient or for every row of a frame, and says which state of everything else explains it best. Then the tables are
+learned from 1,000 patients with three in ten cells missing, and the answers come with intervals. At the end: what
+seeing a healthy lung tells about smoking, and what making it healthy tells (nothing).
 
     python examples/query_network.py [FOLDER FOR THE PICTURE]
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 import inference
@@ -29,6 +31,9 @@ def main(out: Path = Path("out")) -> float:
     for illness in ("bronc", "lung", "tub"):
         print(query(clinic, None, illness, breathless))
     exact = query(clinic, None, "bronc", breathless)["yes"]
+    print(inference.explain(clinic, breathless))
+    ward = pd.DataFrame({"dysp": ["yes", "yes", "no"], "xray": ["yes", "no", None]}, index=["Ann", "Ben", "Cat"])
+    print(f"\nThree patients at once:\n{query(clinic, None, 'lung', given=ward).frame()}")
 
     torch.manual_seed(0)
     patients = clinic.simulate(1000)[0].x

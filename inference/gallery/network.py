@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from inference.drawing.layers import LINE, WIDTH, Place, laid_out
 from inference.drawing.style import COLOURS, INK, MUTED
 from inference.posterior.draws import Posterior
+from inference.questions.evidence import Rows, accepted
 from inference.questions.queries import Answer, marginals
 from zoo.abilities import Network
 from zoo.base import ModelGuide
@@ -31,6 +32,7 @@ def network(
     posterior: Posterior | None = None,
     evidence: Mapping[str, Any] | None = None,
     *,
+    given: Mapping[str, Any] | None = None,
     do: Mapping[str, Any] | None = None,
     mass: float = 0.9,
     seed: int = 0,
@@ -49,12 +51,14 @@ def network(
     most = settings.picture_nodes
     if len(names) > most:
         raise ValueError(f"a picture of {len(names)} nodes cannot be read; at most {most}")
-    evidence, do = dict(evidence or {}), dict(do or {})
-    beliefs = marginals(pair, posterior, evidence, do=do, mass=mass, seed=seed)
+    seen, do = accepted(pair, evidence, given), dict(do or {})
+    if isinstance(seen, Rows):
+        raise ValueError(f"evidence: a picture shows one case, got {seen.size} rows; give one of them, frame.iloc[0]")
+    beliefs = marginals(pair, posterior, seen, do=do, mass=mass, seed=seed)
     used = [(names.index(parent), names.index(child)) for parent, child in pair.edges]
     lines = [min(len(c.categories), settings.picture_states + 1) or 1 for c in pair.schema.used]
     places, routes = laid_out(len(names), used, [LINE * (1.6 + n) for n in lines])
-    return _drawn(names, places, routes, beliefs, evidence, do)
+    return _drawn(names, places, routes, beliefs, seen, do)
 
 
 def _drawn(

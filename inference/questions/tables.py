@@ -33,7 +33,7 @@ def tables(pair: ModelGuide, posterior: Posterior | None = None, *, mass: float 
         the interval, called `2.5%` and `97.5%` for a mass of 0.95; of a table that is known all are its number.
 
     Raises:
-        ValueError: the pair is no network, the posterior is not its own, or a mass that is none.
+        ValueError: the pair is no network or has no discrete node, the posterior is not its own, or the mass is none.
 
         >>> inference.tables(clinic).loc["P(dysp = yes | bronc = yes, either = no)"]  # doctest: +SKIP
     """
@@ -41,6 +41,10 @@ def tables(pair: ModelGuide, posterior: Posterior | None = None, *, mass: float 
     check_mass(mass)
     with torch.no_grad():
         found = network.probabilities(tables_of(pair, posterior, seed))
+    if not found:
+        raise ValueError(
+            "no node is discrete, so there are no tables; inference.to_arviz has the equations of real nodes"
+        )
     draws = max(len(value) for value in found.values())
     values = torch.stack([value.double().expand(draws) for value in found.values()], -1)  # (S, cells)
     import pandas as pd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pandas as pd
 import pytest
 
 import inference
@@ -22,6 +23,10 @@ def test_the_picture_shows_every_node_and_what_is_believed(asia):
     posterior = inference.prior(pair, 2, draws=20)
     texts = [text.get_text() for text in network.network(pair, posterior).axes[0].texts]
     assert sum("±" in text for text in texts) == 4
+    texts = [text.get_text() for text in network.network(asia, given={"dysp": "yes"}).axes[0].texts]
+    assert {"= yes", "83.4%"} < set(texts)
+    with pytest.raises(ValueError, match=r"a picture shows one case, got 2 rows; give one of them, frame.iloc\[0\]"):
+        network.network(asia, None, pd.DataFrame({"dysp": ["yes", "no"]}))
     with pytest.raises(ValueError, match="gmm is no network that can be drawn"):
         network.network(zoo.create("gmm"))
 

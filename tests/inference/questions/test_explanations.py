@@ -88,6 +88,18 @@ def test_mixed_nodes_by_trying_every_state():
     assert [found["u"], found["v"]] == pytest.approx(wanted.tolist(), rel=1e-9)
 
 
+def test_real_nodes_alone_are_told_as_their_means():
+    """E[z | x = 2] where x = 2 z + noise: 2 * 2 / (4 + 1)."""
+    pair = made([("z", "real"), ("x", "real")], {"x": ["z"]})
+    one = torch.ones(1, dtype=torch.float64)
+    values = {"variance_0": one, "coefficients_0": 0 * one[None], "variance_1": one}
+    values["coefficients_1"] = torch.tensor([[0.0, 2.0]]).double()
+    posterior = inference.Posterior({name: value[None, None] for name, value in values.items()}, size=1)
+    found = explain(pair, {"x": 2.0}, posterior)
+    assert found["z"] == pytest.approx(0.8)
+    assert found.probability == pytest.approx(1)
+
+
 def test_uncertain_tables_are_explained_under_their_mean():
     pair = made([("a", "binary", BINARY), ("b", "binary", BINARY)], [("a", "b")])
     torch.manual_seed(1)
@@ -108,7 +120,8 @@ def test_uncertain_tables_are_explained_under_their_mean():
     ("evidence", "words"),
     [
         ({"xrai": "yes"}, "no node 'xrai', did you mean 'xray'"),
-        ({"either": "no", "tub": "yes"}, "row 0: the evidence either=no, tub=yes has probability zero"),
+        ({"either": "no", "tub": "yes"}, "^the evidence either=no, tub=yes has probability zero"),
+        ({"xray": "yess"}, "node 'xray' has no state 'yess', did you mean 'yes'"),
         (pd.DataFrame({"xray": ["yes", "maybe"]}), "column 'xray', row 1: 'maybe' is none of its categories"),
         (3, "evidence: expected a dict"),
     ],

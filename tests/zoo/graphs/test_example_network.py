@@ -85,3 +85,5 @@ def test_known_tables_have_names(asia):
     assert table.loc["P(dysp = yes | bronc = yes, either = no)", "estimate"] == 0.8  # Lauritzen & Spiegelhalter (1988)
     assert table.loc["P(tub = no | asia = yes)", "estimate"] == 0.95
     assert (table["sd"] == 0).all()
+    with pytest.raises(ValueError, match="no node is discrete, so there are no tables"):
+        inference.tables(zoo.create("bayesian_network", columns=["real", "real"]))

@@ -52,11 +52,7 @@ class Best(NamedTuple):
 def explain(
     network: Network, values: Mapping[str, Tensor], rows: Mapping[str, Sequence[Any]], do: Mapping[str, Any]
 ) -> Explained:
-    """The most probable explanation of each row; arguments and errors are those of `zoo.parts.networks.many.answers`.
-
-    Raises:
-        ValueError: besides, a network without a discrete node to be explained by.
-    """
+    """The most probable explanation of each row; arguments and errors are those of `many.answers`."""
     check_given(network, values, list(rows), do)
     x, fixed = many.codes_of(network, rows, do)
     values = {name: values[name].double() for name in network.sites}

@@ -23,6 +23,7 @@ from zoo.parts.networks.factors import DRAW, ROW, Factor, contract, plan_of
 from zoo.parts.networks.gaussian import Block, moments
 from zoo.parts.networks.network import Network
 from zoo.parts.networks.query import Belief, Given, checked, code_of, node_of, told
+from zoo.schema.column import plain
 from zoo.settings import settings
 
 FEW = 32  # rows of the same holes, from which they form a group of their own
@@ -98,7 +99,10 @@ def codes_of(
     x = torch.full((count, len(network.sizes)), torch.nan, dtype=torch.float64)
     for name, cells in rows.items():
         node = node_of(network, name)
-        x[:, node] = torch.from_numpy(network.columns.columns[node].encode(cells))
+        if count == 1 and plain(cells[0]) is not None:
+            x[0, node] = code_of(network, name, cells[0])
+        else:
+            x[:, node] = torch.from_numpy(network.columns.columns[node].encode(cells))
     return x.to(device), fixed
 
 
@@ -109,7 +113,8 @@ def check_possible(log_evidence: Tensor, rows: Mapping[str, Sequence[Any]], do: 
         row = int(impossible.nonzero()[0])
         here = {name: cells[row] for name, cells in rows.items()}
         seen = {name: cell for name, cell in here.items() if cell is not None and cell == cell}  # noqa: PLR0124 - NaN
-        raise ValueError(f"row {row}: the evidence {told(seen, do)} has probability zero")
+        where = f"row {row}: " if len(impossible) > 1 else ""
+        raise ValueError(f"{where}the evidence {told(seen, do)} has probability zero")
 
 
 def _swept(
