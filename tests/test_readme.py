@@ -14,10 +14,12 @@ import torch
 
 import inference
 import zoo
+from inference.command import files
 from inference.command import words as typed
 from inference.command.parser import parser
 from zoo import registry
 from zoo.base import registered
+from zoo.config import check_config
 
 ROOT = Path(__file__).parents[1]
 README, EXAMPLES, BENCHMARKS = "README.md", "examples/README.md", "examples/benchmarks/README.md"
@@ -134,8 +136,14 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_one(command):
     options = parser().parse_args(shlex.split(command)[1:])
-    if "name" in options:
-        zoo.create(options.name, **typed.arguments(options.name, typed.named(options.set)))
+    if "name" in options and options.name.endswith(".bif"):
+        assert files.load(options.name).edges
+    elif "name" in options:
+        config = typed.arguments(options.name, typed.named(options.set))
+        if "edges" in config:  # between columns that only the data know
+            check_config(options.name, registered(options.name).__init__, (), config)
+        else:
+            zoo.create(options.name, **config)
 
 
 def test_there_are_commands():
