@@ -34,7 +34,7 @@ from inference.posterior.likelihood import has_continuous_locals, log_likelihood
 from inference.posterior.loo import leave_one_out, weights_of
 from inference.posterior.psis import LEAST, threshold
 from inference.posterior.units import entries
-from zoo.abilities import InUnits
+from zoo.abilities import InUnits, Text
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
 from zoo.state.files import write
@@ -166,6 +166,10 @@ def _metrics(
     if as_pixels(scored.some) and scored.some.sites["x"].discrete:  # a probability, of which bits can be told
         pixels = scored.some.sites["x"].event_shape.numel()
         metrics["bits_per_dimension"] = -metrics["log_score_per_observation"] / pixels / math.log(2)
+    if isinstance(scored.some.pair, Text) and scored.some.pair.alphabet is not None:
+        lengths: Any = scored.some.batch.lengths
+        nats = -metrics["log_score_per_observation"] * scores.shape[1]
+        metrics["bits_per_character"] = nats / float(lengths.sum()) / math.log(2)
     # Of a single observation nothing is left to predict it from; and Pareto smoothing wants a tail.
     if scores.shape[1] > 1 and posterior.globals and len(scores) >= max(LEAST, settings.loo_draws):
         weights = weights_of(posterior) if posterior.stats else None  # draws of a guide count by p / q
@@ -207,6 +211,7 @@ _WORDS = {
     "log_score_per_observation": "log density of the data under the posterior, nats per observation",
     "elpd_loo_per_observation": "the same with each observation left out (PSIS-LOO): what to expect of new data",
     "bits_per_dimension": "bits for each pixel, of the log density of the data",
+    "bits_per_character": "bits for each character, of the text that was read",
     "pareto_k_above_threshold": "observations whose leave-one-out score is unsure (Pareto k above {threshold:.2f})",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -131,10 +130,7 @@ def impute(options: argparse.Namespace) -> None:
 
 def write_text(options: argparse.Namespace, pair: ModelGuide) -> None:
     """Texts, one after the other, as a text file."""
-    try:
-        stops = [ast.literal_eval(f'"{stop}"') if "\\" in stop else stop for stop in options.stop]
-    except (SyntaxError, ValueError):
-        raise ValueError(f"--stop {' '.join(options.stop)}: what follows a backslash is none of \\n, \\t") from None
+    stops = [stop.replace("\\n", "\n").replace("\\t", "\t") for stop in options.stop]  # as a shell leaves them
     said = texts.write(
         pair,
         options.number,

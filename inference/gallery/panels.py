@@ -35,11 +35,13 @@ def shown_site(given: Checked) -> str:
 
 
 def as_pixels(given: Checked) -> bool:
-    """Whether observations are images: of a pair made for them, or flat square ones."""
+    """Whether observations are images: of a pair made for them, or flat square ones, which are no sequences."""
     site = given.observed[shown_site(given)]
     if site.name == "x" and given.pair.image is not None:
         return True
     if site.name != "x" or given.pair.schema is not None or len(site.event_shape) != 1:
+        return False
+    if given.batch.lengths is not None or given.example.lengths is not None:
         return False
     return site.event_shape[0] > IMAGE and math.isqrt(site.event_shape[0]) ** 2 == site.event_shape[0]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
 
 import numpy as np
 import pytest
@@ -84,6 +86,16 @@ def poet(tmp_path_factory):
     with blank_pictures():
         assert main([*fit, "--draws", "10", "--out", str(folder / "run")]) == 0
     return folder
+
+
+def test_a_text_is_no_image_and_has_bits_for_each_character(poet):
+    """64 characters are not 8 x 8 pixels; bits from `log_likelihood` of all windows."""
+    found = json.loads((poet / "run" / "metrics.json").read_text())
+    assert "bits_per_dimension" not in found
+    pair = zoo.load(poet / "run")
+    scores = inference.log_likelihood(pair, inference.draw(pair, text.sonnets(), 1), text.sonnets())
+    wanted = -float(scores.double().sum()) / len(text.sonnets()) / math.log(2)
+    assert found["bits_per_character"] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_texts_are_written(poet, capsys):
