@@ -23,6 +23,7 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, fx
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
@@ -35,6 +36,7 @@ _SAME = ("detach", "alias", "expand", "view", "_unsafe_view", "_reshape_alias", 
 _INDEXED = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
 _BATCH_NORMS = ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm")
 _LARGEST_CONSTANT = 1 << 20  # elements
+_ALONE = hasattr(TorchDispatchMode, "_should_skip_dynamo")  # whether a mode can do without torch's own tracer
 _NOT_THEIRS = (
     str(Path(__file__).parents[1]),
     *(str(Path(m.__file__).parent) for m in (torch, pyro, threads) if m.__file__),
@@ -55,7 +57,7 @@ def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.G
         TraceError: the function reads a value that depends on the inputs or on a random draw; or torch cannot load what
             recording needs.
     """
-    if unready():
+    if not _ALONE and unready():
         raise TraceError(f"nothing can be traced here: {unready()}")
     copies = [tensor.detach().clone() for tensor in inputs]
     recorder = _Recorder(copies)
@@ -92,8 +94,14 @@ class _Recorder(TorchDispatchMode):
         self.nodes = WeakIdKeyDictionary()
         self.constants: list[Tensor] = []
         self.written: dict[int, int] = {}  # storage -> number of the first operation that writes into it
+        self.storages: dict[int, StorageWeakRef] = {}  # held weakly, so that no later one has the address of an earlier
         for i, tensor in enumerate(inputs):
             self._remember(tensor, self.graph.placeholder(f"input_{i}"))
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether torch is to load its tracer, so as to keep it from this mode: 1.5 s, for what is never traced."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -109,7 +117,7 @@ class _Recorder(TorchDispatchMode):
         node = self.graph.call_function(func, nodes, named)
         for tensor in _written(func, args):
             node.meta["writes"] = True
-            self.written.setdefault(_storage(tensor), len(self.graph.nodes) - 1)
+            self.written.setdefault(self._storage(tensor), len(self.graph.nodes) - 1)
         if isinstance(result, Tensor):
             self._remember(result, node)
         else:
@@ -129,8 +137,15 @@ class _Recorder(TorchDispatchMode):
         return (args[0], indices, *args[2:])
 
     def _remember(self, tensor: Tensor, node: fx.Node) -> None:
-        node.meta["storage"], node.meta["size"] = _storage(tensor), tensor.numel()
+        node.meta["storage"], node.meta["size"] = self._storage(tensor), tensor.numel()
         self.nodes[tensor] = node
+
+    def _storage(self, tensor: Tensor) -> int:
+        storage = tensor.untyped_storage()
+        place = int(storage._cdata)
+        if place not in self.storages:
+            self.storages[place] = StorageWeakRef(storage)
+        return place
 
     def _node(self, tensor: Tensor) -> fx.Node:
         if tensor not in self.nodes:  # a constant that the function holds
@@ -244,10 +259,6 @@ def _same(one: Tensor, other: Any) -> bool:
         and one.stride() == other.stride()
         and one.data_ptr() == other.data_ptr()
     )
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def somebodys(filename: str) -> bool:

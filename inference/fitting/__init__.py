@@ -5,6 +5,7 @@ loop         the steps of one fit: minibatches, averaging, when to stop
 watching     reports to loggers, and loggers that write files
 schedule     when to slow down, average and stop
 step         from a pair and an objective to steps of Adam, as a graph or plain Pyro
+folding      what does not change between steps, worked out once
 adam         Adam, as operations that a graph can hold
 objective    the bounds, chosen from the trace
 exact        is the guide the posterior already?

@@ -218,7 +218,7 @@ def fit(
             steps = max(1, math.ceil(epochs * train.size / size))
         mode, why = choose_mode(compile, steps if max_seconds is None else None)
         loop = Loop(
-            Stepper(pair, chosen, mode, fallback=compile == "auto"),
+            Stepper(pair, chosen, mode, compile == "auto", train if size == train.size else None),
             train,
             held_out,
             size,

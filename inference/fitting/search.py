@@ -105,7 +105,7 @@ def move(pair: ModelGuide, batch: Batch, objective: Objective, mode: str) -> boo
 
 def _recorded(pair: ModelGuide, batch: Batch, objective: Objective) -> Density:
     """At the point where the pair's point guide stands, by a graph."""
-    stepper = Stepper(pair, objective, "graph", fallback=False)
+    stepper = Stepper(pair, objective, "graph", fallback=False, fixed=batch)
     one = torch.ones((), dtype=pair.dtype, device=pair.device)
     place = list(stepper.parameters).index("auto.loc")
 

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from inference.compiling.compiled import Mode, Traced
 from inference.compiling.fallback import FAILED, Fallback
 from inference.fitting.adam import Adam, update
+from inference.fitting.folding import Folding, Unfoldable
 from inference.fitting.objective import Objective
 from inference.running.densities import UnsupportedGuide
 from inference.running.naming import naming_the_site
@@ -67,14 +68,19 @@ class Stepper:
         mode: `graph` or `inductor` (see `inference.compiling.compiled`), or `off`: Pyro's own estimator where it has
             this objective.
         fallback: where the mode fails, go on with the next slower one (see `inference.compiling.fallback`).
+        fixed: a batch that comes again and again: what a graph makes of it, and of the pair's constants, is worked out
+            once (`inference.fitting.folding`).
     """
 
-    def __init__(self, pair: ModelGuide, objective: Objective, mode: Mode, fallback: bool) -> None:
+    def __init__(
+        self, pair: ModelGuide, objective: Objective, mode: Mode, fallback: bool, fixed: Batch | None = None
+    ) -> None:
         self.pair, self.objective = pair, objective
         self.fallback = Fallback(pair.name, "fitting", mode, fallback)
         self.parameters = {name: p for name, p in pair.named_parameters() if p.requires_grad}
         self.buffers = dict(pair.named_buffers())
         self.adam = Adam.of(list(self.parameters.values()), pair.device)
+        self.folding = Folding(fixed, self.buffers)
         self._sound = False  # whether Pyro has found nothing wrong with a step
         self._traced: list[Traced] = []
         self._bound: dict[Any, Callable[..., Any]] = {}
@@ -101,11 +107,18 @@ class Stepper:
 
     def _run(self, what: str, batch: Batch, kl_weight: Tensor, *scalars: Tensor) -> Any:
         while self.mode != "off":
-            key = what, batch.total, self.mode
-            if key not in self._bound:
-                self._bound[key] = self._make(what, batch.total)
+            folded = self.mode == "graph" and self.folding.holds(batch)
+            key = what, batch.total, self.mode, folded and self.folding.state
             try:
+                if folded:
+                    if key not in self._bound:
+                        self._bound[key] = self._folded(what, batch.total)
+                    return self._bound[key](kl_weight, *scalars)
+                if key not in self._bound:
+                    self._bound[key] = self._make(what, batch.total)
                 return self._bound[key](batch.fields(), kl_weight, *scalars)
+            except Unfoldable:
+                self.folding.off()
             except (*FAILED, UnsupportedGuide) as error:
                 self.fallback.down(error)
         loss, gradients = self.plain(batch, kl_weight)
@@ -114,6 +127,23 @@ class Stepper:
         with torch.no_grad():
             rate, clip = scalars
             return update(list(self.parameters.values()), gradients, self.adam, loss, rate, clip)
+
+    def _folded(self, what: str, total: int) -> Callable[..., Any]:
+        """The same for the batch that stays: it and the pair's constants are part of the graph."""
+        gradients, state = bound_and_gradients(self.pair, self.objective, total), self.adam.tensors()
+        kept, changing = self.folding.copies(), self.folding.changing
+
+        def found(parameters: Any, buffers: Any, weight: Tensor) -> tuple[Tensor, list[Tensor]]:
+            return gradients(parameters, {**kept.buffers, **buffers}, kept.fields, weight)
+
+        def step(parameters: Any, buffers: Any, state: Any, weight: Tensor, rate: Tensor, clip: Tensor) -> Tensor:
+            loss, slopes = found(parameters, buffers, weight)
+            with torch.no_grad():
+                return update(list(parameters.values()), slopes, Adam.holding(state), loss, rate, clip, fused=True)
+
+        self._traced.append(Traced(kept.untouched(found if what == "gradients" else step), "graph"))
+        bound = (self.parameters, changing) if what == "gradients" else (self.parameters, changing, state)
+        return self._traced[-1].bind(*bound)
 
     def _make(self, what: str, total: int) -> Callable[..., Any]:
         """What `_run` calls, with everything bound that stays."""
