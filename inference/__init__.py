@@ -58,6 +58,8 @@
     forecast: The `horizon` steps after the last valid step of each sequence: one draw under each draw of the posterior
     forecast_table: The steps after the end of each series, with their dates: median, mean, and central intervals
     one_step_ahead: What each number is expected to be given those before it, and how far it may be off
+    backtest: Scores of forecasts from past origins, beside the seasonal-naive forecast: coverage, CRPS, pinball, MAE
+    Backtest: Scores of past forecasts of a pair, beside those of the seasonal-naive forecast
     sample_paths: One path of hidden states under each draw, from the posterior over states and parameters together
     coefficients: The regression table: estimate, deviation and interval of each term, in the data's units and names
     profile: What sets clusters apart: the mean of each column in each, its difference, and what it tells of the cluster
@@ -102,6 +104,7 @@ if TYPE_CHECKING:
     from inference.fitting.fit import Fit, fit
     from inference.fitting.loop import NonFiniteError
     from inference.fitting.watching import CSVLogger, Report, TensorBoardLogger
+    from inference.forecasting.backtest import Backtest, backtest
     from inference.forecasting.table import forecast_table
     from inference.gallery.door import plot
     from inference.posterior.comparing import compare
@@ -157,6 +160,7 @@ _HOMES = {
     "questions.tables": ("tables",),
     "questions.texts": ("perplexity", "Perplexity", "write"),
     "questions.sequences": ("smooth", "viterbi", "forecast", "one_step_ahead", "sample_paths"),
+    "forecasting.backtest": ("backtest", "Backtest"),
     "forecasting.table": ("forecast_table",),
     "questions.importance": ("importance",),
     "questions.coefficients": ("coefficients",),
@@ -171,6 +175,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Answer",
     "Answers",
+    "Backtest",
     "Bits",
     "CSVLogger",
     "Estimator",
@@ -189,6 +194,7 @@ __all__ = [
     "active_units",
     "anomaly",
     "assignments",
+    "backtest",
     "bits_per_dimension",
     "code_kl",
     "coefficients",

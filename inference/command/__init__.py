@@ -20,6 +20,7 @@ use          what works with a run folder: `sample`, `encode`, `reconstruct`, `i
 ask          `query`, `explain`: a network asked, of one case or of the rows of a file
 rows         `anomaly`, `profile`
 plot         `plot`
+backtest     `backtest`
 compare      `compare`
 files        where their data come from, where tables and pictures go
 tables       mixed tables on their way to a pair and back

@@ -34,6 +34,7 @@ _HOMES = {
     "plot": ("plot", "draw"),
     "query": ("ask", "query"),
     "explain": ("ask", "explain"),
+    "backtest": ("backtest", "backtest_pair"),
 }
 _WORDS = {  # options that are NAME=VALUE, and how to say so
     "set": "KEY=VALUE, such as --set components=3",

@@ -32,6 +32,8 @@ EXAMPLES = {
     "impute": "examples:\n  zoo impute run patients.csv --out filled.csv\n"
     "  zoo impute run patients.csv --copies 5 --out filled.csv",
     "forecast": "example:\n  zoo forecast run series.csv --horizon 24 --out next.csv --picture next.png",
+    "backtest": "examples:\n  zoo backtest run series.csv --horizon 12 --folds 24\n"
+    "  zoo backtest autoregressive series.csv --set order=2 --horizon 12 --out lines.csv",
     "query": "examples:\n  zoo query run lung --given smoke=yes --given xray=yes\n  zoo query run price --do size=3.5\n"
     "  zoo query asia.bif lung --given patients.csv --out lungs.csv",
     "explain": "examples:\n  zoo explain run --given dysp=yes\n  zoo explain asia.bif --given patients.csv",
@@ -80,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     _score(add)
     _compare(add)
     _with_folder(add)
+    _backtest(add)
     _query(add)
     _rows(add)
     _plot(add)
@@ -240,6 +243,32 @@ def _with_folder(add: Add) -> None:
         command.add_argument("--replace", action="store_true", help="write over files that are there")
         command.add_argument("--seed", type=int, default=0, help="default: 0")
         command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+
+
+def _backtest(add: Add) -> None:
+    """How good forecasts would have been."""
+    back = add(
+        "backtest", "score forecasts from past origins, each fitted to what was known then, beside the seasonal-naive"
+    )
+    back.add_argument("source", metavar="RUN|NAME", help="the run folder of a fitted model, or the name of a model")
+    back.add_argument("data", metavar="DATA", help="name of a data set, or a file")
+    back.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the model by name"
+    )
+    back.add_argument("--target", metavar="COLUMN", help="the series, in a table; default: that of the fit")
+    _reading(back)
+    back.add_argument("--horizon", type=_positive, required=True, help="the number of steps ahead")
+    back.add_argument("--folds", type=_positive, default=10, help="past origins; default: 10")
+    back.add_argument("--stride", type=_positive, default=1, help="steps between origins; default: 1")
+    back.add_argument("--season", type=_positive, help="steps in a season, of the naive forecasts; default: looked at")
+    back.add_argument("--once", action="store_true", help="fit once, before the first origin")
+    back.add_argument("--steps", type=_positive, help="optimiser steps of each fit; default: until it has converged")
+    back.add_argument("--draws", type=_positive, default=1000, help="draws of each forecast; default: 1000")
+    back.add_argument("--mass", type=float, default=0.9, help="probability of the intervals; default: 0.9")
+    back.add_argument("--out", metavar="FILE", help="also write a line for each forecast there, .csv")
+    back.add_argument("--replace", action="store_true", help="write over a file that is there")
+    back.add_argument("--seed", type=int, default=0, help="default: 0")
+    back.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
 
 
 def _reading(command: argparse.ArgumentParser) -> None:
