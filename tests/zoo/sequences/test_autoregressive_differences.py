@@ -97,6 +97,24 @@ def test_densities_and_forecasts_are_those_of_the_state_space_model(spec: dict[s
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("absent", [[], [30, 31, 44]], ids=str)
+def test_moments_of_one_step_ahead_are_those_of_the_state_space_model(spec: dict[str, Any], absent: list[int]) -> None:
+    y = series()
+    y[absent] = np.nan
+    pair = created(spec, 4)
+    pair.measure(Batch.of(torch.from_numpy(series())[None]))
+    posterior, weights, intercept = latents(pair)
+    known = statespace(pair, y, weights, intercept).get_prediction()
+    mean, sd = (np.asarray(value)[pair.given :] for value in (known.predicted_mean, known.se_mean))
+    if spec.get("transform"):
+        law = stats.lognorm(sd, scale=np.exp(mean))
+        mean, sd = law.mean(), law.std()
+    found = inference.one_step_ahead(pair, posterior, torch.from_numpy(y)[None])
+    np.testing.assert_allclose(found.mean[0, pair.given :].numpy(), mean, rtol=1e-6)
+    np.testing.assert_allclose(found.sd[0, pair.given :].numpy(), sd, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_the_fit_is_the_posterior_of_the_differenced_series(spec: dict[str, Any]) -> None:
     """With the conjugate prior: the plain pair on numpy's differences has the same posterior and evidence."""
     y = series()
