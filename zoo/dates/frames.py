@@ -149,9 +149,9 @@ def _of_texts(cells: list[str | None], own: str) -> Any:
     for options in ({"format": "ISO8601"}, {"dayfirst": False}, {"dayfirst": True}):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # pandas falls back to another order with a warning
+                warnings.simplefilter("ignore")  # where the first date has one order alone, pandas takes that
                 readings.append(pd.DatetimeIndex(read(cells, **options)))
-        except (ValueError, UserWarning):
+        except ValueError:
             continue
         if "format" in options:
             return readings[0]

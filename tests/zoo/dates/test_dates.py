@@ -62,6 +62,15 @@ def test_days_of_a_zone_go_over_its_change_of_clocks():
     assert as_batch(autoregressive(), pandas.Series(VALUES[:, 0], hours)).when.dates(0, 48).equals(hours)
 
 
+@pytest.mark.parametrize("form", ["%d.%m.%Y", "%m/%d/%Y", "%d %b %Y", "%Y/%m/%d", "%Y-%m-%dT%H:%M:%S"])
+@pytest.mark.parametrize("start", ["2020-01-31", "2020-02-01"])
+def test_texts_are_dates_in_the_one_order_that_reads_them_all(form, start, capfd):
+    when = pandas.date_range(start, periods=48)
+    batch = as_batch(autoregressive(), pandas.DataFrame({"day": when.strftime(form), "flow": VALUES[:, 0]}))
+    assert batch.when.dates(0, 48).equals(when)
+    assert capfd.readouterr().err == ""
+
+
 def test_rows_may_stand_in_any_order_and_years_are_dates():
     frame = monthly()
     mixed = frame.sample(frac=1, random_state=0)
