@@ -35,7 +35,7 @@ from zoo.threads.turns import in_turn
 if TYPE_CHECKING:
     import pandas as pd
 
-FAST, TIGHT = 100, 5000  # draws of each row
+FAST, TIGHT = 20, 5000  # draws of each row
 
 
 @in_turn
@@ -55,7 +55,7 @@ def anomaly(
         pair: a fitted pair.
         data: see `inference.data`; any number of rows.
         tight: the log density itself, not the bound on it.
-        draws: of codes and global latents, for each row; by default 100, or 5,000 where `tight`.
+        draws: of codes and global latents, for each row; by default 20, or 5,000 where `tight`.
         reference: rows of the usual kind that the pair was not fitted to: a column `share` then says how many of them
             are less strange, from 0 to 1. Above 0.99 is stranger than 99 % of these.
         posterior: of the global latents; by default draws from the guide.

@@ -87,7 +87,7 @@ def bits_per_dimension(
         data: see `inference.data`; any number of rows.
         tight: of the marginal probability, by importance sampling; else of the bound on it.
         draws: of codes and global latents, for each row (and for each of 8 points of its cells, of a density); by
-            default 100, or 5,000 where `tight`.
+            default 20, or 5,000 where `tight`.
         width: of a density: the step of the grid that the data are on; by default 1 where all are whole numbers, 1/255
             where all are shares of 255.
         posterior: of the global latents; by default draws from the guide.

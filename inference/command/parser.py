@@ -329,7 +329,7 @@ def _rows(add: Add) -> None:
         command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
         command.set_defaults(picture=None)
     anomaly.add_argument("--tight", action="store_true", help="the log density itself, not the bound: slower")
-    anomaly.add_argument("--draws", type=_positive, help="of each row; default: 100, or 5000 with --tight")
+    anomaly.add_argument("--draws", type=_positive, help="of each row; default: 20, or 5000 with --tight")
     anomaly.add_argument("--reference", metavar="DATA", help="usual rows, which the model was not fitted to")
     anomaly.add_argument("--out", required=True, metavar="FILE", help="the .csv or .npy file to write")
     profile.add_argument("--labels", metavar="COLUMN", help="compare rows by this column of the data instead")

@@ -41,6 +41,9 @@ def score_rows(options: argparse.Namespace) -> None:
     found = log_score(pair, draws, given, seed=options.seed).double().cpu()
     print(_said(found, options.new))
     lengths = given.batch.lengths
+    if pair.image is not None and given.observed["x"].discrete:  # a probability, of which bits can be told
+        pixels = given.observed["x"].event_shape.numel()
+        print(f"{-float(found.mean()) / pixels / math.log(2):.4f} bits for each of {pixels} pixels")
     columns: dict[str, list[float]] = {"row": list(range(1, given.size + 1)), "log_density": found.tolist()}
     if lengths is not None:
         steps = float(lengths.sum())

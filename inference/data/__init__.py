@@ -6,7 +6,8 @@ Accepted, and read alike bare or as a field of `zoo.Batch.of(x=…, y=…)`:
 - pandas and polars frames and series (missing cells of any kind become NaN), anything with `to_numpy`;
 - a pair (X, y) of them, as in scikit-learn; a `zoo.Batch`; a map-style torch `Dataset` of rows, pairs or mappings;
 - of a pair with a `schema`, a table in the user's units and category names, its target column becoming y;
-- of a pair with an `alphabet`, a text.
+- of a pair with an `alphabet`, a text;
+- of a pair made with `image=…`, images (N, H, W) or (N, C, H, W), or rows of them.
 
 Time runs down the rows of frames of series: see `series`. A field that no site of the pair reads is refused, but for
 the labels of known data sets and of a `Dataset`. Names of columns are those of the fit, in its order.

@@ -13,6 +13,7 @@ import importlib
 import inspect
 import io
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from zoo.datasets.idx import read_idx
 from zoo.datasets.opening import TEXTS, content_of, is_gzipped, kind_of
 from zoo.datasets.texts import read_csv, tell_dates
 from zoo.dates.cells import all_dates
+from zoo.notes import DataWarning
 from zoo.schema.column import plain
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ R = TypeVar("R")
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _ARRAYS = (".npy", ".npz", ".idx")  # files that name no columns
 _LABELS = ("y", "label", "labels", "target", "targets", "classes")  # names of an array beside x
+_TRAIN = re.compile(r"(?:^|_)train(?:ing)?(?:_|$)", re.IGNORECASE)  # in the name of an array: x_train, train_images
+_HELD_OUT = re.compile(r"(?:^|_)(?:test|val|valid|validation)(?:_|$)", re.IGNORECASE)
 _Read = tuple[dict[str, NDArray[Any]], tuple[str, ...]]
 
 
@@ -207,9 +211,21 @@ def _npz(path: Path) -> _Read:
 
 
 def _fields(names: Sequence[str]) -> dict[str, str]:
-    """Which member of an archive is which field: by its name; a single other one, or one beside labels, is x."""
+    """Which member of an archive is which field: by its name; a single other one, or one beside labels, is x.
+
+    Of an archive in parts, x_train and x_test or train_images and val_images, it is that for training.
+    """
     from zoo.batch import FIELDS
 
+    train = {_TRAIN.sub("_", name).strip("_"): name for name in names if _TRAIN.search(name)}
+    others = [name for name in names if name not in train.values()]
+    if train and all(_HELD_OUT.search(name) for name in others):
+        if others:
+            words = (
+                f"read are {', '.join(train.values())}; left out, as other parts of the archive: {', '.join(others)}"
+            )
+            warnings.warn(words, DataWarning, stacklevel=2)
+        return {field: train[key] for field, key in _fields(list(train)).items()}
     if not names:
         raise ValueError("the archive holds no array; expected x, y or lengths")
     fields = {name: name for name in names if name in FIELDS}

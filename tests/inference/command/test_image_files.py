@@ -26,5 +26,8 @@ def test_images_are_modelled_as_images(tmp_path, capsys):
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["bits_per_dimension"] == pytest.approx(-metrics["log_score_per_observation"] / 20 / np.log(2))
     assert "bits for each pixel" in (tmp_path / "run" / "summary.txt").read_text()
+    assert main(["score", "run", "images.npy", "--draws", "20", "--out", "rows.csv"]) == 0
+    rows = np.loadtxt("rows.csv", delimiter=",", skiprows=1)[:, 1]
+    assert f"{-rows.mean() / 20 / np.log(2):.4f} bits for each of 20 pixels" in capsys.readouterr().out
     assert main(["reconstruct", "run", "images.npy", "--out", "again.npy"]) == 0
     assert np.load("again.npy").shape == (12, 5, 4)

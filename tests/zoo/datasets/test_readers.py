@@ -234,6 +234,21 @@ def test_npy_refused(tmp_path: Path) -> None:
         datasets.read(path)
 
 
+@pytest.mark.parametrize("names", [("x_train", "y_train", "x_test"), ("train_images", "train_labels", "val_images")])
+def test_npz_in_parts(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    """As the archives of MNIST and its kin are."""
+    images, labels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4), np.array([1, 0])
+    x, y, other = names
+    np.savez(tmp_path / "t.npz", **{x: images, y: labels, other: images[:1]})
+    with pytest.warns(DataWarning, match=f"left out, as other parts of the archive: {other}"):
+        batch = datasets.load(tmp_path / "t.npz")
+    np.testing.assert_array_equal(batch.x, images)
+    np.testing.assert_array_equal(batch.y, labels)
+    np.savez(tmp_path / "t.npz", **{x: images, "mask": images})
+    with pytest.raises(ValueError, match="no batch field"):
+        datasets.load(tmp_path / "t.npz")
+
+
 def test_npz_flipped(tmp_path: Path) -> None:
     # A zip checks each member: no flip in the data may pass unseen.
     path, value = tmp_path / "t.npz", np.arange(1000.0)
