@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 import inference
@@ -53,6 +54,23 @@ def test_an_autoregression_with_inputs_and_lengths():
     np.testing.assert_allclose(found.mean[0, 1:], wanted[0], rtol=1e-12)
     np.testing.assert_allclose(found.mean[1, 1:5], wanted[1, :4], rtol=1e-12)
     np.testing.assert_allclose(found.sd[:, 1:], 0.5)
+
+
+def test_a_positive_series_has_log_normal_steps():
+    x, latents = np.exp(SERIES / 50), points(intercept=0.1, coefficients=[0.6], variance=0.04)
+    logs = one_step_ahead(zoo.create("autoregressive", order=1).double(), latents, np.log(x))
+    found = one_step_ahead(zoo.create("autoregressive", order=1, transform="log").double(), latents, x)
+    wanted = scipy.stats.lognorm(s=logs.sd, scale=np.exp(logs.mean))
+    np.testing.assert_allclose(found.mean, wanted.mean(), rtol=1e-12)
+    np.testing.assert_allclose(found.sd, wanted.std(), rtol=1e-10)
+
+
+def test_a_difference_is_undone():
+    """Of a series that is a random walk with drift the next value is this one and the drift."""
+    pair = zoo.create("autoregressive", order=1, difference=1).double()
+    found = one_step_ahead(pair, points(intercept=0.3, coefficients=[0.0], variance=0.25), SERIES)
+    np.testing.assert_allclose(found.mean[0, 2:], SERIES[1:-1] + 0.3, rtol=1e-12)
+    np.testing.assert_allclose(found.sd[0, 2:], 0.5, rtol=1e-12)
 
 
 def test_draws_are_mixed():
