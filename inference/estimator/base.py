@@ -94,7 +94,6 @@ class Base(BaseEstimator):  # type: ignore[misc]
         given = {
             name: value for name, value in given.items() if name not in self.from_data or not left_out(given, name)
         }
-        codes = None if self._unlabelled(y) else self._encoded(y) if self._explains() else None
         if table is None:
             of_bytes = getattr(X, "dtype", None) == np.uint8
             X = self._matrix(X, reset=True)
@@ -102,7 +101,8 @@ class Base(BaseEstimator):  # type: ignore[misc]
             if self.image_ is not None and raw.x is not None:
                 raw = raw.but(x=raw.x.reshape(-1, *self.image_))
                 given["image"] = given.get("image") or self.image_
-        else:
+        codes = None if self._unlabelled(y) else self._encoded(y) if self._explains() else None
+        if table is not None:
             self.n_features_in_, self.feature_names_in_ = len(list(table)), np.array(list(table), dtype=object)
             raw, typed = self._typed(table, codes, given)
             given |= typed
