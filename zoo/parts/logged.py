@@ -51,12 +51,6 @@ class TransformedSeries(Sequences):
         most = torch.finfo(y.dtype)
         return y.exp().clamp(most.tiny, most.max)
 
-    def conditional_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each step given the steps before it, each (..., T): those of a log-normal number."""
-        loc, variance = self.base.conditional_moments(x.log())
-        mean = (loc + variance / 2).exp()
-        return mean, variance.expm1() * mean.square()
-
     def forecast(self, x: Tensor, horizon: int, inputs: Tensor | None = None) -> dist.TransformedDistribution:
         """The distribution of the steps that follow; see `AutoregressiveSeries.forecast`."""
         return dist.TransformedDistribution(self.base.forecast(x.log(), horizon, inputs), [ExpTransform()])
