@@ -23,7 +23,7 @@ from inference.posterior.likelihood import log_likelihood
 from inference.posterior.units import entries, in_units
 from inference.questions.sequences import viterbi
 from inference.running.checked import Checked
-from zoo.abilities import HiddenStates, Network, TreeLike
+from zoo.abilities import HiddenStates, InUnits, Network, TreeLike
 from zoo.base import ModelGuide
 from zoo.config import nearest
 from zoo.threads.turns import in_turn
@@ -68,7 +68,8 @@ def plot(
 ) -> Figure:
     """A picture of a fitted pair and its data, of the kind that suits them best or that is asked for.
 
-    Kinds: `map` (rows in the plane by their codes, or their columns), `predictive` (data beside what the model draws),
+    Kinds: `map` (rows in the plane by their codes, or their columns), `coefficients` (of a regression, in units),
+    `predictive` (data beside what the model draws),
     `samples`, `reconstructions`, `interpolations`, `traversals`, `posterior` (intervals of the global latents),
     `density` (of points of the plane), `curve` (a response over its one covariate), `states` (of a series),
     `imputations`, `network`, `tree`. Which suit is said where another is asked for.
@@ -244,6 +245,7 @@ _KINDS = {
     "reconstructions": _Kind(
         _reconstructions, lambda given: bool(given.locals) and as_pixels(given) and not _is_series(given)
     ),
+    "coefficients": _Kind(_posterior, lambda given: isinstance(given.pair, InUnits) and not _is_series(given)),
     "map": _Kind(_map, lambda given: not _is_series(given)),
     "predictive": _Kind(_predictive, lambda _: True),
     "posterior": _Kind(_posterior, lambda given: bool(given.globals)),
