@@ -10,7 +10,9 @@ import torch
 
 from inference.data.check import check, example
 from inference.drawing import plane, plots
+from inference.forecasting.table import forecast_table
 from inference.gallery import imputations, observations, paths
+from inference.gallery.future import future
 from inference.gallery.maps import mapped
 from inference.gallery.network import network
 from inference.gallery.panels import as_pixels
@@ -23,7 +25,7 @@ from inference.posterior.likelihood import log_likelihood
 from inference.posterior.units import entries, in_units
 from inference.questions.sequences import viterbi
 from inference.running.checked import Checked
-from zoo.abilities import HiddenStates, InUnits, Network, TreeLike
+from zoo.abilities import Forecast, HiddenStates, InUnits, Network, TreeLike
 from zoo.base import ModelGuide
 from zoo.config import nearest
 from zoo.threads.turns import in_turn
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DRAWS, _SHOWN, _FINE = 1000, 100, 50  # of the posterior; predictive ones that are shown; of a density
+_AHEAD = 1 / 8  # steps of a forecast, in parts of the longest series
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def plot(
     `predictive` (data beside what the model draws),
     `samples`, `reconstructions`, `interpolations`, `traversals`, `posterior` (intervals of the global latents),
     `density` (of points of the plane), `curve` (a response over its one covariate), `states` (of a series),
+    `forecast` (of a series, `horizon=` steps ahead),
     `imputations`, `network`, `tree`. Which suit is said where another is asked for.
 
     Args:
@@ -195,6 +199,21 @@ def _density(asked: Asked) -> Figure:
     return plane.mixture_density(batch.x, density, names=names)
 
 
+def _forecast(asked: Asked, horizon: int | None = None, inputs: Any = None) -> Figure:
+    lengths = asked.given.batch.lengths
+    longest = 1 if lengths is None else int(lengths.max())
+    ahead = max(1, round(_AHEAD * longest)) if horizon is None else horizon
+    posterior = asked.posterior()
+    table = forecast_table(asked.pair, asked.given, ahead, posterior, mass=(0.5, 0.9), inputs=inputs, seed=asked.seed)
+    return future(asked.pair, asked.given, table)
+
+
+def _goes_on(given: Checked) -> bool:
+    (site, *_) = given.observed.values()
+    numbers = not getattr(site.fn.support, "is_discrete", False) or isinstance(site.fn, HiddenStates)
+    return _is_series(given) and numbers and isinstance(site.fn, Forecast)
+
+
 def _states(asked: Asked, row: int = 0) -> Figure:
     if not 0 <= row < asked.given.size:
         raise ValueError(f"row: expected 0 to {asked.given.size - 1}, got {row}")
@@ -240,6 +259,7 @@ _KINDS = {
     "tree": _Kind(_tree, lambda given: isinstance(given.pair, TreeLike)),
     "curve": _Kind(_curve, _is_curve),
     "states": _Kind(_states, _has_states),
+    "forecast": _Kind(_forecast, _goes_on),
     "density": _Kind(_density, is_plane),
     "imputations": _Kind(_imputations, _has_holes),
     "reconstructions": _Kind(
