@@ -26,7 +26,7 @@ from inference.posterior.units import entries, in_units
 from inference.questions.sequences import viterbi
 from inference.running.checked import Checked
 from zoo.abilities import Forecast, HiddenStates, InUnits, Network, TreeLike
-from zoo.base import ModelGuide
+from zoo.base import Batch, ModelGuide
 from zoo.config import nearest
 from zoo.threads.turns import in_turn
 
@@ -193,8 +193,9 @@ def _density(asked: Asked) -> Figure:
     names = (batch.columns[0], batch.columns[1]) if batch.columns else ("x[0]", "x[1]")
 
     def density(points: Any) -> Any:
-        scores = log_likelihood(pair, few, torch.as_tensor(points)).flatten(0, 1)
-        return scores.logsumexp(0)
+        x = torch.as_tensor(points).to(dtype=pair.dtype, device=pair.device)
+        of = asked.given.but(Batch(len(x), len(x), x=x))
+        return log_likelihood(pair, few, of).flatten(0, 1).logsumexp(0)
 
     return plane.mixture_density(batch.x, density, names=names)
 
