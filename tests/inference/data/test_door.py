@@ -91,6 +91,8 @@ STATES = {
     "viterbi": lambda pair, data, posterior: inference.viterbi(pair, posterior, data),
     "sample_paths": lambda pair, data, posterior: inference.sample_paths(pair, posterior, data),
     "forecast": lambda pair, data, posterior: inference.forecast(pair, posterior, data, horizon=2),
+    "one_step_ahead": lambda pair, data, posterior: inference.one_step_ahead(pair, posterior, data),
+    "log_score": lambda pair, data, posterior: inference.log_score(pair, posterior, data),
     "forecast_table": lambda pair, data, posterior: inference.forecast_table(pair, data, 2, posterior),
     "fit by EM": lambda pair, data, posterior: inference.fit(pair, data, method="em", progress=False),
 }
