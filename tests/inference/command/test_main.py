@@ -114,7 +114,7 @@ RUNS = {
     "gmm in the plane": (["--data", "faithful"], {"predictive", "posterior", "density"}),
     "gaussian_vae": (
         ["--data", "some.npz", "--set", "likelihood=binomial", "--set", "trials=16", "--set", "hidden=32,16"],
-        {"predictive", "latent_z"},
+        {"predictive", "latent_z", "samples", "reconstructions"},
     ),
     "gaussian_autoencoder": (["--data", "wine", "--double"], {"predictive", "latent_z"}),
     "hmm": (
