@@ -40,8 +40,7 @@ def main(out: Path = Path("out")) -> float:
     print(inference.fit(pair, table, steps=600, progress=False))
     found = inference.impute(pair, table, draws=200)
     print(tables.in_words(found, schema))
-    filled = tables.filled(found, schema, table)
-    print("\nthe first wine:", {name: cells[0] for name, cells in filled.items()})
+    print("\nthe first wine:", found.frame().iloc[0].to_dict())
 
     out.mkdir(parents=True, exist_ok=True)
     imputations.imputations(found, schema).savefig(out / "table_imputation.png", dpi=150)

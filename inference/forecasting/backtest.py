@@ -26,6 +26,7 @@ from zoo.abilities import Text
 from zoo.base import Batch, ModelGuide
 from zoo.dates.calendar import Calendar
 from zoo.threads.randomness import apart
+from zoo.threads.turns import in_turn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +73,7 @@ class Backtest:
         return f"Backtest({told}, season {self.season})\n{self.table.round(4).to_string()}"
 
 
+@in_turn
 def backtest(
     pair: ModelGuide,
     data: Any,

@@ -16,11 +16,13 @@ from inference.running.checked import Checked
 from inference.running.words import check_count
 from zoo.base import Batch, ModelGuide
 from zoo.dates.calendar import Calendar
+from zoo.threads.turns import in_turn
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@in_turn
 def forecast_table(
     pair: ModelGuide,
     data: Any,

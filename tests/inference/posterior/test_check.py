@@ -97,6 +97,7 @@ CALLS = {  # function -> which pair, and how it is called on it, its data and a 
     "viterbi": ("states", inference.viterbi),
     "sample_paths": ("states", inference.sample_paths),
     "forecast": ("states", lambda pair, po, data, **given: inference.forecast(pair, po, data, 2, **given)),
+    "one_step_ahead": ("states", inference.one_step_ahead),
     "forecast_table": ("series", lambda pair, po, data: inference.forecast_table(pair, data, 2, po)),
     "importance": ("regression", inference.importance),
     "coefficients": ("regression", lambda pair, po, data, **given: inference.coefficients(pair, po, **given)),
