@@ -51,6 +51,7 @@ def test_a_text_is_read_in_its_encoding(code: str, packed: bool, tmp_path: Path)
         (gzip.compress(b"a,b\n" * 99)[:-9], "a damaged gzip file"),
         (gzip.compress(gzip.compress(b"a,b\n1,2\n")), "not a text in UTF-8: byte 2 is 0x8b"),
     ],
+    ids=["letter", "control", "half a letter", "cut gzip", "gzip twice"],  # packed bytes hold the time
 )
 def test_what_is_no_text_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(content)
