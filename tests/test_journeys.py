@@ -19,7 +19,7 @@ import pytest
 from tests.helpers.places import EXAMPLES
 
 SCRIPTS = sorted((EXAMPLES / "journeys").glob("*.py"))
-SLOW = {"holes", "verse", "digits"}
+SLOW = {"airline", "clusters", "digits", "holes", "matrix", "verse"}
 
 
 def lines(script: Path) -> int:
