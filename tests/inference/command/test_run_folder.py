@@ -130,8 +130,16 @@ def interrupting(number):
     return interrupt
 
 
+@pytest.fixture
+def heeded():
+    """Ctrl-C is heeded, also where a shell started the tests in the background and so had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_whatever_ends_the_scoring_keeps_the_model(number, status, tmp_path, capsys, monkeypatch):
+def test_whatever_ends_the_scoring_keeps_the_model(number, status, tmp_path, capsys, monkeypatch, heeded):
     handlers = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(score, "score", interrupting(number))
@@ -154,7 +162,7 @@ def test_an_interrupted_training_is_kept(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.usefixtures("earlier")
-def test_an_interrupted_training_takes_no_earlier_run_away(tmp_path, capsys, monkeypatch):
+def test_an_interrupted_training_takes_no_earlier_run_away(tmp_path, capsys, monkeypatch, heeded):
     before = snapshot(tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(run_folder, "follow", lambda: interrupting(signal.SIGINT))
