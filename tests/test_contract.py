@@ -23,10 +23,10 @@ FLOORS = [
     {"posterior", "fitting"},
     {"questions", "sampling"},
     {"codes", "forecasting"},
-    {"gallery", "estimator"},
+    {"gallery", "estimator", "programs"},
     {"command"},
 ]
-MOST_ARROWS = 50
+MOST_ARROWS = 54
 MOST_LINES = 400
 
 

@@ -19,6 +19,7 @@ from inference.posterior.latents import Posterior
 from inference.running.checked import Checked, at
 from inference.running.marginal import log_joint, pointwise
 from inference.running.pieces import draws_of_globals
+from inference.running.programmed import or_program
 from inference.running.quiet import quietly
 from inference.running.vectorised import Redraw, vectorised
 from inference.running.words import check_bool, check_count
@@ -125,6 +126,7 @@ def _draw_locals(given: Checked, draws: int, fixed: Mapping[str, Tensor], names:
 
 
 @in_turn
+@or_program("draws")
 def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) -> Posterior:
     """Draws of the latents from the prior, for `data` (their number and covariates) or for a number of rows."""
     check_count("draws", draws)
@@ -147,6 +149,7 @@ def prior(pair: ModelGuide, data: Any = 1, draws: int = 1000, *, seed: int = 0) 
 
 
 @in_turn
+@or_program("draws")
 def predict(
     pair: ModelGuide, posterior: Posterior, data: Any, draws: int | None = None, *, seed: int = 0
 ) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ from inference.posterior.latents import Posterior
 from inference.posterior.units import in_units
 from inference.running.checked import Checked
 from inference.running.pieces import draws_of_globals, held
+from inference.running.programmed import or_program
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from inference.running.words import check_count, told
@@ -46,6 +47,7 @@ RIPPLE = 1e-6  # nats
 
 
 @in_turn
+@or_program("export")
 def to_arviz(
     pair: ModelGuide,
     posterior: Posterior,
@@ -86,7 +88,7 @@ def to_arviz(
         ValueError: data or draws that do not fit the pair, labels of an unknown dim or of another number, options out
             of range.
     """
-    _check_options(log_likelihood, predictive, prior, rows, coords, attrs)
+    check_options(log_likelihood, predictive, prior, rows, coords, attrs)
     given = check(pair, data)
     posterior = check_posterior(given, posterior, local=True)
     batch = given.batch
@@ -96,7 +98,7 @@ def to_arviz(
     groups: dict[str, dict[str, Variable]] = {
         "posterior": exported.latents(posterior, kept),
         "unconstrained_posterior": exported.unconstrained(posterior),
-        "sample_stats": _sample_stats(posterior),
+        "sample_stats": sample_stats(posterior),
         "log_prior": exported.log_prior(posterior),
         "observed_data": exported.data(exported.observed),
         "constant_data": exported.data(batch.fields().keys() - exported.observed.keys()),
@@ -118,7 +120,7 @@ def to_arviz(
     labels = {**exported.columns(), **(coords or {})}
     for group, draws in (("posterior", posterior), *((("prior", before),) if prior else ())):
         own[group] = exported.own_units(groups[group], draws, coords or {})
-    _check_labels(labels, groups)
+    check_labels(labels, groups)
     for group in ("posterior", "prior"):  # they may hold the first observations only
         own.setdefault(group, {})[OBS] = labels.get(OBS, range(batch.size))[:kept]
     groups, renamed = containers.distinct(groups)
@@ -268,7 +270,7 @@ class _Export:
         return {}
 
 
-def _check_options(log_likelihood: Any, predictive: Any, prior: Any, rows: Any, coords: Any, attrs: Any) -> None:
+def check_options(log_likelihood: Any, predictive: Any, prior: Any, rows: Any, coords: Any, attrs: Any) -> None:
     """Refuse, by name, what `to_arviz` would stumble over at its end."""
     if not isinstance(log_likelihood, (bool, Tensor)):
         raise ValueError(f"log_likelihood: expected a bool or a tensor (chain, draw, N), got {told(log_likelihood)}")
@@ -287,7 +289,8 @@ def _check_options(log_likelihood: Any, predictive: Any, prior: Any, rows: Any, 
         containers.check_note(f"attrs '{key}'", value)
 
 
-def _sample_stats(posterior: Posterior) -> dict[str, Variable]:
+def sample_stats(posterior: Posterior) -> dict[str, Variable]:
+    """What is told of each draw, with the name that ArviZ knows for the log density."""
     stats = dict(posterior.stats)
     if "log_p" in stats:
         stats.setdefault("lp", stats["log_p"])  # the name ArviZ knows
@@ -306,7 +309,8 @@ def _rippled(values: Array) -> Array:
     return np.asarray(values + RIPPLE * noise * flat)
 
 
-def _check_labels(labels: Mapping[str, Sequence[Any]], groups: Mapping[str, Mapping[str, Variable]]) -> None:
+def check_labels(labels: Mapping[str, Sequence[Any]], groups: Mapping[str, Mapping[str, Variable]]) -> None:
+    """Refuse labels of a dim that no group has."""
     known = {dim for variables in groups.values() for dims, _ in variables.values() for dim in dims}
     for dim in labels:
         if dim not in known:

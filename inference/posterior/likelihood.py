@@ -23,6 +23,7 @@ from inference.running.checked import Checked, at
 from inference.running.densities import run
 from inference.running.effort import check_effort
 from inference.running.marginal import pointwise
+from inference.running.programmed import or_program
 from inference.running.quiet import quietly
 from inference.running.words import check_bool, check_count
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
@@ -31,6 +32,7 @@ from zoo.threads.turns import in_turn
 
 
 @in_turn
+@or_program("draws")
 def log_likelihood(pair: ModelGuide, posterior: Posterior, data: Any, *, particles: int = 100, seed: int = 0) -> Tensor:
     """log p(x_n | global latents) at each draw, (chain, draw, N), in nats.
 

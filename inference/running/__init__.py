@@ -12,6 +12,7 @@ effort       work that no lifetime bears, refused
 quiet        a run that leaves no trace: random state, gradients, modes
 expectation  what is expected of a distribution, averaged and settled
 constants    what a pair takes from data, measured once and then kept
+programmed   functions of a pair that take any program too
 naming       which site a run had reached when it failed
 words        names and numbers as messages spell them
 """

@@ -1,7 +1,9 @@
 """Markov chain Monte Carlo over any pair.
 
-sample        `sample` itself, and its `Sampled`
-potential     the log density as a function of flat, unconstrained latents
+sample        `sample` of a pair
+engine        starts, warm-up and draws on any log density, and its `Sampled`
+density       what of a log density chains need
+potential     that of a pair, as a function of flat, unconstrained latents
 chains        C chains: where they stand, and one transition
 hamiltonian   the leapfrog and its trajectories
 warmup        metric, step size and length, until the chains agree

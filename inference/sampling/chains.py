@@ -16,8 +16,8 @@ from torch import Tensor
 from inference.compiling.compiled import Mode
 from inference.compiling.fallback import Fallback, Fastest
 from inference.running.deadline import Deadline
+from inference.sampling.density import Density
 from inference.sampling.hamiltonian import Metric, Move, State, leapfrog, stand, transition
-from inference.sampling.potential import Potential
 
 DENSE = 100  # most numbers that get a full covariance
 STUCK = (
@@ -49,7 +49,7 @@ class Chains:
 
     def __init__(
         self,
-        potential: Potential,
+        potential: Density,
         number: int,
         seed: int,
         mode: Mode,
@@ -57,7 +57,7 @@ class Chains:
         deadline: Deadline | None = None,
     ) -> None:
         self.potential, self.number, self.deadline = potential, number, deadline or Deadline()
-        self.device = potential.pair.device
+        self.device = potential.device
         self.generator = torch.Generator(self.device).manual_seed(int(seed))
         self.fallback = Fallback(potential.name, "sampling", mode, fallback)
         self.leap = Fastest(leapfrog(potential.value_and_gradient), self.fallback)

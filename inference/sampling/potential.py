@@ -79,6 +79,21 @@ class Potential:
         return self.pair.name
 
     @property
+    def dims(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the dims of events, by site."""
+        return self.pair.dims
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the draws."""
+        return self.pair.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.pair.device
+
+    @property
     def has_globals(self) -> bool:
         """Whether any latent is global."""
         return any(not block.local for block in self.blocks)

@@ -15,6 +15,7 @@ from inference.fitting import search
 from inference.fitting.objective import choose, plain
 from inference.posterior.draws import draw
 from inference.sampling.chains import SamplingError, unit
+from inference.sampling.density import Density
 from inference.sampling.hamiltonian import Metric
 from inference.sampling.potential import Potential
 from zoo.base import ModelGuide
@@ -74,23 +75,37 @@ def find(potential: Potential, start: str, values: dict[str, Tensor], chains: in
         else:  # a point guide
             start, values = "jitter", potential.constrain(cloud[:1])[0]
             values = {name: value[0] for name, value in values.items()}
-    elif start == "prior":
-        cloud = potential.prior(chains)
     if start == "jitter":
-        cloud = _centre(potential, values).expand(chains, -1)
-    points = torch.empty_like(cloud[:chains])
-    bad = torch.ones(chains, dtype=torch.bool, device=points.device)
+        cloud = centre(potential, values)[None]
+    return place(potential, start, cloud if start != "prior" else None, chains), metric
+
+
+def place(potential: Density, start: str, cloud: Tensor | None, chains: int) -> Tensor:
+    """Points of finite density for all chains, (C, P), in a few tries.
+
+    Args:
+        potential: the density.
+        start: `jitter`, about the one point of the cloud; `prior`; any other name: points of the cloud.
+        cloud: free latents, (S, P).
+        chains: how many, C.
+
+    Raises:
+        SamplingError: no point of finite density was found.
+    """
+    points = torch.empty(0)
+    bad = torch.ones(chains, dtype=torch.bool, device=potential.device)
     for attempt in range(TRIES):
-        if start == "jitter":  # closer and closer to the centre
-            new = cloud + (2 * torch.rand_like(cloud) - 1) * 0.8**attempt
-        elif start == "prior":
+        if cloud is None:
             new = potential.prior(chains)
+        elif start == "jitter":  # closer and closer to the centre
+            around = cloud.expand(chains, -1)
+            new = around + (2 * torch.rand_like(around) - 1) * 0.8**attempt
         else:
             new = cloud[torch.randperm(len(cloud), device=cloud.device)[:chains]]
-        points[bad] = new[bad]
+        points = torch.where(bad[:, None], new, points if len(points) else new)
         bad = ~torch.isfinite(potential.log_density(points))
         if not bool(bad.any()):
-            return points, metric
+            return points
     names = potential.culprits(points[bad][0])
     raise SamplingError(
         f"no start of finite log density in {TRIES} tries (start='{start}'): it is not finite at site "
@@ -99,7 +114,7 @@ def find(potential: Potential, start: str, values: dict[str, Tensor], chains: in
     )
 
 
-def _centre(potential: Potential, values: dict[str, Tensor]) -> Tensor:
+def centre(potential: Density, values: dict[str, Tensor]) -> Tensor:
     """Free latents of these values, (P,), and of others the prior median, or 0 where that cannot be told from it."""
     count = 400
     given = {name: value.expand(count, *value.shape) for name, value in values.items()}

@@ -18,9 +18,9 @@ from torch import Tensor
 from inference.running.pieces import pieces
 from inference.sampling.adaptation import QUARTER, Moments, StepSize, Trajectory, harmonic
 from inference.sampling.chains import STUCK, Chains, SamplingError, unit
+from inference.sampling.density import Density
 from inference.sampling.hamiltonian import Metric, plan
 from inference.sampling.mixing import SETTLED, limit, rhat, standstill
-from inference.sampling.potential import Potential
 from inference.sampling.store import evenly
 from zoo.settings import settings
 
@@ -175,7 +175,7 @@ def _window(chains: Chains, count: int, clock: Trajectory, bar: Any, most: int =
     return Window(torch.stack(watched, 1), columns, whole, log_density, float(step.settled), moments, took)
 
 
-def _standstill(potential: Potential, window: Window) -> tuple[str, list[list[int]]]:
+def _standstill(potential: Density, window: Window) -> tuple[str, list[list[int]]]:
     """What keeps the chains apart for good, if anything does, and groups of them that are apart by now."""
     lead = window.density.shape
     if lead[0] < 2 or lead[1] < 4:
@@ -189,7 +189,7 @@ def _standstill(potential: Potential, window: Window) -> tuple[str, list[list[in
             if name not in potential.local or len(potential.local) == len(found):
                 values.setdefault(name, []).append(value)
     draws = {name: torch.cat(parts).unflatten(0, lead) for name, parts in values.items()}
-    return standstill(draws, potential.pair.dims, window.density - torch.cat(jacobian).unflatten(0, lead))
+    return standstill(draws, potential.dims, window.density - torch.cat(jacobian).unflatten(0, lead))
 
 
 def _unsettled(chains: Chains, rhats: Tensor, columns: Tensor, where: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inference.sampling.potential import Potential
+from inference.sampling.density import Density
 from inference.sampling.store import PROGRESS, Files, Memory, check_room, count_whole
 from zoo.settings import settings
 
@@ -32,7 +32,7 @@ class Draws:
     """
 
     def __init__(
-        self, potential: Potential, points: Tensor, draws: int, stats: Mapping[str, torch.dtype], folder: Path | None
+        self, potential: Density, points: Tensor, draws: int, stats: Mapping[str, torch.dtype], folder: Path | None
     ) -> None:
         self.potential, self.folder, self.done = potential, folder, 0
         self.kept_at = time.perf_counter()

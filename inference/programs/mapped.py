@@ -1,0 +1,147 @@
+"""A function of one point, written down once as tensor operations, and run for S points at once.
+
+The graph of one point (`inference.compiling.recording`) knows nothing of points side by side; `torch.func.vmap` maps it
+over them, so that nothing is asked of how a program indexes or broadcasts. What writes into tensors is first turned
+into operations that do not (`functionalize`), since a tensor of one point cannot hold those of many.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from inference.compiling.recording import TraceError, record
+from inference.programs.unread import Unread
+from inference.running.naming import naming_the_site
+from zoo.threads.randomness import draws
+
+LARGE = 20_000  # operations of a graph that is worth a word: a loop over data, unrolled
+aten = torch.ops.aten
+
+
+class Mapped:
+    """`function` of (nested) tensors, of one point, for many.
+
+    Args:
+        function: of a nest of tensors, to a nest of tensors.
+        example: such a nest. What the function makes of another of the same shapes must be the same operations.
+        name: whose it is, for what is said.
+
+    Raises:
+        TraceError: the function reads the value of a tensor.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], example: Any, name: str) -> None:
+        leaves, self._spec = pytree.tree_flatten(example)
+
+        def flat(*tensors: Tensor) -> list[Tensor]:
+            found, self._out = pytree.tree_flatten(function(pytree.tree_unflatten(list(tensors), self._spec)))
+            return found
+
+        with naming_the_site(), Unread():
+            graph, _ = record(flat, leaves)
+        if len(graph.graph.nodes) > LARGE:
+            warnings.warn(
+                f"{name}: one run of it is {len(graph.graph.nodes):,} operations: a Python loop over the data, "
+                "perhaps. A plate, or one operation for all rows, would be faster",
+                stacklevel=2,
+            )
+        self._constants = dict(graph.named_buffers())
+        held = list(self._constants.values())
+        pure = torch.func.functionalize(lambda *given: _Lifted(graph, self._constants, given).run(), remove="mutations")
+        self.graph, _ = record(pure, [*leaves, *held])
+        self.random = [node for node in self.graph.graph.nodes if draws(node.target)]
+
+    def __call__(self, points: Any) -> Any:
+        """Of S points: every tensor of the nest has a leading (S,), and so has every result."""
+        leaves, spec = pytree.tree_flatten(points)
+        if spec != self._spec:
+            raise ValueError("the nest is another than the one that was recorded")
+        held = list(self._constants.values())
+        dims = [0] * len(leaves) + [None] * len(held)
+        found = torch.func.vmap(_Rewritten(self.graph).run, tuple(dims), randomness="different")(*leaves, *held)
+        return pytree.tree_unflatten(list(found), self._out)
+
+
+class _Lifted(fx.Interpreter):
+    """The graph with its constants handed in: `functionalize` rewrites only what comes in or is made inside."""
+
+    def __init__(self, graph: fx.GraphModule, constants: Iterable[str], given: Sequence[Tensor]) -> None:
+        super().__init__(graph)
+        names = list(constants)
+        self.inputs = given[: len(given) - len(names)]
+        self.held = dict(zip(names, given[len(self.inputs) :], strict=True))
+
+    def run(self) -> Any:  # type: ignore[override]
+        """Of what was given."""
+        return super().run(*self.inputs)
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return self.held[target]
+
+
+class _Rewritten(fx.Interpreter):
+    """The graph, with operations that `vmap` has no rule for written otherwise: it would run them point by point.
+
+    What is drawn at random is drawn for each point, even where all have the same parameters: those are made the
+    point's own, since `vmap` draws once for what it does not map.
+    """
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Of one point, inside `vmap`."""
+        self.own = args[0].reshape(-1)[:1].sum() * 0
+        return super().run(*args, **kwargs)
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if draws(target) and args and isinstance(args[0], Tensor):
+            args = (args[0] + self.own.to(args[0].dtype), *args[1:])
+        if target in _OTHERWISE:
+            return _OTHERWISE[target](*args, **kwargs)
+        return super().call_function(target, args, kwargs)
+
+
+def _cauchy(own: Tensor, median: float = 0.0, sigma: float = 1.0, **_: Any) -> Tensor:
+    return median + sigma * torch.tan(math.pi * (torch.rand_like(own) - 0.5))
+
+
+def _scattered(own: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
+    return aten.scatter.src(own, dim, index, own.new_full(index.shape, value))  # type: ignore[no-any-return]
+
+
+def _sliced(own: Tensor, part: Tensor, dim: int = 0, begin: Any = None, end: Any = None, step: int = 1) -> Tensor:
+    size = own.shape[dim]
+    end = size if end is None else min(end, size)  # the rule for it overflows at "to the end"
+    return aten.slice_scatter.default(own, part, dim, begin, end, step)  # type: ignore[no-any-return]
+
+
+# Operations that `vmap` has no rule for, as others that are the same.
+_OTHERWISE: dict[Any, Callable[..., Tensor]] = {
+    aten.copy.default: lambda own, other, *_: other.to(own.dtype).expand(own.shape).clone(),
+    aten.fill.Scalar: torch.full_like,
+    aten.fill.Tensor: lambda own, value: value.to(own.dtype).expand(own.shape).clone(),
+    aten.scatter.value: _scattered,
+    aten.slice_scatter.default: _sliced,
+    aten.normal_functional.default: lambda own, mean=0.0, std=1.0, **_: torch.randn_like(own) * std + mean,
+    aten.uniform.default: lambda own, low=0.0, high=1.0, **_: torch.rand_like(own) * (high - low) + low,
+    aten.exponential.default: lambda own, rate=1.0, **_: -torch.log1p(-torch.rand_like(own)) / rate,
+    aten.cauchy.default: _cauchy,
+}
+
+
+def one_by_one(function: Callable[[Any], Any], points: Any) -> Any:
+    """`function` of each of S points, with plain Pyro: for what cannot be written down."""
+    leaves, spec = pytree.tree_flatten(points)
+    found = [function(pytree.tree_unflatten([leaf[s] for leaf in leaves], spec)) for s in range(len(leaves[0]))]
+    flat = [pytree.tree_flatten(result) for result in found]
+    return pytree.tree_unflatten(
+        [torch.stack(values) for values in zip(*(leaves for leaves, _ in flat), strict=True)], flat[0][1]
+    )
+
+
+__all__ = ["Mapped", "TraceError", "one_by_one"]

@@ -1,0 +1,313 @@
+"""What a program holds, told by a run of it: latents, observations, deterministic sites, plates and parameters.
+
+The run is an ordinary one of Pyro, with validation as the user has it, from random numbers of its own. Two runs are
+compared: what differs between them (a plate's size, a site that comes and goes) is refused by name.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Delta, Unit
+from pyro.poutine.enum_messenger import EnumMessenger
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.subsample_messenger import _Subsample
+from torch import Tensor
+from torch.distributions import biject_to
+
+from zoo.config import nearest
+from zoo.programs import Program
+from zoo.threads.randomness import apart
+
+
+@dataclass(frozen=True)
+class Plate:
+    """One plate: its name, size, and the dim it takes, counted from the right."""
+
+    name: str
+    size: int
+    dim: int
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A continuous latent, and where it stands in the flat vector of free numbers."""
+
+    name: str
+    shape: torch.Size  # of a value: dims of plates, then of the event
+    free: torch.Size  # of a value without constraint
+    begin: int
+    event: int  # how many dims the event has
+
+    @property
+    def end(self) -> int:
+        """One past its last number."""
+        return self.begin + math.prod(self.free)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A site: the shape of its value, how many of its dims are the event's, and the plates it stands in."""
+
+    name: str
+    shape: torch.Size
+    event: int
+    plates: tuple[Plate, ...]  # from the left
+    value: Any  # in one run
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What `outline` finds."""
+
+    call: Call
+    latents: tuple[Latent, ...]
+    sites: Mapping[str, Seen]  # all of them
+    observed: Mapping[str, Seen]
+    deterministic: Mapping[str, Seen]
+    enumerated: Mapping[str, Seen]
+    depth: int  # of nested plates: enumerated dims stand left of them
+    dtype: torch.dtype
+    device: torch.device
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)
+    improper: tuple[str, ...] = ()  # latents that cannot be drawn from
+
+    def dims_of(self, name: str) -> tuple[str, ...]:
+        """Names of the dims of a site's values, from the left: plates, then what the program says of its events."""
+        site = self.sites[name]
+        batch = len(site.shape) - site.event
+        places = {batch + plate.dim: plate.name for plate in site.plates}
+        said = self.call.program.dims.get(name, ())
+        if said and len(said) == len(site.shape):
+            return said
+        if said and len(said) != site.event:
+            raise ValueError(f"dims of '{name}': expected {site.event} names for its events, got {said}")
+        events = said or tuple(f"{name}_dim_{i}" for i in range(batch, len(site.shape)))
+        return (*(places.get(i, f"{name}_dim_{i}") for i in range(batch)), *events)
+
+    @property
+    def size(self) -> int:
+        """Numbers in the flat vector, P."""
+        return self.latents[-1].end if self.latents else 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A program and the arguments it is run with."""
+
+    program: Program
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def __call__(self) -> Any:
+        """Run it."""
+        return self.program.model(*self.args, **self.kwargs)
+
+    def but(self, **changes: Any) -> Call:
+        """The same with other keyword arguments."""
+        return Call(self.program, self.args, {**self.kwargs, **changes})
+
+
+class Kept(Messenger):
+    """Parameters have these values, and no run makes one: `pyro.param` of a model leaves no mark in the store."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_param(self, message: Any) -> None:
+        if message["name"] in self.values:
+            message["value"], message["done"] = self.values[message["name"]], True
+
+
+class _First(Messenger):
+    """Draws each latent; one whose distribution cannot be drawn from stands where its free value is 0."""
+
+    def __init__(self, start: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.start = start
+        self.improper: list[str] = []
+
+    def _pyro_sample(self, message: Any) -> None:
+        if message["is_observed"] or message["value"] is not None or isinstance(message["fn"], _Subsample):
+            return
+        name, fn = message["name"], message["fn"]
+        if name in self.start:
+            message["value"] = given(name, self.start[name], fn)
+            return
+        try:
+            message["value"] = fn(*message["args"], **message["kwargs"])
+        except NotImplementedError:
+            self.improper.append(name)
+            shape = torch.Size(fn.batch_shape) + torch.Size(fn.event_shape)
+            transform = biject_to(fn.support)
+            message["value"] = transform(torch.zeros(transform.inverse_shape(shape)))
+
+
+def given(name: str, value: Tensor, fn: Any) -> Tensor:
+    """A user's starting value of a site, in its shape.
+
+    Raises:
+        ValueError: it has another shape, or lies outside the support.
+    """
+    shape = torch.Size(fn.batch_shape) + torch.Size(fn.event_shape)
+    try:
+        found = value.to(torch.get_default_dtype()).expand(shape)
+    except RuntimeError:
+        raise ValueError(f"start, site '{name}': expected shape {tuple(shape)}, got {tuple(value.shape)}") from None
+    inside = fn.support.check(found)
+    if not bool(inside.all()):
+        first = tuple((~inside).nonzero()[0].tolist()) if inside.ndim else ()
+        at = found[first] if first else found
+        raise ValueError(f"start, site '{name}'{list(first) or ''}: {at.tolist()} lies outside {fn.support}")
+    return found
+
+
+def outline(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], sampled: bool = True) -> Outline:
+    """Run a program twice, and tell what it holds.
+
+    Args:
+        program: the program.
+        args, kwargs: what its model takes.
+        sampled: its latents are to be sampled, and discrete ones summed out.
+
+    Raises:
+        ValueError: no latents; a discrete latent that cannot be summed out; a plate that takes a part of its rows; a
+            site drawn twice; what changes between the runs; a starting value that does not fit.
+    """
+    call = Call(program, args, kwargs)
+    first = _First(program.start)
+    trace, made = _trace(call, {}, first)
+    again, _ = _trace(call, made, _First(program.start))
+    _compare(program.name, trace, again)
+    unknown = program.start.keys() - trace.nodes.keys()
+    for name in sorted(unknown):
+        known = [n for n, node in trace.nodes.items() if node["type"] == "sample"]
+        raise ValueError(f"start: {program.name} has no site '{name}'{nearest(name, known)}")
+    latents: list[Latent] = []
+    sites: dict[str, Seen] = {}
+    seen: dict[str, dict[str, Seen]] = {"observed": {}, "deterministic": {}, "enumerated": {}}
+    for name, node in trace.nodes.items():
+        if node["type"] != "sample":
+            continue
+        fn, value = node["fn"], node["value"]
+        if isinstance(fn, _Subsample):
+            if sampled:
+                _check_whole(program.name, name, fn)
+            continue
+        shape = value.shape if isinstance(value, Tensor) else torch.Size()
+        found = sites[name] = Seen(name, shape, _events(node), _plates(node), value)
+        if node["is_observed"]:
+            kind_of = base(fn)
+            if not isinstance(kind_of, Unit):  # a `pyro.factor` is a term of the density, and nothing seen
+                kind = "deterministic" if isinstance(kind_of, Delta) else "observed"  # what `reparam` leaves is one too
+                seen[kind][name] = found
+        elif fn.support.is_discrete:
+            if sampled and not fn.has_enumerate_support:
+                raise ValueError(
+                    f"{program.name}: discrete site '{name}' ({type(base(fn)).__name__}) has no gradient, and its "
+                    "values cannot be enumerated: sum it out by hand, or `fit` the program with a guide of your own"
+                )
+            seen["enumerated"][name] = found
+        else:
+            free = biject_to(fn.support).inverse_shape(shape)
+            latents.append(Latent(name, shape, free, latents[-1].end if latents else 0, fn.event_dim))
+    if sampled and not latents:
+        why = "every latent is summed out" if seen["enumerated"] else "it draws nothing that is not observed"
+        raise ValueError(f"{program.name} has no continuous latents, {why}: there is nothing to sample")
+    depth = max((-plate.dim for site in sites.values() for plate in site.plates), default=0)
+    numbers = [trace.nodes[latent.name]["value"] for latent in latents] or [torch.zeros(())]
+    dtype = functools.reduce(torch.promote_types, [n.dtype for n in (*numbers, *_densities(trace))])
+    return Outline(
+        call, tuple(latents), sites, seen["observed"], seen["deterministic"], seen["enumerated"], depth, dtype,
+        numbers[0].device, made, tuple(first.improper),
+    )  # fmt: skip
+
+
+def enumerating(model: Callable[..., Any], depth: int) -> Callable[..., Any]:
+    """The model with its discrete latents enumerated in dims left of its plates', whether it says so or not."""
+    marked = poutine.infer_config(model, config_fn=_marks)
+    return EnumMessenger(first_available_dim=-1 - depth)(marked)
+
+
+def _marks(message: Any) -> Any:
+    known = message["type"] != "sample" or message["is_observed"] or not message["fn"].has_enumerate_support
+    return {} if known else {"enumerate": message["infer"].get("enumerate") or "parallel"}
+
+
+def _trace(call: Call, made: Mapping[str, Tensor], first: _First) -> tuple[Any, dict[str, Tensor]]:
+    """One run, and the values of its parameters; the store of parameters is left as it was."""
+    store = pyro.get_param_store()
+    before = set(store.keys())
+    try:
+        with apart(), torch.no_grad(), Kept(made), first:
+            trace = poutine.trace(call).get_trace()
+            trace.compute_log_prob()
+    except RuntimeError as error:
+        told = next(iter(str(error).splitlines()), "")
+        if "Multiple" in told and "sites named" in told:
+            raise ValueError(f"{call.program.name}: {told.lower()}: give each a name of its own") from error
+        raise
+    finally:
+        for name in set(store.keys()) - before:
+            del store[name]
+    values = {name: node["value"] for name, node in trace.nodes.items() if node["type"] == "param"}
+    return trace, {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def _compare(name: str, first: Any, second: Any) -> None:
+    """Refuse a program whose sites are not the same in every run."""
+    sites, again = ({n: v for n, v in t.nodes.items() if v["type"] == "sample"} for t in (first, second))
+    for site in [*sites, *again]:
+        if (site in sites) != (site in again):
+            raise ValueError(
+                f"{name}: site '{site}' is in one run and not in the next: what a program draws must not decide which "
+                "sites it has"
+            )
+        shapes = [getattr(found[site]["value"], "shape", ()) for found in (sites, again)]
+        if shapes[0] != shapes[1]:
+            kind = "plate" if isinstance(sites[site]["fn"], _Subsample) else "site"
+            one, other = map(tuple, shapes)
+            raise ValueError(f"{name}: {kind} '{site}' has shape {one} in one run and {other} in the next")
+
+
+def _check_whole(name: str, plate: str, fn: Any) -> None:
+    if fn.subsample_size is not None and fn.subsample_size < fn.size:
+        raise ValueError(
+            f"{name}: plate '{plate}' takes {fn.subsample_size} of {fn.size} rows, and gradient MCMC needs them all: "
+            "leave `subsample_size` out"
+        )
+
+
+def _densities(trace: Any) -> list[Tensor]:
+    """Of all sites: what the user's data are in is what their sum is in."""
+    return [node["log_prob"] for node in trace.nodes.values() if "log_prob" in node]
+
+
+def _plates(node: Any) -> tuple[Plate, ...]:
+    frames = [frame for frame in node["cond_indep_stack"] if frame.vectorized]
+    return tuple(Plate(f.name, f.size, f.dim) for f in sorted(frames, key=lambda f: f.dim))
+
+
+def _events(node: Any) -> int:
+    """How many dims of a value are the event's. A deterministic site says "all" unless it is told: its plates know."""
+    events: int = node["fn"].event_dim
+    value, deepest = node["value"], max((-plate.dim for plate in _plates(node)), default=0)
+    if not node["infer"].get("_deterministic") or events < value.ndim or deepest > value.ndim:
+        return events
+    fits = all(value.shape[plate.dim] == plate.size for plate in _plates(node))
+    return 0 if deepest and fits else events
+
+
+def base(fn: Any) -> Any:
+    """A distribution without what expands, masks or reshapes it."""
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return fn

@@ -1,0 +1,123 @@
+"""The log density of a program with its arguments, for S points at once: what gradient MCMC walks on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference.compiling.fallback import somebodys_level
+from inference.programs.mapped import Mapped, TraceError, one_by_one
+from inference.programs.outline import Latent, Outline
+from inference.programs.visiting import Visit
+from inference.running.pieces import pieces
+
+
+class ProgramPotential:
+    """Flat log density of a program; see `inference.sampling.density`.
+
+    Args:
+        seen: the program with its arguments.
+        recorded: whether its run is written down once; else every point is a run of plain Pyro.
+        required: whether what cannot be written down is an error; else it runs plain, with a warning.
+
+    Raises:
+        TraceError: a run cannot be written down, and that is required.
+        ValueError: the density is another each time: the program draws from torch's generator by itself.
+    """
+
+    def __init__(self, seen: Outline, recorded: bool = True, required: bool = False) -> None:
+        self.seen, self.visit, self.size = seen, Visit(seen), seen.size
+        self._maps: dict[str, Mapped | None] = {}
+        self.plain = not recorded
+        point = torch.zeros(self.size, dtype=seen.dtype, device=seen.device)
+        if recorded:
+            try:
+                self._maps["density"] = Mapped(self.visit.value_and_gradient, point, self.name)
+                self._maps["constrain"] = Mapped(self.visit.constrain, point, self.name)
+            except TraceError as error:
+                if required:
+                    raise
+                self.plain = True
+                warnings.warn(f"{self.name}: {error}; sampling with plain Pyro instead", stacklevel=somebodys_level())
+        self._check_fixed(point)
+
+    @property
+    def name(self) -> str:
+        """What the program is called."""
+        return self.seen.call.program.name
+
+    @property
+    def blocks(self) -> tuple[Latent, ...]:
+        """The latents, in order."""
+        return self.seen.latents
+
+    @property
+    def local(self) -> frozenset[str]:
+        """None: a latent of a program stands along its plates, whichever they are."""
+        return frozenset()
+
+    @property
+    def dims(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of all dims of the latents, by site: plates and events; those of a mixture's parts tell labels."""
+        return {latent.name: self.seen.dims_of(latent.name) for latent in self.seen.latents}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the draws."""
+        return self.seen.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.seen.device
+
+    def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """(S, P) -> (S,), (S, P)."""
+        if self.plain:
+            return one_by_one(self.visit.value_and_gradient, points)  # type: ignore[no-any-return]
+        return self._maps["density"](points)  # type: ignore[misc,no-any-return]
+
+    def log_density(self, points: Tensor) -> Tensor:
+        """(S, P) -> (S,)."""
+        return self.value_and_gradient(points)[0]
+
+    @torch.no_grad()
+    def constrain(self, points: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """(S, P) -> values of latents and deterministic sites, each (S, ...), and the log Jacobian, (S,)."""
+        run: Callable[[Any], Any] = self._maps.get("constrain") or (lambda p: one_by_one(self.visit.constrain, p))
+        parts = [run(points[piece]) for piece in pieces(len(points), self.size)]
+        values = {name: torch.cat([found[name] for found, _ in parts]) for name in parts[0][0]}
+        return values, torch.cat([jacobian for _, jacobian in parts])
+
+    @torch.no_grad()
+    def prior(self, draws: int) -> Tensor:
+        """Free latents drawn from the prior, (S, P); 0 of those that cannot be drawn."""
+        points = torch.zeros(draws, self.size, dtype=self.dtype, device=self.device)
+        if "prior" not in self._maps:
+            try:
+                self._maps["prior"] = None if self.plain else Mapped(self.visit.prior, points[0], self.name)
+            except TraceError:  # what draws by turns of its own, as a von Mises does
+                self._maps["prior"] = None
+        found = self._maps["prior"]
+        return found(points) if found else one_by_one(self.visit.prior, points)  # type: ignore[no-any-return]
+
+    def free(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Values to start at are part of the program, `zoo.program(start=…)`: free latents drawn with them."""
+        return self.prior(len(next(iter(values.values()))))
+
+    def culprits(self, point: Tensor) -> list[str]:
+        """Sites whose value or log density is not finite at a point, (P,)."""
+        return self.visit.culprits(point)
+
+    def _check_fixed(self, point: Tensor) -> None:
+        """Refuse a density that is drawn anew each time."""
+        density = self._maps.get("density")
+        if density and density.random:
+            raise ValueError(
+                f"{self.name}: its log density draws random numbers itself ({density.random[0]}), so it is another "
+                "each time: draw them before, and hand them in as an argument"
+            )

@@ -1,0 +1,68 @@
+"""`inference.sample` of any Pyro program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inference.programs.outline import outline
+from inference.programs.potential import ProgramPotential
+from inference.running.deadline import Deadline
+from inference.running.quiet import quietly
+from inference.sampling import starts
+from inference.sampling.engine import Compile, Method, Run, Sampled, Start, run
+from inference.sampling.store import check_folder
+from zoo.programs import Program
+
+
+def sample(
+    program: Program,
+    *args: Any,
+    draws: int = 500,
+    chains: int = 64,
+    method: Method = "hmc",
+    start: Start = "auto",
+    max_warmup: int = 2000,
+    max_seconds: float | None = None,
+    thin: int = 1,
+    seed: int = 0,
+    compile: Compile = "auto",  # noqa: A002 - the name users know from torch
+    store: Any = None,
+    progress: bool = True,
+    **kwargs: Any,
+) -> Sampled:
+    """Draw from the posterior of all continuous latents of a program; discrete ones are summed out.
+
+    Args:
+        program: see `zoo.program`.
+        args, kwargs: what its model takes; an argument called like an option here goes in by position, or is bound
+            before, with `functools.partial`.
+        draws, chains, method, max_warmup, max_seconds, thin, seed, compile, store, progress: see `inference.sample`.
+        start: `jitter` around the program's `start` or the prior median, `prior`; `auto` tries one after the other.
+
+    Returns:
+        Draws by site, (chain, draw, *plates, *event); deterministic sites too.
+
+    Raises:
+        ValueError: a program without latents, with a discrete one that cannot be enumerated, of which a run differs
+            from the next; options out of range.
+        SamplingError: no start of finite density, or chains that never move.
+        TraceError, CompileError: `compile` asks for what cannot be.
+    """
+    deadline = Deadline(max_seconds)
+    wanted = Run(draws, chains, method, start, max_warmup, max_seconds, thin, seed, compile, store, progress)
+    if start == "guide":
+        raise ValueError("start='guide' is of pairs: a program is started by start=… of zoo.program")
+    if wanted.folder is not None:
+        check_folder(wanted.folder)
+    with quietly(seed):
+        seen = outline(program, args, kwargs)
+        mode = wanted.mode
+        potential = ProgramPotential(seen, recorded=mode != "off", required=compile in ("graph", "inductor"))
+        wanted.check_room(potential)
+        names = ("jitter", "prior") if start == "auto" else (start,)
+
+        def find(chosen: str) -> Any:
+            cloud = starts.centre(potential, {})[None] if chosen == "jitter" else None
+            return starts.place(potential, chosen, cloud, chains), None
+
+        return run(wanted, potential, find, names, deadline, "off" if potential.plain else mode)

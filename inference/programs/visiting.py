@@ -1,0 +1,186 @@
+"""One run of a program on flat, unconstrained latents: its log density, and what its sites are worth there.
+
+With each latent v = T(u) the image of free numbers u under the bijection of its support, and discrete latents summed
+out,
+
+    log p(u) = log p(observed, v) + sum over latents of log |det dT / du|
+
+Supports may move with other latents: every bijection is made in the very run that uses it. Everything here is of one
+point, as the program itself is; `inference.programs.mapped` runs it for many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import Delta, Unit
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.subsample_messenger import _Subsample
+from torch import Tensor
+from torch.distributions import biject_to
+
+from inference.programs.contracting import contracted
+from inference.programs.outline import Kept, Outline, base, enumerating, given
+from zoo.threads.handlers import unvalidated
+
+
+class Visit:
+    """Functions of one point, P free numbers or the values of the latents, for a program with its arguments."""
+
+    def __init__(self, seen: Outline) -> None:
+        self.seen = seen
+
+    def log_density(self, point: Tensor) -> Tensor:
+        """(P,) -> ()."""
+        found = _Set(self.unflatten(point))
+        total, factors = contracted(self._trace(found, enumerated=True), self.seen.call.program.name)
+        for value in factors.values():
+            total = total + value.sum()
+        log_p: Tensor = total + found.log_jacobian
+        return log_p
+
+    def value_and_gradient(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """The log density and its gradient: (P,) -> (), (P,)."""
+        with torch.enable_grad():
+            point = point.detach().requires_grad_()
+            value = self.log_density(point)
+            (gradient,) = torch.autograd.grad(value, point, allow_unused=True)
+        return value.detach().to(point.dtype), torch.zeros_like(point) if gradient is None else gradient
+
+    def constrain(self, point: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Values of the latents and of deterministic sites, by name, and the log Jacobian, ().
+
+        What depends on a latent that is summed out has no one value, and is left out.
+        """
+        found = _Set(self.unflatten(point))
+        trace = self._trace(found, enumerated=True)
+        values = dict(found.values)
+        for name, site in self.seen.deterministic.items():
+            value = trace.nodes[name]["value"]
+            if value.shape == site.shape:
+                values[name] = value
+        return values, point.new_zeros(()) + found.log_jacobian
+
+    def prior(self, point: Tensor) -> Tensor:
+        """Free numbers of a draw from the prior, (P,) of any value -> (P,); 0 where none can be drawn."""
+        found = _Drawn(self.seen.call.program.start)
+        self._trace(found)
+        return torch.cat([found.free[latent.name].to(point).reshape(-1) for latent in self.seen.latents])
+
+    def pointwise(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """log p of each observed site along its plates, given the latents.
+
+        Sites that share a latent which is summed out have one value together, `a+b`, along the plates of that latent.
+        """
+        trace = self._trace(_Given(values), enumerated=True)
+        found = {name: trace.nodes[name] for name in self.seen.observed}
+        _, factors = contracted(trace, self.seen.call.program.name)
+        together = {name for names in factors for name in names.split("+")}
+        alone = {
+            name: scale_and_mask(node["unscaled_log_prob"], mask=node["mask"])
+            for name, node in found.items()
+            if name not in together
+        }
+        return alone | {names: value for names, value in factors.items() if found.keys() & set(names.split("+"))}
+
+    def log_prior(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """log p of each latent given those above it, ()."""
+        nodes = self._trace(_Given(values), enumerated=True).nodes
+        return {name: nodes[name]["log_prob_sum"] for name in values if nodes[name]["log_prob"].shape.numel()}
+
+    def predictive(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """New values of whatever the program draws or observes, but for the latents given."""
+        trace = self._trace(_Given(values, redraw=True))
+        return {
+            name: node["value"]
+            for name, node in _sites(trace).items()
+            if (name not in values or node["is_observed"]) and not isinstance(base(node["fn"]), Unit)
+        }
+
+    def unflatten(self, point: Tensor) -> dict[str, Tensor]:
+        """(P,) to free values by site."""
+        return {latent.name: point[latent.begin : latent.end].reshape(latent.free) for latent in self.seen.latents}
+
+    def culprits(self, point: Tensor) -> list[str]:
+        """Sites whose value or log density is not finite at a point."""
+        trace = self._trace(_Set(self.unflatten(point)), enumerated=True)
+        return [name for name, node in _sites(trace).items() if not bool(torch.isfinite(node["log_prob"]).all())]
+
+    def _trace(self, handler: Messenger, enumerated: bool = False) -> Any:
+        """A run under a handler, with log densities."""
+        call: Any = self.seen.call
+        if enumerated and self.seen.enumerated:
+            call = enumerating(call, self.seen.depth)
+        with unvalidated(), Kept(self.seen.parameters), handler:
+            trace = poutine.trace(call).get_trace()
+            trace.compute_log_prob()
+        return trace
+
+
+class _Set(Messenger):
+    """Gives latents the values that belong to free ones, and adds up the log Jacobians."""
+
+    def __init__(self, free: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.free = free
+        self.values: dict[str, Tensor] = {}
+        self.log_jacobian: Any = 0.0
+
+    def _pyro_sample(self, message: Any) -> None:
+        name = message["name"]
+        if name in self.free and not message["is_observed"]:
+            transform = biject_to(message["fn"].support)
+            value = transform(self.free[name])
+            self.log_jacobian = self.log_jacobian + transform.log_abs_det_jacobian(self.free[name], value).sum()
+            self.values[name] = message["value"] = value
+
+
+class _Given(Messenger):
+    """Gives latents these values; observed sites may be drawn anew."""
+
+    def __init__(self, values: Mapping[str, Tensor], redraw: bool = False) -> None:
+        super().__init__()
+        self.values, self.redraw = values, redraw
+
+    def _pyro_sample(self, message: Any) -> None:
+        fn = message["fn"]
+        if isinstance(fn, _Subsample):
+            return
+        if not message["is_observed"]:
+            if message["name"] in self.values:
+                message["value"] = self.values[message["name"]]
+        elif self.redraw and not isinstance(base(fn), (Delta, Unit)):
+            message["is_observed"], message["value"] = False, None
+
+
+class _Drawn(Messenger):
+    """Draws latents from the prior and records the free numbers that belong to them; where none can be drawn, 0."""
+
+    def __init__(self, start: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.start = start
+        self.free: dict[str, Tensor] = {}
+
+    def _pyro_sample(self, message: Any) -> None:
+        name, fn = message["name"], message["fn"]
+        if message["is_observed"] or isinstance(fn, _Subsample) or fn.support.is_discrete:
+            return
+        transform = biject_to(fn.support)
+        try:
+            value = given(name, self.start[name], fn) if name in self.start else fn()
+            free = transform.inv(value)
+        except NotImplementedError:
+            shape = torch.Size(fn.batch_shape) + torch.Size(fn.event_shape)
+            free = torch.zeros(transform.inverse_shape(shape))
+            value = transform(free)
+        self.free[name], message["value"] = free, value
+
+
+def _sites(trace: Any) -> dict[str, Any]:
+    """Sample sites of a trace, without the indices that plates draw."""
+    nodes = trace.nodes.items()
+    return {name: n for name, n in nodes if n["type"] == "sample" and not isinstance(n["fn"], _Subsample)}

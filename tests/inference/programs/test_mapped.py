@@ -1,0 +1,135 @@
+"""The log density of any program at many points at once is what Pyro says of each, value and gradient."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer.mcmc.util import initialize_model
+from scipy.stats import ks_2samp
+
+import inference
+import zoo
+from inference.programs.mapped import Mapped
+from inference.programs.outline import outline
+from inference.programs.potential import ProgramPotential
+from inference.programs.unread import Unread
+from tests.helpers.programs import PROGRAMS, program
+
+POINTS = 5
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    torch._C._functorch._set_vmap_fallback_enabled(False)  # an operation without a rule is an error here
+    yield
+    torch._C._functorch._set_vmap_fallback_enabled(True)
+    pyro.clear_param_store()
+    torch.set_default_dtype(before)
+
+
+def points(name):
+    model, arguments = program(name)
+    seen = outline(zoo.program(model), arguments, {})
+    return seen, torch.randn(POINTS, seen.size, generator=torch.Generator().manual_seed(1))
+
+
+# Pyro's potential keeps the bounds of a support that moves where they stood in its first run.
+OTHERWISE = ("factored", "partly_seen", "uniform_of_uniform")
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in OTHERWISE])
+def test_density_and_gradient_are_those_of_pyros_own_potential(name):
+    model, arguments = program(name)
+    seen, at = points(name)
+    value, gradient = ProgramPotential(seen, required=True).value_and_gradient(at)
+    depth = None if not seen.enumerated else seen.depth
+    _, potential, _, _ = initialize_model(model, arguments, max_plate_nesting=depth)
+    for i in range(POINTS):
+        free = {b.name: at[i, b.begin : b.end].reshape(b.free).requires_grad_() for b in seen.latents}
+        energy = potential(free)
+        slopes = torch.autograd.grad(energy, list(free.values()))
+        assert float(value[i]) == pytest.approx(-float(energy), rel=1e-10)
+        theirs = -torch.cat([slope.reshape(-1) for slope in slopes])
+        assert torch.allclose(gradient[i], theirs, rtol=1e-10, atol=1e-10), name
+
+
+def test_a_factor_an_improper_prior_and_a_scale_count_as_they_are_written():
+    seen, at = points("factored")
+    value, _ = ProgramPotential(seen, required=True).value_and_gradient(at)
+    x = at[:, 0].exp()  # positive: exp, whose log Jacobian is the free number
+    normal = torch.distributions.Normal(x, 1.0).log_prob(torch.tensor(2.0))
+    assert torch.allclose(value, -0.5 * (x - 3) ** 2 + 2 * normal + at[:, 0], rtol=1e-12)
+
+
+def test_bounds_move_with_what_they_depend_on():
+    seen, at = points("uniform_of_uniform")
+    value, _ = ProgramPotential(seen, required=True).value_and_gradient(at)
+    one, other = at.sigmoid().unbind(1)
+    top = 10 * one
+    low = top * other
+    prior = -torch.log(torch.tensor(10.0)) - top.log()
+    jacobian = (10 * one * (1 - one)).log() + (top * other * (1 - other)).log()
+    like = torch.distributions.Normal(top + low, 1.0).log_prob(torch.tensor(7.0))
+    assert torch.allclose(value, prior + jacobian + like, rtol=1e-12)
+
+
+def test_stand_ins_of_cells_that_were_seen_do_not_wander():
+    """Pyro masks their prior out; it integrates to one, so what is left has the same posterior of everything else."""
+    seen, at = points("partly_seen")
+    value, _ = ProgramPotential(seen, required=True).value_and_gradient(at)
+    mu, missing = at[:, :1], at[:, 1:]
+    y = torch.tensor([1.0, 2.0, 3.0])
+    log = torch.distributions.Normal(0.0, 5.0).log_prob(mu[:, 0])
+    log = log + torch.distributions.Normal(mu, 1.0).log_prob(y).sum(1)
+    log = log + torch.distributions.Normal(mu, 1.0).log_prob(missing).sum(1)
+    assert torch.allclose(value, log, rtol=1e-12)
+
+
+DRAWN = {
+    "normal": dist.Normal(0.0, 1.0), "gamma": dist.Gamma(2.0, 1.0), "poisson": dist.Poisson(3.0),
+    "binomial": dist.Binomial(5, 0.5), "categorical": dist.Categorical(torch.ones(3) / 3),
+    "student": dist.StudentT(3.0), "beta": dist.Beta(1.0, 2.0), "von_mises": dist.VonMises(0.0, 1.0),
+    "negative_binomial": dist.NegativeBinomial(3.0, 0.5), "exponential": dist.Exponential(1.0),
+    "multivariate": dist.MultivariateNormal(torch.zeros(2), torch.eye(2)), "cauchy": dist.Cauchy(0.0, 1.0),
+    "uniform": dist.Uniform(0.0, 1.0), "geometric": dist.Geometric(0.3), "laplace": dist.Laplace(0.0, 1.0),
+    "multinomial": dist.Multinomial(5, torch.ones(3) / 3), "weibull": dist.Weibull(1.0, 2.0),
+    "inflated": dist.ZeroInflatedPoisson(torch.tensor(2.0), gate=torch.tensor(0.3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_draws_side_by_side_are_draws_of_the_distribution(name):
+    found = inference.prior(zoo.program(lambda: pyro.sample("x", DRAWN[name])), draws=2000, seed=1)["x"][0]
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        theirs = DRAWN[name].expand(torch.Size([4000])).sample()
+    one, other = (value.double().reshape(len(value), -1)[:, -1].numpy() for value in (found, theirs))
+    assert ks_2samp(one, other).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    "index",
+    [lambda i: i, lambda i: (i, 1), lambda i: (slice(None), i), lambda i: (None, i, Ellipsis), lambda i: (..., i),
+     lambda i: (i, slice(1, 3), i), lambda i: (torch.tensor([0, 1]), i), lambda i: (-1 - i, 0)],
+)  # fmt: skip
+def test_a_drawn_number_as_index_is_an_operation(index):
+    own = torch.arange(4.0 * 3 * 2).reshape(4, 3, 2)
+    number = torch.tensor(1)
+    with Unread():
+        found = own[index(number)]
+    assert torch.equal(found, own[index(number)])
+
+
+def test_in_place_writes_on_what_is_not_mapped_are_mapped():
+    def function(point):
+        table = torch.zeros(3, 3)
+        table[0] = point
+        table.view(-1)[:: 3 + 1] += point.sum()
+        table.scatter_(1, torch.tensor([[2], [1], [0]]), 7.0)
+        return table
+
+    at = torch.randn(4, 3)
+    found = Mapped(function, at[0], "table")(at)
+    assert torch.equal(found, torch.stack([function(point) for point in at]))

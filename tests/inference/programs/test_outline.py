@@ -1,0 +1,151 @@
+"""What a program holds, and what cannot be sampled: each refused by name before work."""
+
+import re
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import inference
+import zoo
+from inference.programs.outline import outline
+from tests.helpers.programs import program, schools
+
+ONE = torch.tensor(1.0)
+
+
+def test_plates_become_dims_and_what_depends_on_them_stands_along_them():
+    seen = outline(zoo.program(schools), (), {})
+    assert [latent.name for latent in seen.latents] == ["mu", "tau", "z"]
+    assert seen.size == 10
+    assert {name: seen.dims_of(name) for name in ("mu", "z", "theta", "y")} == {
+        "mu": (), "z": ("school",), "theta": ("school",), "y": ("school",),
+    }  # fmt: skip
+    assert list(seen.observed) == ["y"]
+    assert list(seen.deterministic) == ["theta"]
+
+
+def test_crossed_plates_are_named_from_the_right():
+    model, arguments = program("crossed")
+    seen = outline(zoo.program(model), arguments, {})
+    assert seen.dims_of("rating") == ("people", "items")
+    assert seen.dims_of("skill")[0] == "person"
+    assert seen.depth == 2
+
+
+def no_latents():
+    pyro.sample("y", dist.Normal(0.0, 1.0), obs=ONE)
+
+
+def all_summed_out():
+    pyro.sample("c", dist.Bernoulli(0.5))
+
+
+def a_count():
+    rate = pyro.sample("rate", dist.Gamma(1.0, 1.0))
+    pyro.sample("count", dist.Poisson(rate))
+
+
+def twice():
+    for _ in range(2):
+        pyro.sample("x", dist.Normal(0.0, 1.0))
+
+
+def a_part():
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("row", 100, subsample_size=10) as rows:
+        pyro.sample("y", dist.Normal(mu, 1.0), obs=torch.zeros(100)[rows])
+
+
+def comes_and_goes():
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    comes_and_goes.runs += 1
+    if comes_and_goes.runs % 2:
+        pyro.sample("z", dist.Normal(x, 1.0))
+
+
+comes_and_goes.runs = 0
+
+
+def grows():
+    grows.size += 1
+    with pyro.plate("row", grows.size):
+        pyro.sample("x", dist.Normal(0.0, 1.0))
+
+
+grows.size = 1
+
+
+def draws_by_itself():
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    pyro.sample("y", dist.Normal(x + torch.randn(()), 1.0), obs=ONE)
+
+
+def scaled_apart():
+    p = pyro.sample("p", dist.Beta(1.0, 1.0))
+    c = pyro.sample("c", dist.Bernoulli(p))
+    with pyro.poutine.scale(scale=3.0):
+        pyro.sample("y", dist.Normal(c, 1.0), obs=ONE)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (no_latents, "no_latents has no continuous latents, it draws nothing that is not observed"),
+        (all_summed_out, "every latent is summed out"),
+        (a_count, "a_count: discrete site 'count' (Poisson) has no gradient"),
+        (twice, "'x'"),
+        (a_part, "plate 'row' takes 10 of 100 rows"),
+        (comes_and_goes, "site 'z' is in one run and not in the next"),
+        (grows, "plate 'row' has shape (2,) in one run and (3,) in the next"),
+        (draws_by_itself, "draws random numbers itself"),
+        (scaled_apart, "scaled differently"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_by_name(model, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        inference.sample(zoo.program(model), draws=2, chains=2, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        ({"tau": -1.0}, "start, site 'tau': -1.0 lies outside"),
+        ({"z": torch.zeros(3)}, "start, site 'z': expected shape (8,), got (3,)"),
+        ({"ta": 1.0}, "has no site 'ta', did you mean 'tau'?"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(start, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        inference.sample(zoo.program(schools, start=start), draws=2, chains=2, progress=False)
+
+
+@pytest.mark.parametrize("model", [3, "schools", dist.Normal, None])
+def test_what_is_no_program_is_refused(model):
+    with pytest.raises(ValueError, match="model: expected a function"):
+        zoo.program(model)
+
+
+def test_parameters_of_a_model_are_held_and_leave_no_mark_in_the_store():
+    def model():
+        loc = pyro.param("loc", lambda: torch.randn(3))
+        x = pyro.sample("x", dist.Normal(loc, 1.0).to_event(1))
+        pyro.sample("y", dist.Normal(x.sum(), 1.0), obs=ONE)
+
+    pyro.param("mine", torch.tensor(2.0))
+    try:
+        seen = outline(zoo.program(model), (), {})
+        assert list(pyro.get_param_store().keys()) == ["mine"]
+        assert seen.parameters["loc"].shape == (3,)
+        pyro.param("loc", torch.full((3,), 5.0))
+        assert outline(zoo.program(model), (), {}).parameters["loc"].tolist() == [5.0, 5.0, 5.0]
+    finally:
+        pyro.clear_param_store()
+
+
+def test_a_user_s_random_state_is_left_as_it_was():
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    outline(zoo.program(schools), (), {})
+    assert torch.equal(torch.random.get_rng_state(), before)

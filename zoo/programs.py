@@ -1,0 +1,100 @@
+"""Any Pyro program, as it stands, for the functions of `inference`: `zoo.program(model)`.
+
+A pair is a program of one kind, whose arguments are one `Batch`. A `Program` takes whatever its model takes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo.threads.handlers import install
+from zoo.threads.turns import Turn
+
+install()
+
+
+class Program:
+    """A model as people write it for Pyro, and what is to be said of it; see `program`."""
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        *,
+        name: str | None = None,
+        dims: Mapping[str, Sequence[str]] | None = None,
+        coords: Mapping[str, Sequence[Any]] | None = None,
+        start: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not callable(model) or inspect.isclass(model):
+            kind = f"the class {model.__name__}" if inspect.isclass(model) else f"{type(model).__name__} {model!r:.60}"
+            raise ValueError(f"model: expected a function, a method or a module that runs a Pyro program, got {kind}")
+        if name is not None and (not isinstance(name, str) or not name):
+            raise ValueError(f"name: expected a text, got {name!r}")
+        self.model = model
+        self.name = name or _name_of(model)
+        self.dims = {site: tuple(_texts(f"dims of '{site}'", names)) for site, names in _items("dims", dims)}
+        self.coords = {dim: list(labels) for dim, labels in _items("coords", coords)}
+        self.start = {site: torch.as_tensor(value) for site, value in _items("start", start)}
+        self.turn = Turn()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model: a program is a Pyro program."""
+        return self.model(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"program({self.name})"
+
+
+def program(
+    model: Callable[..., Any],
+    *,
+    name: str | None = None,
+    dims: Mapping[str, Sequence[str]] | None = None,
+    coords: Mapping[str, Sequence[Any]] | None = None,
+    start: Mapping[str, Any] | None = None,
+) -> Program:
+    """Any Pyro program, untouched, for `inference.sample` and what follows it.
+
+    Nothing is asked of how the model indexes, broadcasts or names things: plates may be nested and crossed,
+    observations stand anywhere, discrete latents are summed out. The arguments of the model follow the program:
+
+        program = zoo.program(my_model)
+        posterior = inference.sample(program, x, y=y)
+        idata = inference.to_arviz(program, posterior, x, y=y)
+
+    Args:
+        model: a function, a method or a `PyroModule`.
+        name: what to call it in messages; by default the function's own name.
+        dims: site -> names of the dims of its events, from the left, for ArviZ. Those of plates are the plates' names.
+        coords: dim -> labels, `{"school": ["A", "B"]}`.
+        start: site -> a value to start chains around; the others start around their prior median.
+
+    Raises:
+        ValueError: no callable, or dims, labels or values that are none.
+    """
+    return Program(model, name=name, dims=dims, coords=coords, start=start)
+
+
+def _name_of(model: Callable[..., Any]) -> str:
+    if isinstance(model, nn.Module):
+        return type(model).__name__
+    function = getattr(model, "func", model)  # of a partial
+    found = getattr(function, "__qualname__", type(function).__name__)
+    return str(found).rsplit("<locals>.", maxsplit=1)[-1]
+
+
+def _items(what: str, given: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+    if given is not None and (not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given)):
+        raise ValueError(f"{what}: expected a dict by name, got {type(given).__name__}")
+    return list((given or {}).items())
+
+
+def _texts(what: str, names: Any) -> Sequence[str]:
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{what}: expected a tuple of names, got {names!r}")
+    return list(names)
