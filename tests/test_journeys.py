@@ -1,7 +1,7 @@
 """The journeys of examples/journeys: at most ten lines from data to an answer and its picture, run as they stand.
 
 What they answer is held against others: the survey against least squares, the mixture against the grapes, the network
-against its published tables.
+against its published tables, the airline against statsmodels' airline model.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import zoo
+from inference.forecasting.scores import crps
 from tests.helpers.places import EXAMPLES
 
 SCRIPTS = sorted((EXAMPLES / "journeys").glob("*.py"))
@@ -74,12 +76,28 @@ def enumerated() -> list[float]:
     return answers
 
 
+def airline(printed: str) -> None:
+    """Less CRPS than SARIMA (0,1,1)(0,1,1)12 of logarithms from the same origins; 90 % intervals hold about 90 %."""
+    sarimax = pytest.importorskip("statsmodels.tsa.statespace.sarimax").SARIMAX
+    y = zoo.datasets.load("airpassengers").x[0].double().numpy()
+    scores, rng = [], np.random.default_rng(0)
+    for end in range(len(y) - 24, len(y) - 11):
+        model = sarimax(np.log(y[:end]), order=(0, 1, 1), seasonal_order=(0, 1, 1, 12))
+        fit = model.fit(disp=False, method="powell")  # as high as its default, which may warn that it has not converged
+        ahead = fit.get_forecast(12)
+        draws = np.exp(ahead.predicted_mean + ahead.se_mean * rng.normal(size=(4000, 12)))
+        scores.append(crps(draws, y[end : end + 12]))
+    coverage, _, own = table(printed, "autoregressive")[:3]
+    assert own < np.mean(scores) < table(printed, "seasonal naive")[2]
+    assert 0.85 <= coverage <= 0.95
+
+
 def matrix(printed: str) -> None:
     assert "(100, 10) (3, 10)" in printed
     assert re.search(r"\(100, \d+\) \(100, 10\)", printed)
 
 
-CHECKS = {"survey": survey, "network": network, "matrix": matrix}
+CHECKS = {"survey": survey, "airline": airline, "network": network, "matrix": matrix}
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,8 @@ def backtest(
                 fresh = _anew(pair, seed)
                 fit(fresh, past, **{"progress": False, "seed": seed, **options})
             known = check(fresh, past)
-            paths = ahead(fresh, draw(fresh, known, draws, stats=False, seed=seed), known, horizon, inputs, seed)
+            own = seed + fold  # the same draws at each origin would err alike, and their mean as much as one
+            paths = ahead(fresh, draw(fresh, known, draws, stats=False, seed=own), known, horizon, inputs, own)
             naive = _naive(_series(fresh, known), known.batch.lengths, horizon, season)
         except ValueError as error:
             raise ValueError(f"fold {fold + 1} of {folds}: {error}") from error

@@ -14,6 +14,7 @@ masked         networks whose outputs see only what comes before them
 sequence       distributions over whole sequences, and their lengths
 series         linear autoregression, missing steps integrated out
 differences    differences of a series as one autoregression of it
+lags           of a seasonal autoregression, and how far back each lies
 logged         positive series whose logarithms follow a distribution
 chains/        hidden Markov chains
 recurrent/     recurrent cells, paths of latent states

@@ -1,11 +1,12 @@
 """Bayesian autoregression of one or several series, with seasonal lags, inputs and missing steps.
 
-For series n = 1..N, their steps t = P+1..T_n, lags l_1..l_L = 1..p and s, 2s, ..., Qs (the longest is P), and inputs u,
+For series n = 1..N, their steps t = P+1..T_n, lags l_1..l_L = 1..p and s, 2s, ..., Qs, their sums too if these are
+asked for (the longest is P), and inputs u,
 
     variance           v ~ InverseGamma(a, b S^2)
     intercept          c ~ Normal(0, g sqrt(v))
-    coefficients, seasonal
-                     w_k ~ Normal(0, h sqrt(v) / S),       k = 1..L; of the lags up to p, and of the seasonal ones
+    coefficients, seasonal, products
+                     w_k ~ Normal(0, h sqrt(v) / S),       k = 1..L; of lags up to p, of seasonal ones, of their sums
     slopes           b_e ~ Normal(0, h sqrt(v) / S_e),     e = 1..E
     series          x_nt ~ Normal(m + c + sum_k w_k (x_n,t-l_k - m) + b . (u_nt - m_u), sqrt(v))
 
@@ -16,7 +17,13 @@ by `fit`: the prior knows no units. That is the `conjugate` prior. The `independ
     sqrt(v) ~ HalfCauchy(r),    c ~ Normal(0, g),    w_k ~ Normal(0, h),    b_e ~ Normal(0, h S / S_e)
 
 with r = g = S and h = 1/2 by default. Those of r, g and h that are given are in the units of the data: b_e is then of
-scale h too, and with a g that is given m = m_u = 0.
+scale h too, and with a g that is given m = m_u = 0. The `minnesota` one is conjugate, with weights that shrink with the
+steps and seasons k(l) that they look back (`zoo.parts.lags`),
+
+    w_k ~ Normal(0, h sqrt(v) / (s_e k(l_k))),    b_e ~ Normal(0, 5 sqrt(v) / S_e)
+
+where s_e, which `fit` sets too, is the deviation of the residuals at w_k ~ Normal(0, h / k(l_k)): that is about the
+scale of a weight, and h = 0.2 by default, as Litterman's overall tightness.
 
 With differences, x above is z = (1 - B)^d (1 - B^s)^D x, B the step back, and with `transform="log"` log x or its
 differences. Densities, draws and forecasts are always of the series as given: what was differenced is summed up, and
@@ -33,10 +40,14 @@ with parameters that are learned. With the conjugate prior and no missing step t
 Held against, in `test_autoregressive.py`: the joint normal density with gaps, ragged lengths and inputs (equal to
 1e-11); the recursion of forecasts (1e-8); the conjugate posterior (sd of log p - log q over draws 8e-14); posteriordb's
 `arK` (means within 2.1 standard errors, 4 asked); R's log-likelihoods of lh AR(1) and AR(3), and of Lake Huron AR(2)
-with trend, -29.38, -27.09 and -101.2 (here -29.379, -27.092 and -101.198).
+with trend, -29.38, -27.09 and -101.2 (here -29.379, -27.092 and -101.198); the last two years of AirPassengers from
+13 origins, in `test_journeys.py`: CRPS 10.7 and coverage of 90 % intervals 93 %, where SARIMA (0,1,1)(0,1,1)12 of
+statsmodels has 11.3 and 99 %. The same specification on seven other monthly series, which it was not chosen by, has
+0.85 to 1.31 times SARIMA's CRPS: less on one, within 4 % on three, more where the level or the season shifts suddenly.
 
 References: Box, Jenkins & Reinsel (2008), "Time series analysis"; Zellner (1971), "An introduction to Bayesian
-inference in econometrics", chapter 7.
+inference in econometrics", chapter 7; Litterman (1986), "Forecasting with Bayesian vector autoregressions: five years
+of experience".
 """
 
 from __future__ import annotations
@@ -60,11 +71,14 @@ from zoo.parts.conjugate.factors import Factor, Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.differences import Differences
+from zoo.parts.lags import seasonal_lags, steps_back
 from zoo.parts.logged import TransformedSeries
 from zoo.parts.sequence import steps_of, whole
 from zoo.parts.series import AutoregressiveSeries, lagged, past_end
 from zoo.parts.units import moments
 from zoo.suiting import Suit, left_out
+
+WIDE = 5.0  # h of the conjugate prior
 
 
 @register("autoregressive")
@@ -78,23 +92,25 @@ class Autoregressive(ModelGuide):
     Args:
         order: p, the number of successive lags.
         seasonal: s, the period of the seasonal lags and differences; more than p if there are such lags.
-        seasonal_order: Q, the number of seasonal lags; 1 if not given, and 0 for the differences alone. They are added
-            to the others, not multiplied.
+        seasonal_order: Q, the number of seasonal lags; 1 if not given, and 0 for the differences alone.
+        products: with the lags i + s j too, i up to p and j up to Q: those of (1 - a_1 B - ...)(1 - A_1 B^s - ...)
+            multiplied out, each with a weight of its own. Without, seasonal lags are added to the others.
         difference: d, how often the series is differenced.
         seasonal_difference: D, how often it is differenced over the period s.
         transform: `log` models the logarithms of a positive series.
         inputs: E, the number of inputs u_t at each step, that are known at the time, ahead too; not differenced.
         missing: the most missing steps in a series; without it NaN is refused.
-        steps: the number of steps T of simulated series.
-        prior: `conjugate`, or `independent` of the noise.
+        steps: the number of steps T of simulated series, more than the longest lag.
+        prior: `conjugate`, `independent` of the noise, or `minnesota`, which shrinks far lags.
         intercept_scale: g; by default 1, and S with the independent prior.
-        coefficient_scale: h; by default 5, and 1/2 with the independent prior.
+        coefficient_scale: h; by default 5, 1/2 with the independent prior, and 0.2 with the Minnesota one.
         noise_concentration: a of the conjugate prior; 2a prior observations of the noise.
         noise_rate: b of the conjugate prior; together they have a sum of squares of 2b S^2.
         noise_scale: r of the independent prior; by default S.
 
     Raises:
-        ValueError: a period within the order, a seasonal order or difference without period, or fewer steps than lags.
+        ValueError: a period within the order, a seasonal order or difference without period, products without seasonal
+            lags, or fewer steps than lags.
     """
 
     adapts: ClassVar = ("order",)
@@ -107,7 +123,7 @@ class Autoregressive(ModelGuide):
         inputs: int | None = None,
         missing: int | None = None,
         steps: int = 30,
-        prior: Literal["conjugate", "independent"] = "conjugate",
+        prior: Literal["conjugate", "independent", "minnesota"] = "conjugate",
         intercept_scale: Positive | None = None,
         coefficient_scale: Positive | None = None,
         noise_concentration: Positive = 1.0,
@@ -116,6 +132,7 @@ class Autoregressive(ModelGuide):
         difference: Annotated[int, AtLeast(0)] = 0,
         seasonal_difference: Annotated[int, AtLeast(0)] = 0,
         transform: Literal["log"] | None = None,
+        products: bool = False,
     ) -> None:
         super().__init__()
         if seasonal is None and seasonal_order is not None:
@@ -128,23 +145,29 @@ class Autoregressive(ModelGuide):
             raise ValueError(f"autoregressive: seasonal={seasonal} is among the lags up to order={order} already")
         Q = 0 if seasonal is None else 1 if seasonal_order is None else seasonal_order
         self.differences = Differences(difference, seasonal_difference, seasonal or 1)
-        longest = max(order, (seasonal or 0) * Q) + self.differences.lost
+        if products and not Q:
+            raise ValueError("autoregressive: products=True goes with a period, 'seasonal', and lags of it")
+        self.lags = seasonal_lags(order, seasonal or 0, Q, products)
+        longest = max(self.lags) + self.differences.lost
         if steps <= longest:
-            raise ValueError(f"autoregressive: steps={steps}, but the longest lag is {longest}")
-        self.lags = (*range(1, order + 1), *((seasonal or 0) * j for j in range(1, Q + 1)))
+            longer = "give more 'steps', of which simulated series have so many"
+            raise ValueError(f"autoregressive: steps={steps}, but the longest lag is {longest}: {longer}")
         self.reach, expansion, offset = self.differences.expanded(self.lags)  # lags of the series itself
         self.register_buffer("expansion", expansion, persistent=False)
         self.register_buffer("offset", offset, persistent=False)
         self.logged = transform == "log"
-        self.E, self.missing, self.steps, self.conjugate = inputs or 0, missing or 0, steps, prior == "conjugate"
+        self.E, self.missing, self.steps, self.conjugate = inputs or 0, missing or 0, steps, prior != "independent"
         self.field: Literal["x", "y"] = "y" if inputs else "x"
-        sizes = {"intercept": 1, "coefficients": order, "seasonal": Q, "slopes": self.E}
+        sizes = {"intercept": 1, "coefficients": order, "seasonal": Q, "products": order * Q * products}
+        sizes["slopes"] = self.E
         ends = dict(zip(sizes, accumulate(sizes.values()), strict=True))
         self.blocks = {name: slice(ends[name] - size, ends[name]) for name, size in sizes.items() if size}
-        h = coefficient_scale or (5.0 if self.conjugate else 0.5)
-        widths = torch.full((ends["slopes"],), h)  # (F), F = 1 + L + E
-        widths[0] = intercept_scale or 1.0
-        self.register_buffer("widths", widths)
+        self.shrinks = prior == "minnesota"
+        self.weighed = slice(1, len(self.lags) + 1)  # the lags among the F
+        h = coefficient_scale or {"conjugate": WIDE, "independent": 0.5, "minnesota": 0.2}[prior]
+        scales = [h / steps_back(lag, seasonal) if self.shrinks else h for lag in self.lags]
+        widths = torch.tensor([intercept_scale or 1.0, *scales, *[WIDE if self.shrinks else h] * self.E])
+        self.register_buffer("widths", widths)  # (F), F = 1 + L + E
         self.register_buffer("unit", torch.ones_like(widths))  # 1, S of each lag, S_e of each input
         self.register_buffer("center", torch.tensor(0.0))  # m
         self.register_buffer("spread", torch.tensor(1.0))  # S
@@ -161,7 +184,8 @@ class Autoregressive(ModelGuide):
         line = linear.Coefficients(torch.zeros_like(widths), root.diag())
         self.line = linear.LearnedCoefficients(line, usual)
         self.dims = {  # type: ignore[misc]
-            "coefficients": ("lag",), "seasonal": ("season",), "slopes": ("input",), self.field: ("step",),
+            "coefficients": ("lag",), "seasonal": ("season",), "products": ("product",), "slopes": ("input",),
+            self.field: ("step",),
         }  # fmt: skip
 
     @classmethod
@@ -202,7 +226,7 @@ class Autoregressive(ModelGuide):
         """The distribution of the series of a batch given the global latents."""
         series, intercept, slopes = self.series(batch), values["intercept"], values.get("slopes")
         steps = steps_of(batch, self.steps)
-        weights = torch.cat([values[name] for name in ("coefficients", "seasonal") if name in values], -1)
+        weights = torch.cat([values[name] for name in ("coefficients", "seasonal", "products") if name in values], -1)
         if slopes is not None:
             intercept = intercept - (slopes * self.input_center).sum(-1)
         inputs, start = batch.x if self.E else None, None if series is None else self._plain(series[:, : self.given])
@@ -288,6 +312,8 @@ class Autoregressive(ModelGuide):
         if self.conjugate:
             self.unit[1:] = unit
             self.unit[len(self.unit) - self.E :] = input_unit
+            if self.shrinks:
+                self.unit[self.weighed] = self._residual(z - self.center, u - self.input_center)
             return
         if "intercept" in self.from_data:
             self.widths[0] = unit
@@ -295,6 +321,17 @@ class Autoregressive(ModelGuide):
             self.widths[len(self.widths) - self.E :] = self.widths[1] * unit / input_unit
         if "noise" in self.from_data:
             self.r.copy_(unit)
+
+    def _residual(self, z: Tensor, u: Tensor) -> Tensor:
+        """s_e, of centred series (N, T) and inputs (N, T, E); a thousandth of S at least, and S without whole rows."""
+        X, target = self._rows(z, u)
+        spread: Tensor = self.spread
+        if not len(target):
+            return spread
+        scale = spread / self.unit  # of widths in units of the data
+        scale[self.weighed] = 1
+        noise, _ = linear.about(X, target, len(target), (scale * self.widths).to(X).pow(-2))
+        return torch.maximum(noise.point.sqrt().to(spread), 1e-3 * spread)
 
     def _doubled(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """What is regressed, z (B, T') and u (B, T', E) in double precision, and which of T' steps are past the end.
@@ -327,13 +364,18 @@ class Autoregressive(ModelGuide):
 
         Each step counts `weight` times. Exact with the conjugate prior.
         """
-        past, latest = lagged(z, self.lags)
-        design = torch.cat([torch.ones_like(past[..., :1]), past, u[:, max(self.lags) :]], -1)  # (N, T - P, F)
-        whole = ~latest.isnan() & ~design.isnan().any(-1)
-        X, target = weight**0.5 * design[whole] / self.unit, weight**0.5 * latest[whole]
+        X, target = self._rows(z, u)
+        X, target = weight**0.5 * X / self.unit, weight**0.5 * target
         rows = X, target, weight * len(target), self.widths.to(X).pow(-2)
         if self.conjugate:
             noise, line = linear.of_rows(*rows, self.a.to(X), self.b * self.spread.to(X).square())
         else:
             noise, line = linear.about(*rows)
         return noise, linear.Coefficients(line.centre / self.unit, line.tril / self.unit.unsqueeze(-1))
+
+    def _rows(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Steps with all their lags: what each is regressed on, (n, F), and the steps themselves, (n,)."""
+        past, latest = lagged(z, self.lags)
+        design = torch.cat([torch.ones_like(past[..., :1]), past, u[:, max(self.lags) :]], -1)  # (N, T - P, F)
+        whole = ~latest.isnan() & ~design.isnan().any(-1)
+        return design[whole], latest[whole]

@@ -6,9 +6,11 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from scipy import optimize
 from torch import Tensor
 
 import inference
@@ -17,6 +19,7 @@ import zoo.datasets.series  # its series register themselves
 from inference.data.check import as_batch
 from tests.helpers.places import REFERENCE
 from zoo import Batch, datasets
+from zoo.parts.lags import seasonal_lags, steps_back
 from zoo.parts.series import AutoregressiveSeries
 from zoo.sequences.autoregressive import Autoregressive
 
@@ -45,7 +48,14 @@ def evidence(pair: Autoregressive, z: Tensor, u: Tensor) -> tuple[float, Tensor,
     return log_p, m, V, a_n, b_n
 
 
-@pytest.mark.parametrize("config", [{}, {"order": 1, "seasonal": 4, "seasonal_order": 2, "inputs": 2}], ids=str)
+EXACT: list[dict[str, Any]] = [
+    {},
+    {"order": 1, "seasonal": 4, "seasonal_order": 2, "inputs": 2},
+    {"order": 2, "seasonal": 4, "products": True, "prior": "minnesota", "inputs": 2},
+]
+
+
+@pytest.mark.parametrize("config", EXACT, ids=str)
 def test_the_guide_is_the_conjugate_posterior(config: dict[str, Any]) -> None:
     torch.manual_seed(0)
     pair = zoo.create("autoregressive", steps=25, **config).double()
@@ -67,9 +77,33 @@ def test_the_guide_is_the_conjugate_posterior(config: dict[str, Any]) -> None:
     assert ((products.mean(0) - V).abs() < 4 * products.std(0) / 20_000**0.5).all()
     precision = 1 / variance  # Gamma(a, b)
     assert abs(precision.mean() - a / b) < 4 * precision.std() / 20_000**0.5
-    inference.fit(pair, shifted, steps=40, **QUICK)  # stays there, but for the optimiser's own noise
+    inference.fit(pair, shifted, steps=40, lr=0.01, particles=4, **QUICK)  # stays, but for the optimiser's own noise
     posterior = inference.draw(pair, shifted, 1000)
     assert float((posterior.stats["log_p"] - posterior.stats["log_q"]).std()) < 0.1
+
+
+@pytest.mark.parametrize("unit", [1.0, 1000.0])
+def test_the_minnesota_prior_shrinks_by_steps_and_seasons(unit: float) -> None:
+    """Scales of the weights are h / k where v is the residual variance: s^2 = RSS(s) / (n - F) of a ridge, solved."""
+    back = np.array([1, 2, 2, 1, 2, 3, 3, 2, 3])  # of lags 1..9 in seasons of 4, by hand
+    for k, lag in zip(back, range(1, 10), strict=True):
+        assert steps_back(lag, 4) == k
+    assert [steps_back(lag, None) for lag in (1, 7)] == [1, 7]
+    assert seasonal_lags(2, 12, 2, True) == (1, 2, 12, 24, 13, 14, 25, 26)
+    pair = zoo.create("autoregressive", order=9, seasonal=4, seasonal_order=0, prior="minnesota").double()
+    x = unit * torch.from_numpy(np.random.default_rng(0).normal(size=(1, 80)).cumsum(-1)) + 5
+    pair.measure(Batch.of(x))
+    z = x[0].numpy() - x.mean().item()
+    X = np.column_stack([np.ones(71), *(z[9 - lag : 80 - lag] for lag in range(1, 10))])
+    widths = np.array([x.std(correction=0).item(), *(0.2 / back)])
+
+    def excess(variance: float) -> float:
+        w = np.linalg.solve(X.T @ X + variance * np.diag(widths**-2), X.T @ z[9:])
+        return float(((z[9:] - X @ w) ** 2).sum() / (71 - 10) - variance)
+
+    known = optimize.brentq(excess, 0.01 * unit**2, 100 * unit**2, rtol=1e-14)
+    scales = known**0.5 * pair.widths / pair.unit  # of the prior, at that variance
+    np.testing.assert_allclose(scales[1:].numpy(), 0.2 / back, rtol=1e-6)  # 0.2 of single precision
 
 
 def test_missing_steps_teach_nothing_they_do_not_say() -> None:
@@ -230,7 +264,7 @@ def test_predictions_go_on_from_the_first_steps() -> None:
     assert not torch.equal(found[..., 2:], batch.x[:, 2:].expand(1, 4, 3, 28))
 
 
-@pytest.mark.parametrize("config", [{}, {"missing": 2}, {"inputs": 1}], ids=str)
+@pytest.mark.parametrize("config", [{}, {"missing": 2}, {"inputs": 1}, {"prior": "minnesota"}], ids=str)
 def test_constant_series_and_inputs_give_finite_results(config: dict[str, Any]) -> None:
     pair = zoo.create("autoregressive", **config)
     x = torch.full((2, 20), 3.0)

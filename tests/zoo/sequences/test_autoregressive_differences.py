@@ -24,6 +24,7 @@ SPECS: list[dict[str, Any]] = [
     {"order": 2, "seasonal": 4, "seasonal_order": 2, "difference": 1, "seasonal_difference": 1},
     {"order": 1, "transform": "log"},
     {"order": 2, "seasonal": 4, "difference": 1, "seasonal_difference": 1, "transform": "log"},
+    {"order": 2, "seasonal": 4, "products": True, "seasonal_difference": 1, "prior": "minnesota"},
 ]
 
 
@@ -40,15 +41,15 @@ def created(spec: dict[str, Any], missing: int | None = None) -> Any:
 
 def latents(pair: Any, draws: int = 1) -> tuple[Posterior, np.ndarray, float]:
     """The same weights and intercept in each draw, and they themselves."""
-    order, seasonal = pair.config["order"], len(pair.lags) - pair.config["order"]
+    known = {"coefficients": [0.5, -0.2, 0.1], "seasonal": [0.3, -0.1], "products": [-0.15, 0.05]}
+    sizes = {name: block.stop - block.start for name, block in pair.blocks.items() if name in known}
     values = {
         "variance": torch.tensor(SIGMA**2),
         "intercept": torch.tensor(0.02),
-        "coefficients": torch.tensor([0.5, -0.2, 0.1][:order]),
-        **({"seasonal": torch.tensor([0.3, -0.1][:seasonal])} if seasonal else {}),
+        **{name: torch.tensor(known[name][:size]) for name, size in sizes.items()},
     }
     values = {name: value.double().expand(1, draws, *value.shape) for name, value in values.items()}
-    weights = torch.cat([v[0, 0] for n, v in values.items() if n in ("coefficients", "seasonal")]).numpy()
+    weights = torch.cat([v[0, 0] for n, v in values.items() if n in known]).numpy()
     return Posterior(values, chains=1, size=draws), weights, 0.02
 
 
@@ -123,7 +124,9 @@ def test_the_fit_is_the_posterior_of_the_differenced_series(spec: dict[str, Any]
         z = np.diff(z)
     for _ in range(spec.get("seasonal_difference", 0)):
         z = z[4:] - z[:-4]
-    kept = ("order", "seasonal", "seasonal_order") if spec.get("seasonal_order") != 0 else ("order",)
+    kept: tuple[str, ...] = ("order",)
+    if spec.get("seasonal_order") != 0:
+        kept = ("order", "seasonal", "seasonal_order", "products", "prior")
     plain = created({name: spec[name] for name in kept if name in spec})
     pair = created(spec)
     log_p = {}
@@ -173,6 +176,7 @@ REFUSED = {
         "row 0, step 2: expected a number above 0, .*got 0",
     ),
     "another transform": ({"transform": "sqrt"}, None, "transform.*log"),
+    "products of nothing": ({"products": True}, None, "products=True goes with a period, 'seasonal', and lags of it"),
     "steps of a draw": ({"difference": 1, "seasonal_difference": 3, "seasonal": 12}, None, "longest lag is 49"),
 }  # fmt: skip
 
