@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from pyro.poutine.messenger import Messenger
 from torch import nn
 
 from zoo.threads.handlers import install
@@ -81,11 +83,21 @@ def program(
 
 
 def _name_of(model: Callable[..., Any]) -> str:
-    if isinstance(model, nn.Module):
-        return type(model).__name__
-    function = getattr(model, "func", model)  # of a partial
+    function: Any = model
+    while callable(inner := _within(function)):
+        function = inner
+    if isinstance(function, nn.Module):
+        return type(function).__name__
     found = getattr(function, "__qualname__", type(function).__name__)
     return str(found).rsplit("<locals>.", maxsplit=1)[-1]
+
+
+def _within(function: Any) -> Any:
+    """What a partial or one of Pyro's handlers wraps, or None."""
+    if isinstance(function, partial):
+        handler = isinstance(next(iter(function.args), None), Messenger)  # `condition`, `scale`: (handler, program)
+        return function.args[1] if handler and len(function.args) > 1 else function.func
+    return getattr(function, "fn", None)  # `reparam`, `trace`
 
 
 def _items(what: str, given: Mapping[str, Any] | None) -> list[tuple[str, Any]]:

@@ -138,6 +138,8 @@ class _Recorder(TorchDispatchMode):
 
     def _remember(self, tensor: Tensor, node: fx.Node) -> None:
         node.meta["storage"], node.meta["size"] = self._storage(tensor), tensor.numel()
+        node.meta["layout"] = tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset())
+        node.meta["device"] = tensor.device
         self.nodes[tensor] = node
 
     def _storage(self, tensor: Tensor) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from inference.compiling.recording import TraceError, record
+from inference.programs.strided import by_index
 from inference.programs.unread import Unread
 from inference.running.naming import naming_the_site
 from zoo.threads.randomness import draws
@@ -56,6 +57,7 @@ class Mapped:
         held = list(self._constants.values())
         pure = torch.func.functionalize(lambda *given: _Lifted(graph, self._constants, given).run(), remove="mutations")
         self.graph, _ = record(pure, [*leaves, *held])
+        by_index(self.graph)
         self.random = [node for node in self.graph.graph.nodes if draws(node.target)]
 
     def __call__(self, points: Any) -> Any:
@@ -115,8 +117,8 @@ def _scattered(own: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
 
 
 def _sliced(own: Tensor, part: Tensor, dim: int = 0, begin: Any = None, end: Any = None, step: int = 1) -> Tensor:
-    size = own.shape[dim]
-    end = size if end is None else min(end, size)  # the rule for it overflows at "to the end"
+    size = own.shape[dim]  # the rule for it overflows at "to the end", and does not count from it
+    begin, end = (None if at is None else min(at % size if at < 0 else at, size) for at in (begin, end))
     return aten.slice_scatter.default(own, part, dim, begin, end, step)  # type: ignore[no-any-return]
 
 

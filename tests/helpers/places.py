@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -24,3 +27,19 @@ def benchmark(name: str) -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@cache
+def package(name: str) -> ModuleType:
+    """A package of examples/benchmarks, whose files know each other by its name."""
+    with _also_from(EXAMPLES / "benchmarks"):
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _also_from(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))

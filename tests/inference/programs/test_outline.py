@@ -1,5 +1,6 @@
 """What a program holds, and what cannot be sampled: each refused by name before work."""
 
+import functools
 import re
 
 import pyro
@@ -149,3 +150,10 @@ def test_a_user_s_random_state_is_left_as_it_was():
     before = torch.random.get_rng_state()
     outline(zoo.program(schools), (), {})
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_program_is_called_as_its_function_is_whatever_wraps_it():
+    wrapped = pyro.poutine.condition(functools.partial(schools, sigma=ONE), data={"y": ONE})
+    again = pyro.poutine.reparam(wrapped, config={})
+    found = [zoo.program(model).name for model in (schools, wrapped, again, torch.nn.Linear(1, 1))]
+    assert found == ["schools", "schools", "schools", "Linear"]
