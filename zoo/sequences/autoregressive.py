@@ -23,7 +23,7 @@ steps and seasons k(l) that they look back (`zoo.parts.lags`),
     w_k ~ Normal(0, h sqrt(v) / (s_e k(l_k))),    b_e ~ Normal(0, 5 sqrt(v) / S_e)
 
 where s_e, which `fit` sets too, is the deviation of the residuals at w_k ~ Normal(0, h / k(l_k)): that is about the
-scale of a weight, and h = 0.2 by default, as Litterman's overall tightness.
+scale of a weight, and h = 0.2 by default, Litterman's overall tightness.
 
 With differences, x above is z = (1 - B)^d (1 - B^s)^D x, B the step back, and with `transform="log"` log x or its
 differences. Densities, draws and forecasts are always of the series as given: what was differenced is summed up, and

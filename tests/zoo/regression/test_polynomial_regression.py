@@ -182,6 +182,32 @@ def test_filip_reaches_the_conjugate_posterior_with_default_settings(guide: str)
         assert -found.losses[0] * 82 == pytest.approx(conjugate(pair, filip())["evidence"], abs=1e-9)
 
 
+def few() -> Batch:
+    x = torch.linspace(-2.0, 3.0, 14).double()
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=14))
+    return Batch(14, 14, x=x[:, None], y=5 + x**3 + 4 * noise)
+
+
+def test_a_prior_independent_of_the_noise_leaves_least_squares_degrees_of_freedom() -> None:
+    """With wide coefficients p(sigma | y) ~ sigma^-(N - F) exp(-RSS / (2 sigma^2)) p(sigma), here by quadrature."""
+    batch = few()
+    pair = create(degree=3, prior="independent", coefficient_scale=1e4, noise_scale=0.5)
+    inference.fit(pair, batch, steps=400, lr=0.01, particles=8, progress=False, compile="off")
+    posterior = inference.draw(pair, batch, 20_000, seed=1)
+    assert float((posterior.stats["log_p"] - posterior.stats["log_q"]).std()) < 0.1  # the guide is as good as exact
+    y, design = batch.y.numpy(), np.vander(batch.x[:, 0].numpy(), 4)
+    s = y.std()
+    residual = np.linalg.lstsq(design, y, rcond=None)[1][0] / s**2
+    grid = np.linspace(1e-3, 3, 30_001)
+    density = np.exp((4 - 14) * np.log(grid) - residual / (2 * grid**2)) * scipy.stats.halfcauchy(scale=0.5).pdf(grid)
+    density /= density.sum()
+    mean = float(s * (grid * density).sum())
+    sd = float(s * np.sqrt((grid**2 * density).sum() - (grid * density).sum() ** 2))
+    sigma = (s * posterior["variance"].sqrt()).flatten().numpy()
+    assert abs(sigma.mean() - mean) < 4 * sd / 20_000**0.5
+    assert sigma.std() == pytest.approx(sd, rel=0.05)
+
+
 def test_initial_is_the_conjugate_mean() -> None:
     batch = diabetes(2, 3, 8)
     pair, start = initialised(batch, degree=3)
@@ -239,10 +265,11 @@ def test_terms_that_the_design_cannot_tell_apart_keep_their_prior() -> None:
     assert sd[square] > 100 * sd[0]
 
 
+@pytest.mark.parametrize("prior", ["conjugate", "independent"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("noise", ["gaussian", "student_t"])
-def test_fewer_rows_than_terms(noise: str, dtype: torch.dtype) -> None:
-    pair = zoo.create("polynomial_regression", degree=8, noise=noise).to(dtype)
+def test_fewer_rows_than_terms(noise: str, dtype: torch.dtype, prior: str) -> None:
+    pair = zoo.create("polynomial_regression", degree=8, noise=noise, prior=prior).to(dtype)
     x = torch.tensor([[0.0], [1.0], [1.0], [5.0]], dtype=dtype)
     fit = inference.fit(
         pair, Batch(4, 4, x=x, y=torch.tensor([1.0, 2.0, 2.1, 0.0], dtype=dtype)), steps=20, progress=False
@@ -273,6 +300,14 @@ def test_density_equals_scipy(noise: str) -> None:
     assert trace.nodes["coefficients"]["log_prob"].item() == pytest.approx(prior)
     prior = scipy.stats.invgamma(0.5, scale=0.01).logpdf(values["variance"].item())
     assert trace.nodes["variance"]["log_prob"].item() == pytest.approx(prior, rel=1e-6)  # 0.01 is a float32 buffer
+    apart = create(features=2, degree=2, noise=noise, prior="independent", coefficient_scale=3.0, noise_scale=0.5)
+    trace = poutine.trace(poutine.condition(apart.model, values)).get_trace(batch)
+    trace.compute_log_prob()
+    prior = scipy.stats.norm(0, 3).logpdf(values["coefficients"].numpy()).sum()
+    assert trace.nodes["coefficients"]["log_prob"].item() == pytest.approx(prior)
+    sigma = math.sqrt(values["variance"])
+    prior = scipy.stats.halfcauchy(scale=0.5).logpdf(sigma) - math.log(2 * sigma)
+    assert trace.nodes["variance"]["log_prob"].item() == pytest.approx(prior)
 
 
 def test_student_t_noise_shrugs_off_an_outlier() -> None:

@@ -84,7 +84,7 @@ def test_the_guide_is_the_conjugate_posterior(config: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("unit", [1.0, 1000.0])
 def test_the_minnesota_prior_shrinks_by_steps_and_seasons(unit: float) -> None:
-    """Scales of the weights are h / k where v is the residual variance: s^2 = RSS(s) / (n - F) of a ridge, solved."""
+    """Scales of the weights are h / k at the residual variance: s^2 = RSS(s) / (n - freedom(s)) of a ridge, solved."""
     back = np.array([1, 2, 2, 1, 2, 3, 3, 2, 3])  # of lags 1..9 in seasons of 4, by hand
     for k, lag in zip(back, range(1, 10), strict=True):
         assert steps_back(lag, 4) == k
@@ -98,8 +98,8 @@ def test_the_minnesota_prior_shrinks_by_steps_and_seasons(unit: float) -> None:
     widths = np.array([x.std(correction=0).item(), *(0.2 / back)])
 
     def excess(variance: float) -> float:
-        w = np.linalg.solve(X.T @ X + variance * np.diag(widths**-2), X.T @ z[9:])
-        return float(((z[9:] - X @ w) ** 2).sum() / (71 - 10) - variance)
+        hat = X @ np.linalg.solve(X.T @ X + variance * np.diag(widths**-2), X.T)
+        return float(((z[9:] - hat @ z[9:]) ** 2).sum() / (71 - np.trace(hat)) - variance)
 
     known = optimize.brentq(excess, 0.01 * unit**2, 100 * unit**2, rtol=1e-14)
     scales = known**0.5 * pair.widths / pair.unit  # of the prior, at that variance

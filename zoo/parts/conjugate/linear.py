@@ -146,11 +146,16 @@ def of_rows(X: Tensor, y: Tensor, count: float, kappa: Tensor, a: Tensor, b: Ten
 
 
 def about(X: Tensor, y: Tensor, count: float, precision: Tensor) -> tuple[Factor, Coefficients]:
-    """About the posterior under w ~ Normal(0, 1 / precision) whatever v is, and a wide prior of v; see `of_rows`."""
-    freedom = torch.as_tensor(max(count - X.shape[1], 1.0)).to(X)
-    variance = torch.ones_like(freedom)
+    """About the posterior under w ~ Normal(0, 1 / precision) whatever v is, and a wide prior of v; see `of_rows`.
+
+    The rows that are left for v are those that determine no coefficient, count - F + v tr(precision L^-1) (MacKay 1992,
+    "Bayesian interpolation"): what the prior alone determines takes none.
+    """
+    variance = freedom = torch.ones((), dtype=X.dtype, device=X.device)
     for _ in range(50):
         mean, root = solve(X.mT @ X + (variance * precision).diag(), X.mT @ y)
+        given = variance * (root.square().sum(-1) * precision).sum()
+        freedom = (count - X.shape[1] + given).clamp(min=1)
         variance = (y - X @ mean).square().sum() / freedom + torch.finfo(X.dtype).tiny
     return Factor("inverse_gamma", variance.log(), freedom / 2), Coefficients(mean, root)
 
