@@ -122,7 +122,8 @@ class PolynomialRegression(ModelGuide):
         self.register_buffer("powers", powers(features, self.degree, products, factors), persistent=False)  # (F, D)
         terms = len(self.powers)
         self.register_buffer("coefficient_scale", torch.full((terms,), coefficient_scale))  # tau
-        constants(self, df=df, concentration=noise_concentration, rate=noise_rate, noise_scale=noise_scale)
+        constants(self, df=df, concentration=noise_concentration, rate=noise_rate)
+        self.register_buffer("noise_scale", torch.tensor(noise_scale), persistent=False)  # r: older files have none
         self.independent = prior == "independent"
         if guide == "conjugate":
             variance = torch.tensor(noise_scale**2 if self.independent else noise_rate / noise_concentration)
