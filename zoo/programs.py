@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import torch
+from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import Messenger
 from torch import nn
 
+from zoo.guides import Family
 from zoo.threads.handlers import install
 from zoo.threads.turns import Turn
 
@@ -26,6 +28,7 @@ class Program:
     def __init__(
         self,
         model: Callable[..., Any],
+        guide: Family | Callable[..., Any] | None = None,
         *,
         name: str | None = None,
         dims: Mapping[str, Sequence[str]] | None = None,
@@ -42,6 +45,8 @@ class Program:
         self.dims = {site: tuple(_texts(f"dims of '{site}'", names)) for site, names in _items("dims", dims)}
         self.coords = {dim: list(labels) for dim, labels in _items("coords", coords)}
         self.start = {site: torch.as_tensor(value) for site, value in _items("start", start)}
+        self.guide = _guide_of(model, guide)
+        self.fitted: Any = None  # what `inference.fit` leaves here
         self.turn = Turn()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -54,6 +59,7 @@ class Program:
 
 def program(
     model: Callable[..., Any],
+    guide: Family | Callable[..., Any] | None = None,
     *,
     name: str | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
@@ -71,6 +77,9 @@ def program(
 
     Args:
         model: a function, a method or a `PyroModule`.
+        guide: for `inference.fit`: a family (`normal`, `multivariate`, `lowrank`, `laplace`, `delta`), an automatic
+            guide of Pyro's or its class, or a guide of your own that takes the model's arguments; by default
+            `multivariate` for up to 100 numbers, else `normal`. `inference.sample` needs none.
         name: what to call it in messages; by default the function's own name.
         dims: site -> names of the dims of its events, from the left, for ArviZ. Those of plates are the plates' names.
         coords: dim -> labels, `{"school": ["A", "B"]}`.
@@ -79,7 +88,15 @@ def program(
     Raises:
         ValueError: no callable, or dims, labels or values that are none.
     """
-    return Program(model, name=name, dims=dims, coords=coords, start=start)
+    return Program(model, guide, name=name, dims=dims, coords=coords, start=start)
+
+
+def _guide_of(model: Callable[..., Any], guide: Any) -> Any:
+    if inspect.isclass(guide) and issubclass(guide, AutoGuide):
+        return guide(model)
+    if guide is None or callable(guide) or guide in get_args(Family):
+        return guide
+    raise ValueError(f"guide: expected one of {', '.join(get_args(Family))}, or a guide of Pyro's, got {guide!r:.60}")
 
 
 def _name_of(model: Callable[..., Any]) -> str:

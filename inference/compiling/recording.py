@@ -47,8 +47,16 @@ class TraceError(RuntimeError):
     """The function cannot be recorded as one graph."""
 
 
-def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.GraphModule, Any]:
+def record(
+    function: Callable[..., Any], inputs: Sequence[Tensor], held: Sequence[Tensor] = ()
+) -> tuple[fx.GraphModule, Any]:
     """Write down what `function(*inputs)` does; the inputs and the random state are left as they are.
+
+    Args:
+        function: of tensors.
+        inputs: tensors that it takes.
+        held: tensors that it finds by itself, and that are to be inputs of the graph too, behind the others: parameters
+            of a module, say.
 
     Returns:
         The graph, which takes as many tensors and returns a flat list, and the spec to unflatten that list with.
@@ -60,7 +68,7 @@ def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.G
     if not _ALONE and unready():
         raise TraceError(f"nothing can be traced here: {unready()}")
     copies = [tensor.detach().clone() for tensor in inputs]
-    recorder = _Recorder(copies)
+    recorder = _Recorder([*copies, *held])
     with _quiet(), recorder:
         outputs, spec = pytree.tree_flatten(function(*copies))
     return recorder.finish(outputs), spec

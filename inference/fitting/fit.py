@@ -28,6 +28,7 @@ from inference.fitting.step import Stepper
 from inference.fitting.watching import Logger, Watch
 from inference.running.constants import described, take
 from inference.running.deadline import Deadline
+from inference.running.programmed import or_program
 from inference.running.quiet import seeded
 from inference.running.width import width
 from zoo import guides
@@ -95,6 +96,7 @@ class Fit:
 
 
 @in_turn
+@or_program("fit")
 def fit(
     pair: ModelGuide,
     data: Any,

@@ -32,6 +32,7 @@ __all__ = ["Posterior", "draw", "generate", "predict", "prior"]
 
 
 @in_turn
+@or_program("fit")
 def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, seed: int = 0) -> Posterior:
     """Draws from the guide: chain 1 of `draws`, global latents once, local latents for every row of the data.
 

@@ -21,6 +21,7 @@ from inference.posterior.likelihood import local_log_weights
 from inference.posterior.psis import EXACT, Numbers, check_enough, effective_share, pareto_k, threshold
 from inference.running.checked import Checked
 from inference.running.densities import is_delta, left_out
+from inference.running.programmed import or_program
 from inference.running.words import check_count
 from zoo.base import ModelGuide, evaluating, is_local, sample_sites
 from zoo.state.memory import check_room
@@ -98,6 +99,7 @@ def verdict(k: float, draws: int = 1000, share: float | None = None) -> str:
 
 
 @in_turn
+@or_program("fit")
 def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *, seed: int = 0) -> KHat:
     """Pareto k̂ and effective share of the weights, of the global guide and of each observation's local guide.
 

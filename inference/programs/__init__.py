@@ -8,6 +8,10 @@ unread       what torch reads a value for, without need
 strided      views of memory, as selections
 potential    the log density that chains walk on
 sample       gradient MCMC
+fit          variational fit, draws of the guide and their weights
+flat         a program as a pair of one observation, which all that fits pairs takes
+guided       a program with a guide of the user's own
+parameters   what is optimised behind `pyro.param`
 draws        prior and posterior predictive, pointwise log-likelihood
 export       to ArviZ
 """

@@ -15,8 +15,9 @@ from opt_einsum import shared_intermediates
 from pyro.ops import packed
 from pyro.ops.contract import contract_tensor_tree
 from pyro.ops.rings import LogRing
-from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
+
+from inference.programs.outline import sites_of
 
 
 def contracted(trace: Any, name: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -33,11 +34,7 @@ def contracted(trace: Any, name: str) -> tuple[Tensor, dict[str, Tensor]]:
     Raises:
         ValueError: sites of one component that are scaled differently.
     """
-    sites = {
-        n: node
-        for n, node in trace.nodes.items()
-        if node["type"] == "sample" and not isinstance(node["fn"], _Subsample)
-    }
+    sites = sites_of(trace)
     if not any("_enumerate_dim" in node["infer"] for node in sites.values()):
         return sum((_whole(sites, n) for n in sites), torch.zeros(())), {}
     trace.pack_tensors()

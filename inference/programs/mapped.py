@@ -33,12 +33,13 @@ class Mapped:
         function: of a nest of tensors, to a nest of tensors.
         example: such a nest. What the function makes of another of the same shapes must be the same operations.
         name: whose it is, for what is said.
+        shared: tensors that the function holds, parameters that change between calls; the same for all points.
 
     Raises:
         TraceError: the function reads the value of a tensor.
     """
 
-    def __init__(self, function: Callable[[Any], Any], example: Any, name: str) -> None:
+    def __init__(self, function: Callable[[Any], Any], example: Any, name: str, shared: Sequence[Tensor] = ()) -> None:
         leaves, self._spec = pytree.tree_flatten(example)
 
         def flat(*tensors: Tensor) -> list[Tensor]:
@@ -46,7 +47,7 @@ class Mapped:
             return found
 
         with naming_the_site(), Unread():
-            graph, _ = record(flat, leaves)
+            graph, _ = record(flat, leaves, shared)
         if len(graph.graph.nodes) > LARGE:
             warnings.warn(
                 f"{name}: one run of it is {len(graph.graph.nodes):,} operations: a Python loop over the data, "
@@ -56,16 +57,16 @@ class Mapped:
         self._constants = dict(graph.named_buffers())
         held = list(self._constants.values())
         pure = torch.func.functionalize(lambda *given: _Lifted(graph, self._constants, given).run(), remove="mutations")
-        self.graph, _ = record(pure, [*leaves, *held])
+        self.graph, _ = record(pure, [*leaves, *shared, *held])
         by_index(self.graph)
         self.random = [node for node in self.graph.graph.nodes if draws(node.target)]
 
-    def __call__(self, points: Any) -> Any:
+    def __call__(self, points: Any, shared: Sequence[Tensor] = ()) -> Any:
         """Of S points: every tensor of the nest has a leading (S,), and so has every result."""
         leaves, spec = pytree.tree_flatten(points)
         if spec != self._spec:
             raise ValueError("the nest is another than the one that was recorded")
-        held = list(self._constants.values())
+        held = [*shared, *self._constants.values()]
         dims = [0] * len(leaves) + [None] * len(held)
         found = torch.func.vmap(_Rewritten(self.graph).run, tuple(dims), randomness="different")(*leaves, *held)
         return pytree.tree_unflatten(list(found), self._out)

@@ -34,6 +34,7 @@ class Plate:
     name: str
     size: int
     dim: int
+    full: int  # of which it takes `size`
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Outline:
     depth: int  # of nested plates: enumerated dims stand left of them
     dtype: torch.dtype
     device: torch.device
-    parameters: Mapping[str, Tensor] = field(default_factory=dict)
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)  # values of `pyro.param`, by name
     improper: tuple[str, ...] = ()  # latents that cannot be drawn from
 
     def dims_of(self, name: str) -> tuple[str, ...]:
@@ -170,13 +171,16 @@ def given(name: str, value: Tensor, fn: Any) -> Tensor:
     return found
 
 
-def outline(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], sampled: bool = True) -> Outline:
+def outline(
+    program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], sampled: bool = True, whole: bool = True
+) -> Outline:
     """Run a program twice, and tell what it holds.
 
     Args:
         program: the program.
         args, kwargs: what its model takes.
         sampled: its latents are to be sampled, and discrete ones summed out.
+        whole: no plate may take a part of its rows.
 
     Raises:
         ValueError: no latents; a discrete latent that cannot be summed out; a plate that takes a part of its rows; a
@@ -199,7 +203,7 @@ def outline(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], 
             continue
         fn, value = node["fn"], node["value"]
         if isinstance(fn, _Subsample):
-            if sampled:
+            if sampled and whole:
                 _check_whole(program.name, name, fn)
             continue
         shape = value.shape if isinstance(value, Tensor) else torch.Size()
@@ -291,9 +295,15 @@ def _densities(trace: Any) -> list[Tensor]:
     return [node["log_prob"] for node in trace.nodes.values() if "log_prob" in node]
 
 
+def sites_of(trace: Any) -> dict[str, Any]:
+    """Sample sites of a trace, without the indices that plates draw."""
+    nodes = trace.nodes.items()
+    return {name: n for name, n in nodes if n["type"] == "sample" and not isinstance(n["fn"], _Subsample)}
+
+
 def _plates(node: Any) -> tuple[Plate, ...]:
     frames = [frame for frame in node["cond_indep_stack"] if frame.vectorized]
-    return tuple(Plate(f.name, f.size, f.dim) for f in sorted(frames, key=lambda f: f.dim))
+    return tuple(Plate(f.name, f.size, f.dim, f.full_size or f.size) for f in sorted(frames, key=lambda f: f.dim))
 
 
 def _events(node: Any) -> int:

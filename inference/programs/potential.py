@@ -23,13 +23,14 @@ class ProgramPotential:
         seen: the program with its arguments.
         recorded: whether its run is written down once; else every point is a run of plain Pyro.
         required: whether what cannot be written down is an error; else it runs plain, with a warning.
+        fixed: whether a density that is drawn anew each time is refused.
 
     Raises:
         TraceError: a run cannot be written down, and that is required.
         ValueError: the density is another each time: the program draws from torch's generator by itself.
     """
 
-    def __init__(self, seen: Outline, recorded: bool = True, required: bool = False) -> None:
+    def __init__(self, seen: Outline, recorded: bool = True, required: bool = False, fixed: bool = True) -> None:
         self.seen, self.visit, self.size = seen, Visit(seen), seen.size
         self._maps: dict[str, Mapped | None] = {}
         self.plain = not recorded
@@ -43,7 +44,8 @@ class ProgramPotential:
                     raise
                 self.plain = True
                 warnings.warn(f"{self.name}: {error}; sampling with plain Pyro instead", stacklevel=somebodys_level())
-        self._check_fixed(point)
+        if fixed:
+            self._check_fixed()
 
     @property
     def name(self) -> str:
@@ -113,7 +115,7 @@ class ProgramPotential:
         """Sites whose value or log density is not finite at a point, (P,)."""
         return self.visit.culprits(point)
 
-    def _check_fixed(self, point: Tensor) -> None:
+    def _check_fixed(self) -> None:
         """Refuse a density that is drawn anew each time."""
         density = self._maps.get("density")
         if density and density.random:

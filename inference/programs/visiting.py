@@ -24,15 +24,21 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from inference.programs.contracting import contracted
-from inference.programs.outline import Kept, Outline, base, enumerating, given
+from inference.programs.outline import Kept, Outline, base, enumerating, given, sites_of
 from zoo.threads.handlers import unvalidated
 
 
 class Visit:
-    """Functions of one point, P free numbers or the values of the latents, for a program with its arguments."""
+    """Functions of one point, P free numbers or the values of the latents, for a program with its arguments.
 
-    def __init__(self, seen: Outline) -> None:
+    Args:
+        seen: the program.
+        parameters: values that `pyro.param` gives; by default those of the first run.
+    """
+
+    def __init__(self, seen: Outline, parameters: Mapping[str, Tensor] | None = None) -> None:
         self.seen = seen
+        self.parameters = seen.parameters if parameters is None else parameters
 
     def log_density(self, point: Tensor) -> Tensor:
         """(P,) -> ()."""
@@ -97,7 +103,7 @@ class Visit:
         trace = self._trace(_Given(values, redraw=True))
         return {
             name: node["value"]
-            for name, node in _sites(trace).items()
+            for name, node in sites_of(trace).items()
             if (name not in values or node["is_observed"]) and not isinstance(base(node["fn"]), Unit)
         }
 
@@ -108,14 +114,14 @@ class Visit:
     def culprits(self, point: Tensor) -> list[str]:
         """Sites whose value or log density is not finite at a point."""
         trace = self._trace(_Set(self.unflatten(point)), enumerated=True)
-        return [name for name, node in _sites(trace).items() if not bool(torch.isfinite(node["log_prob"]).all())]
+        return [name for name, node in sites_of(trace).items() if not bool(torch.isfinite(node["log_prob"]).all())]
 
     def _trace(self, handler: Messenger, enumerated: bool = False) -> Any:
         """A run under a handler, with log densities."""
         call: Any = self.seen.call
         if enumerated and self.seen.enumerated:
             call = enumerating(call, self.seen.depth)
-        with unvalidated(), Kept(self.seen.parameters), handler:
+        with unvalidated(), Kept(self.parameters), handler:
             trace = poutine.trace(call).get_trace()
             trace.compute_log_prob()
         return trace
@@ -178,9 +184,3 @@ class _Drawn(Messenger):
             free = torch.zeros(transform.inverse_shape(shape))
             value = transform(free)
         self.free[name], message["value"] = free, value
-
-
-def _sites(trace: Any) -> dict[str, Any]:
-    """Sample sites of a trace, without the indices that plates draw."""
-    nodes = trace.nodes.items()
-    return {name: n for name, n in nodes if n["type"] == "sample" and not isinstance(n["fn"], _Subsample)}
