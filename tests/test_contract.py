@@ -26,7 +26,7 @@ FLOORS = [
     {"gallery", "estimator", "programs"},
     {"command"},
 ]
-MOST_ARROWS = 54
+MOST_ARROWS = 55
 MOST_LINES = 400
 
 
