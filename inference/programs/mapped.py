@@ -22,7 +22,7 @@ from inference.programs.unread import Unread
 from inference.running.naming import naming_the_site
 from zoo.threads.randomness import draws
 
-LARGE = 20_000  # operations of a graph that is worth a word: a loop over data, unrolled
+LARGE = 5_000  # operations of a graph that is worth a word: a loop over data, unrolled
 aten = torch.ops.aten
 
 

@@ -24,6 +24,7 @@ from torch.distributions import biject_to
 
 from zoo.config import nearest
 from zoo.programs import Program
+from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 
 
@@ -129,11 +130,11 @@ class Kept(Messenger):
 
 
 class _First(Messenger):
-    """Draws each latent; one whose distribution cannot be drawn from stands where its free value is 0."""
+    """Sets each latent where its free value is 0, or draws it where it can be drawn from."""
 
-    def __init__(self, start: Mapping[str, Tensor]) -> None:
+    def __init__(self, start: Mapping[str, Tensor], drawn: bool) -> None:
         super().__init__()
-        self.start = start
+        self.start, self.drawn = start, drawn
         self.improper: list[str] = []
 
     def _pyro_sample(self, message: Any) -> None:
@@ -142,14 +143,22 @@ class _First(Messenger):
         name, fn = message["name"], message["fn"]
         if name in self.start:
             message["value"] = given(name, self.start[name], fn)
-            return
-        try:
-            message["value"] = fn(*message["args"], **message["kwargs"])
-        except NotImplementedError:
-            self.improper.append(name)
-            shape = torch.Size(fn.batch_shape) + torch.Size(fn.event_shape)
-            transform = biject_to(fn.support)
-            message["value"] = transform(torch.zeros(transform.inverse_shape(shape)))
+        elif self.drawn or fn.support.is_discrete:
+            try:
+                message["value"] = fn(*message["args"], **message["kwargs"])
+            except NotImplementedError:
+                self.improper.append(name)
+                message["value"] = middle(fn)
+        else:
+            message["value"] = middle(fn)
+
+
+def middle(fn: Any) -> Tensor:
+    """The value of a distribution's support whose free value is 0."""
+    shape = torch.Size(fn.batch_shape) + torch.Size(fn.event_shape)
+    transform = biject_to(fn.support)
+    found: Tensor = transform(torch.zeros(transform.inverse_shape(shape)))
+    return found
 
 
 def given(name: str, value: Tensor, fn: Any) -> Tensor:
@@ -187,9 +196,11 @@ def outline(
             site drawn twice; what changes between the runs; a starting value that does not fit.
     """
     call = Call(program, args, kwargs)
-    first = _First(program.start)
-    trace, made = _trace(call, {}, first)
-    again, _ = _trace(call, made, _First(program.start))
+    # The first where nothing is extreme, so that what Pyro's validation finds is a fault; the second as it may come.
+    trace, made = _trace(call, {}, _First(program.start, drawn=False))
+    other = _First(program.start, drawn=True)
+    with unvalidated():
+        again, _ = _trace(call, made, other)
     _compare(program.name, trace, again)
     unknown = program.start.keys() - trace.nodes.keys()
     for name in sorted(unknown):
@@ -231,7 +242,7 @@ def outline(
     dtype = functools.reduce(torch.promote_types, [n.dtype for n in (*numbers, *_densities(trace))])
     return Outline(
         call, tuple(latents), sites, seen["observed"], seen["deterministic"], seen["enumerated"], depth, dtype,
-        numbers[0].device, made, tuple(first.improper),
+        numbers[0].device, made, tuple(other.improper),
     )  # fmt: skip
 
 
@@ -254,7 +265,11 @@ def _trace(call: Call, made: Mapping[str, Tensor], first: _First) -> tuple[Any, 
         with apart(), torch.no_grad(), Kept(made), first:
             trace = poutine.trace(call).get_trace()
             trace.compute_log_prob()
+    except (AttributeError, TypeError) as error:
+        _refuse_arrays(call, error)
+        raise
     except RuntimeError as error:
+        _refuse_arrays(call, error)
         told = next(iter(str(error).splitlines()), "")
         if "Multiple" in told and "sites named" in told:
             raise ValueError(f"{call.program.name}: {told.lower()}: give each a name of its own") from error
@@ -264,6 +279,17 @@ def _trace(call: Call, made: Mapping[str, Tensor], first: _First) -> tuple[Any, 
             del store[name]
     values = {name: node["value"] for name, node in trace.nodes.items() if node["type"] == "param"}
     return trace, {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def _refuse_arrays(call: Call, error: Exception) -> None:
+    """Say which arguments are arrays and no tensors, where a run fails."""
+    for name, value in [*enumerate(call.args), *call.kwargs.items()]:
+        if not isinstance(value, Tensor) and hasattr(value, "__array__"):
+            what = f"argument {name}" if isinstance(name, int) else f"argument '{name}'"
+            raise ValueError(
+                f"{call.program.name}: {what} is a {type(value).__module__.split('.')[0]} {type(value).__name__}, and "
+                f"the program fails on it ({next(iter(str(error).splitlines()), '')}): pass torch.as_tensor(…) of it"
+            ) from error
 
 
 def _compare(name: str, first: Any, second: Any) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from inference.programs.contracting import contracted
-from inference.programs.outline import Kept, Outline, base, enumerating, given, sites_of
+from inference.programs.outline import Kept, Outline, base, enumerating, given, middle, sites_of
 from zoo.threads.handlers import unvalidated
 
 
@@ -180,7 +180,6 @@ class _Drawn(Messenger):
             value = given(name, self.start[name], fn) if name in self.start else fn()
             free = transform.inv(value)
         except NotImplementedError:
-            shape = torch.Size(fn.batch_shape) + torch.Size(fn.event_shape)
-            free = torch.zeros(transform.inverse_shape(shape))
-            value = transform(free)
+            value = middle(fn)
+            free = transform.inv(value)
         self.free[name], message["value"] = free, value

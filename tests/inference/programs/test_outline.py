@@ -2,7 +2,10 @@
 
 import functools
 import re
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -143,6 +146,50 @@ def test_parameters_of_a_model_are_held_and_leave_no_mark_in_the_store():
         assert outline(zoo.program(model), (), {}).parameters["loc"].tolist() == [5.0, 5.0, 5.0]
     finally:
         pyro.clear_param_store()
+
+
+def wild():
+    """A prior so wide that draws of it are no rates."""
+    log_rate = pyro.sample("log_rate", dist.Normal(0.0, 1e6))
+    pyro.sample("y", dist.Poisson(log_rate.exp()), obs=torch.tensor(3.0))
+
+
+def test_a_prior_wider_than_its_likelihood_takes_is_no_fault():
+    assert outline(zoo.program(wild), (), {}).size == 1
+
+
+def test_data_off_the_support_are_refused_by_site():
+    def model():
+        rate = pyro.sample("rate", dist.Gamma(1.0, 1.0))
+        pyro.sample("y", dist.Poisson(rate), obs=torch.tensor(-3.0))
+
+    with pytest.raises(ValueError, match="'y'"):
+        outline(zoo.program(model), (), {})
+
+
+def test_an_argument_that_is_no_tensor_is_told_where_the_program_fails_on_it():
+    def model(x, y):
+        slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(slope * x, 1.0).to_event(1), obs=y)
+
+    x = torch.ones(3)
+    with pytest.raises(ValueError, match=r"argument 'y' is a numpy ndarray, and the program fails on it .*as_tensor"):
+        inference.sample(zoo.program(model), x, y=np.ones(3), draws=2, chains=2, progress=False)
+
+
+def test_programs_side_by_side_in_threads_are_what_they_are_alone():
+    def work(seed):
+        found = inference.sample(zoo.program(schools), draws=3, chains=4, max_warmup=12, seed=seed, progress=False)
+        made = inference.predict(zoo.program(schools), found, seed=seed)["y"]
+        return torch.cat([found["mu"].flatten(), made.flatten()])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = [work(seed) for seed in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(work, range(4)))
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_a_user_s_random_state_is_left_as_it_was():
