@@ -153,6 +153,14 @@ class InUnits(Protocol):
 
 
 @runtime_checkable
+class Cautious(Protocol):
+    """A pair that knows of data for which its answers need a caution: printed with the `Fit`."""
+
+    def caution(self, batch: Batch) -> str:
+        """What to know before its intervals are believed, of the rows of a fit; empty where there is nothing."""
+
+
+@runtime_checkable
 class FromFile(Protocol):
     """A class of pairs that files of a format of their own stand for: `zoo query clinic.bif`, `zoo fit clinic.bif`.
 
@@ -262,7 +270,7 @@ class FromJSON(Protocol):
 
 
 ABILITIES: dict[str, tuple[type, ...]] = {
-    "A pair": (Network, FromFile, TreeLike, Text, InUnits),
+    "A pair": (Network, FromFile, TreeLike, Text, InUnits, Cautious),
     "The distribution of an observed site": (Forecast, Stepwise, OneStepAhead, HiddenStates, Point, Summary, Settle),
     "The support of a site": (InWords, TakesMissing),
     "The type of an argument": (FromJSON,),

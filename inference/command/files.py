@@ -20,6 +20,7 @@ from inference.drawing import style
 from zoo import Batch, datasets
 from zoo.abilities import FromFile, Text
 from zoo.datasets.dated import read_dated
+from zoo.datasets.decimals import plain_number
 from zoo.datasets.opening import kind_of
 from zoo.datasets.tables import TABLES
 from zoo.dates.calendar import short
@@ -125,6 +126,18 @@ def table_of(pair: ModelGuide, options: argparse.Namespace) -> Any:
     """The table of a file or data set, its columns of the kinds that the pair knows."""
     known = [*(pair.schema or ()), *([pair.target] if pair.target is not None else [])]
     return tables.load(options.data, {column.name: column.kind for column in known}, options.header)
+
+
+def as_written(options: argparse.Namespace, table: Any) -> pd.DataFrame:
+    """The cells of a text table as they stand there; numbers with a decimal point, as all that is written here has."""
+    cells = datasets.table(options.data, text=True, header=options.header)
+    decimal = cells.attrs["decimal"]
+    for name in cells.columns if decimal.mark == "," else ():
+        if table[name].dtype.kind in "if":
+            cells[name] = [
+                plain_number(cell, decimal) or cell if isinstance(cell, str) else cell for cell in cells[name]
+            ]
+    return cells
 
 
 def sequences(pair: ModelGuide, options: argparse.Namespace) -> Any:

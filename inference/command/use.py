@@ -115,7 +115,7 @@ def impute(options: argparse.Namespace) -> None:
         found = replace(found, schema=schema)
     else:
         as_text = kind_of(options.data) in TEXTS and options.data not in datasets.names()
-        given = datasets.table(options.data, text=True, header=options.header) if as_text else table
+        given = files.as_written(options, table) if as_text else table
     files.save(out, completed.filled(given, found.cells(found.point()[found.rows, found.columns])))
     for path, number in zip(copies, found.spaced(len(copies)) if copies else [], strict=True):
         files.save(path, completed.filled(given, found.cells(found.values.flatten(0, 1)[number])))

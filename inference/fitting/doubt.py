@@ -13,11 +13,18 @@ from inference.fitting.exact import log_weights
 from inference.fitting.loop import CONVERGED
 from inference.running.checked import Checked
 from inference.running.width import width
+from zoo.abilities import Cautious
+from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
 from zoo.threads.randomness import apart
 
 _DRAWS = 1000
 _POOR = 0.2  # of log weights with a deviation of 1.3
+
+
+def caution(pair: ModelGuide, train: Batch) -> str:
+    """What the pair says of these rows, where it has something to say."""
+    return pair.caution(train) if isinstance(pair, Cautious) else ""
 
 
 def said(given: Checked, reason: str, seed: int) -> str:

@@ -55,6 +55,7 @@ class Fit:
     reason: why it stopped. compile: "inductor", "graph" or "off", and compile_reason why.
     skipped: steps not applied since they were not finite.
     kept: names of the pair's constants that are of earlier data, and that these would have set otherwise.
+    caution: what to know before intervals are believed, such as few rows for many coefficients; empty as a rule.
     data: what series were understood to be, such as "3 series of 100 steps"; empty for other data.
     """
 
@@ -74,6 +75,7 @@ class Fit:
     learning_rates: list[float] = field(default_factory=list)
     kept: tuple[str, ...] = ()
     data: str = ""
+    caution: str = ""
 
     def plot(self) -> Figure:
         """The loss curve, as a matplotlib figure."""
@@ -89,7 +91,7 @@ class Fit:
     def __repr__(self) -> str:
         last = np.nanmean(self.losses[-50:]) if len(self.losses) else math.nan
         kept = f"constants kept: {', '.join(self.kept)}" if self.kept else ""
-        said = "; ".join(filter(None, (self.reason, self.left_out, kept)))
+        said = "; ".join(filter(None, (self.reason, self.left_out, kept, self.caution)))
         on = f" on {self.data}" if self.data else ""
         told = f"loss {last:.4f} per observation, {self.seconds:.1f} s, {said}"
         return f"Fit({self.steps} steps{on}, {told})"
@@ -263,6 +265,7 @@ def fit(
         learning_rates=loop.rates,
         kept=kept,
         data=understood(train),
+        caution=doubt.caution(pair, train),
     )
     _write_card(pair, train, result)
     for said in (result.left_out, result.reason if result.reason.startswith("diverged") else ""):
@@ -362,6 +365,7 @@ def _without_steps(
         batch_size=train.size,
         kept=kept,
         data=understood(train),
+        caution=doubt.caution(pair, train),
     )
     _write_card(pair, train, result)
     return result

@@ -3,6 +3,7 @@ things."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,9 @@ from zoo.base import Batch, ModelGuide
 from zoo.parts.covariates import covariates
 from zoo.schema.column import listed
 from zoo.schema.design import Design
+
+_LEVEL = re.compile(r"(.+)\[T\.(.+)\]")  # an indicator: `town[T.b]`
+_PRODUCT = re.compile(r":(?![^\[]*\])")  # between the factors of a product, not within a level
 
 
 def of_numbers(pair: ModelGuide, design: Design) -> int:
@@ -43,6 +47,33 @@ def of_classes(pair: ModelGuide, design: Design) -> tuple[int, int]:
         )
     pair.target = design.response
     return design.features, len(design.response.categories)
+
+
+def check_few(design: Design, terms: int, batch: Batch) -> None:
+    """Refuse a formula that somebody wrote where its rows cannot tell its coefficients.
+
+    Raises:
+        ValueError: it has more coefficients than there are rows.
+    """
+    if design.written and terms > batch.size:
+        raise ValueError(
+            f"formula '{design.formula}': {terms} coefficients, the intercept among them, and {batch.size} rows, which "
+            "cannot tell them: leave terms out (a * b of categories has one for each pair of levels)"
+        )
+
+
+def constant(column: int, value: float, names: Sequence[str] | None) -> str:
+    """What to say of a covariate that is constant: of a product of levels, which combination no row has."""
+    if names is None:
+        return f"column {column} of x is constant ({value:g}): a polynomial in it is not identified"
+    parts = [_LEVEL.fullmatch(part) for part in _PRODUCT.split(names[column])]
+    levels = [f"{part[1]}={part[2]}" for part in parts if part]
+    if len(levels) == len(parts) > 1 and value == 0:
+        return (
+            f"column '{names[column]}': no row has {' and '.join(levels)}, so its coefficient is not identified: "
+            "write + in place of * or : in the formula, or join a level with another"
+        )
+    return f"column '{names[column]}' is constant ({value:g}): a polynomial in it is not identified"
 
 
 def check_rank(pair: ModelGuide, batch: Batch) -> None:

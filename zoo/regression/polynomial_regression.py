@@ -12,7 +12,8 @@ coefficients in units of the noise, so that v is estimated with the degrees of f
 
     sqrt(v) ~ HalfCauchy(r)        w ~ N(0, tau^2)
 
-leaves N - F of them, if it is wide, as least squares does. The guide is, by default,
+leaves N - F of them, if it is wide, as least squares does; where F / N is above 0.1, `Fit.caution` says so. The guide
+is, by default,
 
     q(v) q(w | v) = InverseGamma(a', b') Normal(m', v V')
 
@@ -61,11 +62,12 @@ from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.conjugate.linear import Coefficients, LearnedCoefficients, about, of_rows
 from zoo.parts.constants import constants
 from zoo.parts.covariates import covariates, response
-from zoo.parts.designs import check_rank, of_numbers
+from zoo.parts.designs import check_few, check_rank, constant, of_numbers
 from zoo.parts.polynomials import legendre, monomials, named, orthonormalise, powers
 from zoo.schema.design import Design
 
 WIDE = 3  # covariates up to which the default has products of them
+MANY = 0.1  # coefficients for each row, above which the conjugate prior's intervals are said to be narrow
 
 
 @register("polynomial_regression")
@@ -188,18 +190,34 @@ class PolynomialRegression(ModelGuide):
         if self.design is not None:
             check_rank(self, batch)
 
+    def caution(self, batch: Batch) -> str:
+        """What to know of intervals where rows are few for the coefficients."""
+        told, rows, terms = self.mixing.diagonal() > 0, batch.total, len(self.powers)
+        if terms > rows and int(told.sum()) >= rows:
+            return f"{rows} rows for {terms} coefficients: they determine no more than {rows}, the prior all others"
+        weight = rows * self.coefficient_scale[told].square()
+        used = float((weight / (1 + weight)).sum())  # coefficients that the rows determine, not the prior
+        if self.independent or used <= MANY * rows:
+            return ""
+        narrow = 1 - max(0.0, 1 - used / rows) ** 0.5
+        return (
+            f"{used:.0f} coefficients of {rows} rows: intervals are at least {narrow:.0%} narrower than those of least "
+            "squares, whose noise has N - F degrees of freedom; prior='independent' has them too"
+        )
+
     def measure(self, batch: Batch) -> None:
         """The design constants: the box of the covariates, what makes terms orthonormal, and the units of y.
 
         Raises:
-            ValueError: no response, or a covariate that is constant.
+            ValueError: no response, a covariate that is constant, or a formula of more coefficients than rows.
         """
         x, y = self._doubled(batch)
+        if self.design is not None:
+            check_few(self.design, len(self.powers), batch)
         low, high = x.amin(0), x.amax(0)
         halfwidth = ((high - low) / 2).to(self.dtype)
         for column in torch.nonzero(halfwidth == 0).flatten().tolist():
-            value, name = low[column].item(), f"'{batch.columns[column]}'" if batch.columns else f"{column} of x"
-            raise ValueError(f"column {name} is constant ({value:g}): a polynomial in it is not identified")
+            raise ValueError(constant(column, low[column].item(), batch.columns))
         self.centre.copy_((low + high) / 2)
         self.halfwidth.copy_(halfwidth)
         self.mixing.copy_(orthonormalise(self._products(x), tolerance=torch.finfo(self.dtype).eps ** 0.75))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Matrix = NDArray[np.float64]
+_UNSAID = formulas.Levels()
 
 
 class Design(NamedTuple):
@@ -110,7 +111,7 @@ class Design(NamedTuple):
             _check_whole(name, columns[name])
         known = {column.name: column for column in Schema.infer(_part(table, [*read.names, *read.response]))}
         variables = tuple(
-            _variable(known[name], columns[name], name in read.levels or name in declared) for name in read.names
+            _variable(known[name], columns[name], read.levels.get(name), name in declared) for name in read.names
         )
         own = read.response[0]
         target = _response(known[own], columns[own], read, own in declared, classes)
@@ -295,14 +296,14 @@ def _check_whole(name: str, cells: Sequence[Any]) -> None:
         )
 
 
-def _variable(column: Column, cells: Sequence[Any], levels: bool) -> Column:
+def _variable(column: Column, cells: Sequence[Any], said: formulas.Levels | None, declared: bool) -> Column:
     """What a covariate is: categories where cells are texts or booleans, or where the frame or `C(…)` says so."""
     if column.kind == "ignored":
         raise ValueError(f"column '{column.name}': dates, and texts that nearly all differ, are no covariate")
     seen = [plain(cell) for cell in cells]
-    if not levels and not any(isinstance(cell, (str, bool)) for cell in seen):
+    if said is None and not declared and not any(isinstance(cell, (str, bool)) for cell in seen):
         return Column(column.name, "real")
-    found = _levels(column, seen)
+    found = _levels(column, seen, said or _UNSAID)
     if len(found) < 2:
         raise ValueError(
             f"column '{column.name}': holds {found[0]!r} in every row, which explains nothing: leave it out"
@@ -318,11 +319,11 @@ def _variable(column: Column, cells: Sequence[Any], levels: bool) -> Column:
     return Column(column.name, "ordinal" if column.kind == "ordinal" and column.categories else "categorical", found)
 
 
-def _levels(column: Column, seen: Sequence[Any]) -> tuple[Any, ...]:
-    """The levels that occur, in the order of the frame's own or sorted."""
+def _levels(column: Column, seen: Sequence[Any], said: formulas.Levels = _UNSAID) -> tuple[Any, ...]:
+    """The levels that occur, the formula's reference first, in its order, in the frame's own, or sorted."""
     there = set(seen)
     order = column.categories or sorted(there, key=lambda cell: (isinstance(cell, str), cell))
-    return tuple(level for level in order if level in there)
+    return said.arranged(column.name, there, order)
 
 
 def _response(

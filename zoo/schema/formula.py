@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -38,6 +38,37 @@ _NODES = (
 )  # fmt: skip
 
 
+class Levels(NamedTuple):
+    """What a formula says of a category's levels, in `C(grade, levels=['low', 'high'])` or `C(grade, Treatment('b'))`.
+
+    Args:
+        order: of the levels; empty where the formula gives none.
+        reference: the level that others are told against; None where the formula names none.
+    """
+
+    order: tuple[Any, ...] = ()
+    reference: Any = None
+
+    def arranged(self, name: str, seen: Collection[Any], usual: Collection[Any]) -> tuple[Any, ...]:
+        """The levels that were seen, the reference first, the others in the order of the formula or the usual one.
+
+        Raises:
+            ValueError: an order that lacks a level that was seen, or a reference that was not seen.
+        """
+        if self.order and (lacking := [level for level in usual if level in seen and level not in self.order]):
+            raise ValueError(f"column '{name}': levels={list(self.order)} in the formula lacks {lacking[0]!r}")
+        found = [level for level in self.order or usual if level in seen]
+        first = self.reference
+        if first is None:
+            return tuple(found)
+        if first not in found:
+            raise ValueError(
+                f"column '{name}': the reference {first!r} of the formula is none of its levels; they are "
+                f"{listed(found)}"
+            )
+        return (first, *(level for level in found if level != first))
+
+
 class Parsed(NamedTuple):
     """A formula that may be run.
 
@@ -46,14 +77,14 @@ class Parsed(NamedTuple):
         right: the terms of the covariates, the intercept among them.
         names: columns that the right side reads, in the order of the formula.
         response: columns that the left side reads.
-        levels: columns that stand inside `C(…)`: categories, whatever their cells are.
+        levels: of each column inside `C(…)`, a category whatever its cells are, what is said of its levels.
     """
 
     left: Formula | None
     right: Formula
     names: tuple[str, ...]
     response: tuple[str, ...]
-    levels: frozenset[str]
+    levels: Mapping[str, Levels]
 
 
 def parsed(formula: str, columns: Collection[str] | None = None) -> Parsed:
@@ -84,7 +115,7 @@ def parsed(formula: str, columns: Collection[str] | None = None) -> Parsed:
         raise ValueError(f"formula '{formula}': expected one response ~ terms joined by +, : and *")
     if not any(str(term) == "1" for term in right):
         raise ValueError(f"formula '{formula}': every model here has an intercept; leave out '0 +' and '- 1'")
-    levels: set[str] = set()
+    levels: dict[str, Levels] = {}
     sides = [list(dict.fromkeys(_names(formula, side, levels))) for side in (right, left) if side is not None]
     names, response = sides[0], sides[1] if len(sides) > 1 else []
     for name in (*names, *response):
@@ -94,7 +125,7 @@ def parsed(formula: str, columns: Collection[str] | None = None) -> Parsed:
         raise ValueError(f"formula '{formula}': '{both[0]}' stands on both sides")
     if left is not None and len(response) != 1:
         raise ValueError(f"formula '{formula}': the response is one column, or a function of one")
-    return Parsed(left, right, tuple(names), tuple(response), frozenset(levels))
+    return Parsed(left, right, tuple(names), tuple(response), levels)
 
 
 def written_out(formula: str, columns: Collection[str]) -> str:
@@ -127,7 +158,7 @@ def _simple(side: Any) -> bool:
     return hasattr(side, "__len__") and all(hasattr(term, "factors") for term in side)
 
 
-def _names(formula: str, terms: Any, levels: set[str]) -> Iterator[str]:
+def _names(formula: str, terms: Any, levels: dict[str, Levels]) -> Iterator[str]:
     """The columns that terms read; those inside `C(…)` go into `levels` too."""
     for term in terms:
         for factor in term.factors:
@@ -138,7 +169,7 @@ def _names(formula: str, terms: Any, levels: set[str]) -> Iterator[str]:
                 yield from _python(formula, factor.expr, levels)
 
 
-def _python(formula: str, expression: str, levels: set[str]) -> Iterator[str]:
+def _python(formula: str, expression: str, levels: dict[str, Levels]) -> Iterator[str]:
     """The columns that a Python expression reads, if it does nothing else."""
     aliases: dict[str, str] = {}
     try:
@@ -151,9 +182,25 @@ def _python(formula: str, expression: str, levels: set[str]) -> Iterator[str]:
         _check(formula, expression, node, called)
         if isinstance(node, ast.Call) and _called(node.func) == "C":
             inside = (part for part in ast.walk(node.args[0]) if isinstance(part, ast.Name)) if node.args else ()
-            levels |= {aliases.get(part.id, part.id) for part in inside if id(part) not in called}
+            said = _said_of_levels(node)
+            for part in inside:
+                if id(part) not in called and (said != Levels() or aliases.get(part.id, part.id) not in levels):
+                    levels[aliases.get(part.id, part.id)] = said
         if isinstance(node, ast.Name) and id(node) not in called | bases and node.id not in CODINGS:
             yield aliases.get(node.id, node.id)
+
+
+def _said_of_levels(call: ast.Call) -> Levels:
+    """The order and the reference that `C(…)` gives, where they are written out."""
+    given = {word.arg: word.value for word in call.keywords}
+    order, contrasts = given.get("levels"), call.args[1] if len(call.args) > 1 else given.get("contrasts")
+    levels = tuple(part.value for part in getattr(order, "elts", ()) if isinstance(part, ast.Constant))
+    function = contrasts.func if isinstance(contrasts, ast.Call) else contrasts
+    coding = _called(function).lower().removeprefix("contr.") if function is not None else ""
+    base = [*contrasts.args, *(word.value for word in contrasts.keywords)] if isinstance(contrasts, ast.Call) else []
+    if coding in ("treatment", "sas") and base and isinstance(base[0], ast.Constant):
+        return Levels(levels, base[0].value)
+    return Levels(levels, levels[-1] if coding == "sas" and levels else None)  # SAS takes the last
 
 
 def _unquoted(expression: str, aliases: dict[str, str]) -> str:

@@ -152,6 +152,49 @@ def test_export_has_coefficients_in_units_under_their_names():
     assert list(labelled["posterior"]["term"].values) == list(range(len(table) - 1))
 
 
+def small(rows: int = 16) -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame({name: rng.normal(size=rows) for name in "abcdef"})
+    return frame.assign(wage=frame["a"] + rng.normal(size=rows))
+
+
+def test_few_rows_for_many_coefficients_are_said_with_what_they_do_to_intervals():
+    frame, formula = small(), "wage ~ a + b + c + d + e + f"
+    pair = inference.pair_for("polynomial_regression", frame, formula=formula, tell=None)
+    fit = inference.fit(pair, frame, progress=False)
+    assert "7 coefficients of 16 rows: intervals are at least 25% narrower" in repr(fit)
+    assert fit.reason == "the guide is the exact posterior"
+    ols = smf.ols(formula, frame).fit().conf_int()
+    wide = pair.config | {"prior": "independent", "coefficient_scale": 1e4}
+    other = zoo.create("polynomial_regression", **wide).double()
+    assert not inference.fit(other, frame, steps=400, lr=0.01, particles=8, progress=False, compile="off").caution
+    for each, low, high in ((pair, 0.6, 0.75), (other, 0.93, 1.07)):
+        table = inference.coefficients(each, inference.draw(each, frame, 4000))
+        share = (table["97.5%"] - table["2.5%"]).iloc[:-1].to_numpy() / (ols[1] - ols[0]).to_numpy()
+        assert (low < share).all(), share
+        assert (share < high).all(), share
+    many = small(80)
+    assert not inference.fit(zoo.create("polynomial_regression", **pair.config), many, progress=False).caution
+
+
+def test_more_coefficients_than_rows_are_refused_in_a_formula_and_said_of_a_matrix():
+    frame = small()
+    pair = inference.pair_for("polynomial_regression", frame, formula="wage ~ (a + b + c) ** 3 * d + e * f", tell=None)
+    with pytest.raises(ValueError, match="19 coefficients, the intercept among them, and 16 rows"):
+        inference.fit(pair, frame, progress=False)
+    matrix = zoo.create("polynomial_regression", features=6, degree=2)
+    fit = inference.fit(matrix, frame[list("abcdef")].to_numpy(), frame["wage"].to_numpy(), progress=False)
+    assert "16 rows for 28 coefficients" in fit.caution
+
+
+def test_a_combination_that_no_row_has_is_named():
+    frame = pd.DataFrame({"town": ["a", "a", "b", "b"] * 4, "sex": ["f", "m", "f", "f"] * 4})
+    frame["wage"] = np.arange(16.0)
+    pair = inference.pair_for("polynomial_regression", frame, formula="wage ~ town * sex", tell=None)
+    with pytest.raises(ValueError, match="no row has town=b and sex=m"):
+        inference.fit(pair, frame, progress=False)
+
+
 @pytest.mark.slow
 def test_kidiq_by_mcmc_in_units():
     folder = REFERENCE / "posteriordb" / "kidiq-kidscore_momiq"

@@ -144,3 +144,31 @@ def test_importance_of_a_category_is_of_all_its_levels():
     whole = sum(parts.values()).var()
     for name, share in zip(found.names, found.mean.tolist(), strict=True):  # of a sum of terms, shares of variance
         assert abs(share - parts[name].var() / whole) < 0.12, name  # one permutation of 200 rows
+
+
+@pytest.mark.parametrize(
+    ("term", "first"),
+    [
+        ("C(stage, levels=['low', 'mid', 'high'])", "low"),
+        ("C(stage, Treatment('mid'))", "mid"),
+        ("C(stage, contr.treatment(base='mid'))", "mid"),
+        ("C(stage)", "high"),
+    ],
+)
+def test_effects_are_against_the_level_that_the_formula_names(term, first):
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"stage": rng.choice(["low", "mid", "high"], 90)})
+    data["wage"] = 2.0 * (data["stage"] == "mid") + rng.normal(size=90)
+    pair = inference.pair_for("polynomial_regression", data, formula=f"wage ~ {term}", tell=None, coefficient_scale=1e3)
+    inference.fit(pair.double(), data, progress=False)
+    posterior = inference.draw(pair, data, 500)
+    table = inference.effects(pair, posterior, data)
+    mean = data.groupby("stage")["wage"].mean()
+    others = [level for level in ("low", "mid", "high") if level != first]
+    assert set(table.index) == {("stage", f"{level} - {first}") for level in others}
+    coefficients = inference.coefficients(pair, posterior)
+    for level in others:
+        line = table.loc[("stage", f"{level} - {first}")]
+        assert abs(line["estimate"] - (mean[level] - mean[first])) < 5 * line["sd"] / np.sqrt(500)
+        assert line["estimate"] == pytest.approx(coefficients.loc[f"{term}[T.{level}]", "estimate"], rel=1e-6)
+    assert pair.design.variables[0].categories[0] == first

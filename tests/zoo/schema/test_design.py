@@ -166,3 +166,16 @@ def test_design_is_saved_with_the_pair(tmp_path):
     posterior, rows = inference.draw(pair, FRAME, 3), FRAME.iloc[:4].drop(columns="wage")
     before, after = (inference.predict(each, posterior, rows)["y"] for each in (pair, again))
     assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("wage ~ C(town, levels=['Aar', 'Bern'])", "levels=.'Aar', 'Bern'. in the formula lacks 'Chur'"),
+        ("wage ~ C(town, Treatment('Basel'))", "the reference 'Basel' of the formula is none of its levels"),
+    ],
+)
+def test_levels_that_a_formula_has_wrong_are_named(formula, said):
+    frame = {"town": ["Aar", "Bern", "Chur"] * 4, "wage": list(range(12))}
+    with pytest.raises(ValueError, match=said):
+        Design.infer(frame, formula)
