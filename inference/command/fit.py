@@ -193,7 +193,8 @@ def _unscaled(pair: ModelGuide, data: Batch, columns: Sequence[str]) -> str:
     # Covariates go through ranks, standard units or an orthonormal basis.
     real = any(site.observed and not site.discrete and site.name == "x" for site in pair.sites().values())
     steps = bool(pair.own_parameters())
-    if not (real and steps and data.x is not None and data.x.ndim == 2 and data.size > 1):
+    series = pair.simulate(1)[0].lengths is not None  # whose columns are steps
+    if series or not (real and steps and data.x is not None and data.x.ndim == 2 and data.size > 1):
         return ""
     spread = data.x.double().std(0)
     finite = spread[spread > 0]

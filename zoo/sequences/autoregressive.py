@@ -66,6 +66,7 @@ from zoo.base import Batch, ModelGuide, register
 from zoo.config import AtLeast, Positive
 from zoo.guides import WIDTH
 from zoo.parts import layouts
+from zoo.parts.alike import tell_unlike
 from zoo.parts.conjugate import linear
 from zoo.parts.conjugate.factors import Factor, Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
@@ -277,7 +278,10 @@ class Autoregressive(ModelGuide):
         return batch.but(x=self.input_center + self.unit[-self.E :] * x)
 
     def check(self, batch: Batch) -> None:
-        """Refuse a series with nothing after its first P steps, or a gap where none may be; and no noise at all."""
+        """Refuse a series with nothing after its first P steps, or a gap where none may be; and no noise at all.
+
+        Series that differ in level or scale are warned of: see `zoo.parts.alike`.
+        """
         series, P = self.series(batch), self.given
         if series is None:
             return
@@ -291,8 +295,9 @@ class Autoregressive(ModelGuide):
         for row in (gaps.sum(1) > self.missing).nonzero()[:1, 0].tolist():
             found, most = int(gaps[row].sum()), self.missing
             raise ValueError(f"field '{self.field}', row {row}: {found} missing steps, expected at most missing={most}")
-        known = self._doubled(batch)[0]
-        known = known[~known.isnan()]
+        z = self._doubled(batch)[0]
+        tell_unlike(z, getattr(batch.when, "names", ()))
+        known = z[~z.isnan()]
         if not self.conjugate and bool((known == known[:1]).all()):
             raise ValueError("the series are constant: without noise, prior='independent' has no proper posterior")
 
