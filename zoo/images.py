@@ -48,6 +48,20 @@ def sized(name: str, config: dict[str, Any], given: Sequence[str]) -> dict[str, 
     return {**config, "features": features}
 
 
+def check_channels(image: Shape) -> None:
+    """Refuse images that have their channels last, as NumPy and Pillow have them: (H, W, C) of 1, 3 or 4 channels.
+
+    Raises:
+        ValueError: with what to give instead.
+    """
+    if len(image) == 3 and image[2] in (1, 3, 4) and image[1] > image[2] and image[0] not in (1, 3, 4):
+        high, wide, channels = image
+        raise ValueError(
+            f"x: images of shape (N, {high}, {wide}, {channels}) seem to have {channels} channels, last; channels come "
+            f"first: a.transpose(0, 3, 1, 2) (image={image} takes them as {high} channels of {wide} x {channels})"
+        )
+
+
 def told(count: int, image: Shape) -> str:
     """A number of images of this shape, in words."""
     channels, high, wide = channels_first(image)
@@ -56,7 +70,7 @@ def told(count: int, image: Shape) -> str:
 
 def counted(x: Tensor | None) -> Tensor | None:
     """Images as the counts they are: shares of 255 as bytes, the bytes 0 and 255 alone as 0 and 1; all else as is."""
-    if x is None or x.ndim not in (3, 4) or not bool(x.isfinite().all()):
+    if x is None or x.dtype == torch.bool or x.ndim not in (3, 4) or not bool(x.isfinite().all()):
         return x
     if bool((x == BYTE).any()) and bool(((x == 0) | (x == BYTE)).all()):
         return x / BYTE

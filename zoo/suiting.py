@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zoo.batch import Batch
 from zoo.config import hints
-from zoo.images import told
+from zoo.images import check_channels, told
 from zoo.schema.schema import Schema
 
 Kind = Literal["binary", "count", "byte", "real"]
@@ -93,11 +93,15 @@ def usual(cls: type[Any], data: Batch, given: Mapping[str, Any]) -> Suit:
     """What every pair reads off a matrix (N, D): its width, a code no larger than that, the kinds of its columns.
 
     Off images, (N, H, W) or (N, C, H, W), a pair that takes them reads their shape.
+
+    Raises:
+        ValueError: images with their channels last.
     """
     takes, x = hints(cls.__init__), data.x
     found: dict[str, Any] = {}
     if x is not None and x.ndim in (3, 4) and "image" in takes and left_out(given, "image"):
         image = tuple(x.shape[1:])
+        check_channels(image)
         return Suit({"image": image}, (told(len(x), image),)) | narrow(cls, math.prod(image), given)
     if x is None or x.ndim != 2:
         return Suit(found)

@@ -24,6 +24,7 @@ from inference.fitting.fit import fit
 from inference.posterior.draws import Posterior, draw, generate
 from zoo.arrays import as_tensor
 from zoo.base import Batch, ModelGuide, registered
+from zoo.images import check_channels
 from zoo.schema.column import Unknown
 from zoo.schema.design import Design
 from zoo.schema.schema import Column, Schema, as_columns
@@ -181,6 +182,8 @@ class Base(BaseEstimator):  # type: ignore[misc]
         shape = tuple(getattr(X, "shape", ()))
         if reset:
             self.image_ = shape[1:] if len(shape) in (3, 4) else None
+            if self.image_ and vars(self)["image"] is None:
+                check_channels(self.image_)
         if len(shape) not in (3, 4):
             return X
         if shape[1:] != self.image_:
