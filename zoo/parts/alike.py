@@ -12,7 +12,6 @@ import math
 import warnings
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from zoo.notes import DataWarning

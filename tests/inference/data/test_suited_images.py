@@ -18,7 +18,12 @@ BYTES = torch.arange(16).reshape(1, 4, 4)
     ("name", "x", "words", "chosen"),
     [
         ("gaussian_vae", torch.randint(2, (6, 3, 3)), "6 images of 3 x 3 and cells are 0 or 1", ("bernoulli", None)),
-        ("gaussian_vae", torch.randint(2, (6, 3, 3)) > 0, "6 images of 3 x 3 and cells are 0 or 1", ("bernoulli", None)),
+        (
+            "gaussian_vae",
+            torch.randint(2, (6, 3, 3)) > 0,
+            "6 images of 3 x 3 and cells are 0 or 1",
+            ("bernoulli", None),
+        ),
         ("masked_autoregressive", torch.eye(9).reshape(9, 3, 3) > 0, "cells are 0 or 1", ("bernoulli", None)),
         ("gaussian_vae", 255 * torch.randint(2, (6, 3, 3)), "cells are 0 or 1", ("bernoulli", None)),
         ("bayesian_vae", BYTES, "whole numbers from 0 to 15", ("binomial", 15)),
