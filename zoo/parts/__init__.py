@@ -13,6 +13,7 @@ given          a network of the user's own in the place of one of these
 masked         networks whose outputs see only what comes before them
 sequence       distributions over whole sequences, and their lengths
 series         linear autoregression, missing steps integrated out
+alike          whether several series are of one level and scale
 differences    differences of a series as one autoregression of it
 lags           of a seasonal autoregression, and how far back each lies
 logged         positive series whose logarithms follow a distribution
