@@ -680,12 +680,12 @@ def outcome(running, name, method, seed):
     }  # fmt: skip
 
 
-def limited(key, options):
-    """The same in a process of its own, for so much CPU time."""
+def limited(key, options, script=__file__):
+    """The same by a script in a process of its own, for so much CPU time."""
     name, method, seed = key.split("/")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "result.json"
-        command = [sys.executable, __file__, "--only", name, "--methods", method, "--first", seed, "--seeds", "1"]
+        command = [sys.executable, script, "--only", name, "--methods", method, "--first", seed, "--seeds", "1"]
         command += ["--out", str(out)] + ["--quick"] * options.quick
         limits = (options.limit, options.limit + 5)
         done = subprocess.run(  # XLA and nutpie cannot be interrupted from within
@@ -741,10 +741,10 @@ def brief(results, names, methods):
     return "\n".join(lines)
 
 
-def write(text):
+def write(text, name="sampling"):
     """Put the table between the markers of README.md."""
     path = Path(__file__).with_name("README.md")
-    begin, end = "<!-- sampling -->", "<!-- /sampling -->"
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     before, found, rest = path.read_text().partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):

@@ -21,9 +21,9 @@ def capture_recapture(capture_history):
         alive = torch.ones(animals)
         marked = torch.zeros(animals).bool()
         for t in pyro.markov(range(occasions)):
+            survives = torch.where(marked, phi * alive, torch.ones(()))
+            alive = pyro.sample(f"alive_{t}", dist.Bernoulli(survives), infer={"enumerate": "parallel"})
             with poutine.mask(mask=marked):
-                survives = marked * phi * alive + (~marked)
-                alive = pyro.sample(f"alive_{t}", dist.Bernoulli(survives), infer={"enumerate": "parallel"})
                 pyro.sample(f"seen_{t}", dist.Bernoulli(rho * alive), obs=capture_history[:, t])
             marked = marked | capture_history[:, t].bool()
 
@@ -46,8 +46,9 @@ def mixed_hidden_markov(steps, angles, seen):
     """Groups of animals that rest or travel; each group and animal changes between the two in its own way."""
     individuals, groups, times = steps.shape
     states = 2
+    base = dist.Normal(torch.tensor([-1.0, 0.5]), 0.5).to_event(1)
+    mean_step = pyro.sample("log_step", dist.TransformedDistribution(base, OrderedTransform())).exp()
     with pyro.plate("states", states):
-        mean_step = pyro.sample("mean_step", dist.LogNormal(torch.tensor([-1.0, 1.0]), 0.5))
         straight = pyro.sample("straight", dist.LogNormal(0.0, 1.0))
     with pyro.plate("group", groups, dim=-1):
         eps_g = pyro.sample("eps_g", dist.Normal(torch.zeros(states**2), 1.0).to_event(1))
