@@ -41,7 +41,7 @@ def read_dated(source: str | Path, *, target: str | None = None, header: bool | 
             frame = table(path, header=header)
         except ValueError:
             return None
-    found = split(frame)
+    found = split(frame, first=1)
     if found is None:
         return None
     from zoo.batch import Batch
@@ -56,4 +56,4 @@ def read_dated(source: str | Path, *, target: str | None = None, header: bool | 
     except ValueError as error:
         raise ValueError(f"cannot read '{path}': {error}") from None
     columns = column_names(rest) if x is not None else (str(target),)
-    return Batch(len(frame), len(frame), x, y, columns=columns, when=replace(rows, words="", first=1))
+    return Batch(len(frame), len(frame), x, y, columns=columns, when=replace(rows, words=""))

@@ -3,7 +3,8 @@
 When: an index of dates or periods, else the first column of such, or of texts that all read as dates. Which series: in
 long form, where dates come again, the one column of texts or categories, or else a column of whole numbers that is
 called `id`, `unique_id`, `series` or `item`; or the other level of the index. A column of whole numbers called `year`
-says when too, if these rise by one. Frames of pandas, polars and Arrow.
+says when too, if these rise by one. A column of texts of which nearly all read as dates says when, and the first that
+does not is refused as no date. Frames of pandas, polars and Arrow.
 """
 
 from __future__ import annotations
@@ -13,24 +14,27 @@ from typing import Any
 
 from zoo.arrays import column_names
 from zoo.dates.calendar import Rows
-from zoo.dates.cells import all_dates, is_absent, is_clock
+from zoo.dates.cells import all_dates, is_absent, is_clock, is_date
+from zoo.dates.texts import of_texts
 from zoo.notes import DataWarning
 
 _DATES = ("date", "timestamp", "period")  # how the types of columns begin that say when
 _WORDS = ("object", "str", "utf8", "large_str", "large_utf8", "categor", "enum", "dictionary")  # may hold texts
+_NEARLY, _LOOK = 0.8, 50  # such a share of the texts of a column, and of its first ones, that read as dates
 _NAMES = ("id", "unique_id", "series", "item")
 
 
-def split(data: Any, depth: int = 3) -> tuple[Any, Rows] | None:
+def split(data: Any, depth: int = 3, first: int = 0) -> tuple[Any, Rows] | None:
     """A frame without the columns that say when and which, and these; None for what has no dates.
 
     Args:
         data: anything; a frame or a pandas series may have dates.
         depth: how far up a warning points.
+        first: number of the first row, in messages.
 
     Returns:
-        the rest, and the dates. Of dates that are missing, or of texts that may be days of either order, the words that
-        refuse them: a pair that takes no series has others.
+        the rest, and the dates. Of dates that are missing, of a text among dates that is none, or of texts that may be
+        days of either order, the words that refuse them: a pair that takes no series has others.
     """
     frame = _of_pandas(data)
     if frame is None:
@@ -44,6 +48,11 @@ def split(data: Any, depth: int = 3) -> tuple[Any, Rows] | None:
         when, used, own = frame.index, [], ""
     elif columns:
         when, used, own = pd.Index(frame[columns[0]]), columns[:1], f"column '{columns[0]}'"
+    elif (odd := next((name for name in frame.columns if _odd(frame[name]) is not None), None)) is not None:
+        row, rest = _odd(frame[odd]), frame.drop(columns=odd)
+        told = f"column '{odd}', row {(row or 0) + first}: {list(frame[odd])[row or 0]!r} is no date, where others are"
+        problem = f"{told}; write it as 2020-01-31, or leave the row out"
+        return (rest, Rows(None, None, f"column '{odd}'", problem, first)) if rest.shape[1] else None
     else:
         return None
     if len(columns) > len(used):
@@ -52,16 +61,17 @@ def split(data: Any, depth: int = 3) -> tuple[Any, Rows] | None:
     rest = frame.drop(columns=columns)
     words = own if columns and used else ""
     try:
-        when = _dates(when, own or "the index")
+        when = _dates(when, own or "the index", first)
     except ValueError as error:
-        return (rest, Rows(None, None, words, str(error))) if rest.shape[1] else None
+        return (rest, Rows(None, None, words, str(error), first)) if rest.shape[1] else None
     who = _who(rest, when)
     if who is not None:
         used = [*used, who]
         named = tuple(str(name) for name in rest.pop(who))
     if rest.shape[1] == 0:
         return None
-    return rest, Rows(when, None if who is None else named, words if who is None else own or f"column '{who}'")
+    told = words if who is None else own or f"column '{who}'"
+    return rest, Rows(when, None if who is None else named, told, first=first)
 
 
 def _of_pandas(data: Any) -> Any:
@@ -76,7 +86,7 @@ def _of_pandas(data: Any) -> Any:
     if kind == "pandas":
         return data
     own = list(getattr(data, "column_names", None) or data.columns)
-    if not any(_says_when(data[name], name) for name in own):
+    if not any(_says_when(data[name], name) or _odd(data[name]) is not None for name in own):
         return None
     import pandas as pd
 
@@ -97,12 +107,25 @@ def _is_dates(index: Any) -> bool:
 def _says_when(column: Any, name: Any = "") -> bool:
     if str(name).lower() == "year" and _are_years(column):
         return True
-    kind = str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
-    if kind.startswith(_DATES):
+    if _kind(column).startswith(_DATES):
         return True
-    if not kind.startswith(_WORDS[:5]):
-        return False
-    return _texts_say_when(column.to_pylist() if hasattr(column, "to_pylist") else list(column))
+    return _kind(column).startswith(_WORDS[:5]) and _texts_say_when(_cells(column))
+
+
+def _kind(column: Any) -> str:
+    return str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
+
+
+def _odd(column: Any) -> int | None:
+    """The row of the first text that is no date in a column where nearly all are dates; None of any other column."""
+    if not _kind(column).startswith(_WORDS[:5]):
+        return None
+    cells = [(row, cell) for row, cell in enumerate(_cells(column)) if not is_absent(cell)]
+    for some in (cells[:_LOOK], cells):  # most columns of texts are left after a few
+        odd = [row for row, cell in some if not (isinstance(cell, str) and is_date(cell) and not is_clock(cell))]
+        if len(some) - len(odd) < _NEARLY * max(1, len(some)):
+            return None
+    return odd[0] if odd else None
 
 
 def _are_years(column: Any) -> bool:
@@ -121,7 +144,7 @@ def _texts_say_when(cells: list[Any]) -> bool:
     return bool(known) and all_dates(known) and not any(is_clock(cell) for cell in known)
 
 
-def _dates(when: Any, own: str) -> Any:
+def _dates(when: Any, own: str, first: int) -> Any:
     """pandas' index of dates or periods."""
     import pandas as pd
 
@@ -133,33 +156,11 @@ def _dates(when: Any, own: str) -> Any:
         if isinstance(some, pd.Period):
             when = pd.PeriodIndex(cells)
         else:
-            when = _of_texts(cells, own) if isinstance(some, str) else pd.DatetimeIndex(cells)
+            when = of_texts(cells, own) if isinstance(some, str) else pd.DatetimeIndex(cells)
     if when.hasnans:
         row = int(when.isna().argmax())
-        raise ValueError(f"{own}, row {row}: expected a date, got none; fill it in, or leave the row out")
+        raise ValueError(f"{own}, row {row + first}: expected a date, got none; fill it in, or leave the row out")
     return when
-
-
-def _of_texts(cells: list[str | None], own: str) -> Any:
-    """Texts as dates: as ISO 8601 has them, else days before months or months before days, whichever reads them all."""
-    import pandas as pd
-
-    readings: list[Any] = []
-    read: Any = pd.to_datetime
-    for options in ({"format": "ISO8601"}, {"dayfirst": False}, {"dayfirst": True}):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # where the first date has one order alone, pandas takes that
-                readings.append(pd.DatetimeIndex(read(cells, **options)))
-        except ValueError:
-            continue
-        if "format" in options:
-            return readings[0]
-    if not readings:
-        raise ValueError(f"{own}: its texts are not dates of one form; write them as 2020-01-31")
-    if not all(readings[0].equals(other) for other in readings):
-        raise ValueError(f"{own}: {cells[0]!r} may be a day of either order; write dates as 2020-01-31")
-    return readings[0]
 
 
 def _who(rest: Any, when: Any) -> Any:

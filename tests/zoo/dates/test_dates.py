@@ -9,6 +9,7 @@ import zoo
 from inference.data.check import as_batch
 from inference.data.series import understood
 from zoo import Batch
+from zoo.datasets.dated import read_dated
 from zoo.notes import DataWarning
 
 pandas = pytest.importorskip("pandas")
@@ -69,6 +70,37 @@ def test_texts_are_dates_in_the_one_order_that_reads_them_all(form, start, capfd
     batch = as_batch(autoregressive(), pandas.DataFrame({"day": when.strftime(form), "flow": VALUES[:, 0]}))
     assert batch.when.dates(0, 48).equals(when)
     assert capfd.readouterr().err == ""
+
+
+def test_dots_put_days_first_and_slashes_the_order_that_is_regular():
+    frame = monthly().assign(flow=VALUES[:, 0])
+    dotted = frame.set_axis(frame.index.strftime("%d.%m.%Y"))
+    for data in (dotted, dotted.rename_axis("m").reset_index()):
+        assert as_batch(autoregressive(), data).when.dates(0, 48).equals(frame.index)
+    slashed = frame.set_axis(frame.index.strftime("%d/%m/%Y"))
+    with pytest.warns(DataWarning, match="the index: '01/01/1949' and so on were read with days before months.*monthly"):
+        assert as_batch(autoregressive(), slashed).when.dates(0, 48).equals(frame.index)
+
+
+@pytest.mark.parametrize("form", ["{0}Q{1}", "{0}-Q{1}", "{0} q{1}", "Q{1} {0}", "Q{1}/{0}"])
+def test_quarters_are_dates(form, tmp_path):
+    wanted = pandas.period_range("2000Q1", periods=48, freq="Q")
+    words = [form.format(date.year, date.quarter) for date in wanted]
+    frame = pandas.DataFrame({"quarter": words, "flow": VALUES[:, 0]})
+    frame.to_csv(tmp_path / "q.csv", index=False)
+    for data in (frame, Batch.of(frame), read_dated(tmp_path / "q.csv")):
+        batch = as_batch(autoregressive(), data)
+        assert batch.when.dates(0, 48).equals(wanted)
+        assert understood(batch) == "1 series of 48 steps, quarterly, 2000Q1 to 2011Q4"
+    assert [str(date) for date in batch.when.ahead(0, 48, 2)] == ["2012Q1", "2012Q2"]
+
+
+def test_rows_of_a_file_are_counted_from_1(tmp_path):
+    for spoil, words in (("soon", "row 4: 'soon' is no date"), ("", "row 4: expected a date, got none")):
+        frame = monthly().set_axis(monthly().index.strftime("%Y-%m")).rename_axis("m").reset_index()
+        frame.replace("1949-04", spoil).to_csv(tmp_path / "m.csv", index=False)
+        with pytest.raises(ValueError, match=f"column 'm', {words}"):
+            as_batch(autoregressive(), read_dated(tmp_path / "m.csv"))
 
 
 def test_rows_may_stand_in_any_order_and_years_are_dates():
@@ -150,6 +182,10 @@ BAD = {
     "either order": (
         lambda f: f[:12].set_axis(f.index[:12].strftime("%d/%m/%Y")),
         "the index: '01/01/1949' may be a day of either order; write dates as 2020-01-31",
+    ),
+    "no date": (
+        lambda f: f.set_axis(f.index.strftime("%Y-%m")).rename_axis("m").reset_index().replace("1949-04", "n/a"),
+        "column 'm', row 3: 'n/a' is no date, where others are; write it as 2020-01-31, or leave the row out",
     ),
     "one date": (lambda f: f[:1], "one date, 1949-01-01, tells no frequency"),
     "nothing known": (lambda f: f * np.nan, "series 'flow' has no value at all"),
