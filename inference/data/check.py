@@ -293,7 +293,8 @@ def _check_support(
     if not found.isnan().any():
         wanted = _in_words(support, value, bad)
     elif "missing" in pair.config:
-        wanted = f"a number ({pair.name} takes missing ones where the argument missing=… says how many)"
+        most = int((value.isnan() & bad).flatten(1).sum(1).max())  # past the end of a series nothing is bad
+        wanted = f"a number ({most} step{'s' * (most > 1)} missing: make the pair with missing={most})"
     else:
         wanted = "a number (this model takes no missing values)"
     raise ValueError(f"{where}: expected {wanted}, got {shown}")

@@ -191,7 +191,9 @@ def _numbers(cls: type[ModelGuide], data: Any, y: Any) -> Batch:
         data = (data, y)
     example = example_of(cls)
     probe: Any = _Plain(cls.registry_name)
-    batch = accept(probe, data if example is None else without_dates(data, example)[0], "x")
+    undated, rows = (data, None) if example is None else without_dates(data, example)
+    batch = accept(probe, undated, "x")
+    batch = batch if rows is None else batch.but(when=rows)
     return batch.but(**{name: as_tensor(name, value) for name, value in batch.fields().items()})
 
 

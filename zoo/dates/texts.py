@@ -20,7 +20,10 @@ from zoo.notes import DataWarning
 
 _DOTTED = re.compile(r"\d{1,2}\.\d{1,2}\.\d{2,4}\b")
 _ISO: dict[str, Any] = {"format": "ISO8601"}
-_ORDERS: dict[str, dict[str, Any]] = {"months before days": {"dayfirst": False}, "days before months": {"dayfirst": True}}
+_ORDERS: dict[str, dict[str, Any]] = {
+    "months before days": {"dayfirst": False},
+    "days before months": {"dayfirst": True},
+}
 
 
 def of_texts(cells: list[str | None], own: str) -> Any:

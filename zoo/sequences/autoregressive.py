@@ -64,6 +64,7 @@ from torch.distributions import PowerTransform
 
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import AtLeast, Positive
+from zoo.dates.calendar import Calendar
 from zoo.guides import WIDTH
 from zoo.parts import layouts
 from zoo.parts.alike import tell_unlike
@@ -114,7 +115,7 @@ class Autoregressive(ModelGuide):
             lags, or fewer steps than lags.
     """
 
-    adapts: ClassVar = ("order",)
+    adapts: ClassVar = ("order", "missing")
 
     def __init__(
         self,
@@ -191,9 +192,13 @@ class Autoregressive(ModelGuide):
 
     @classmethod
     def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
-        """Fewer lags than the usual two, where series have two steps."""
-        short = left_out(given, "order") and layouts.length(data, "y" if given.get("inputs") else "x") == 2
-        return Suit({"order": 1}, ("series have 2 steps",)) if short else Suit()
+        """Fewer lags than the usual two, where series have two steps; as many missing steps as there are."""
+        field = "y" if given.get("inputs") else "x"
+        short = left_out(given, "order") and layouts.length(data, field) == 2
+        found = Suit({"order": 1}, ("series have 2 steps",)) if short else Suit()
+        if not left_out(given, "missing") or not (count := layouts.absent(data, field)):
+            return found
+        return found | Suit({"missing": count}, (f"{count} step{'s are' if count > 1 else ' is'} missing",))
 
     def model(self, batch: Batch) -> Tensor:
         """Sample the joint density; returns the series, (B, T)."""
@@ -266,7 +271,7 @@ class Autoregressive(ModelGuide):
 
     def _short(self, row: int, length: int) -> str:
         P, lost = max(self.lags), self.differences.lost
-        why = f"with p={P}" + (f" and {lost} lost to differences" if lost else "")
+        why = f"with lags up to {P}" + (f" and {lost} lost to differences" if lost else "")
         return f"field '{self.field}', row {row}: a series of {length} steps; {why} it takes at least {P + lost + 1}"
 
     def inputs(self, n: int) -> Batch:
@@ -290,11 +295,17 @@ class Autoregressive(ModelGuide):
         for row in (lengths <= P).nonzero()[:1, 0].tolist():
             raise ValueError(self._short(row, int(lengths[row])))
         for row, step in gaps[:, :P].nonzero()[:1].tolist():
-            where = f"field '{self.field}', row {row}, step {step}"
-            raise ValueError(f"{where}: NaN among the first {P} steps, which the others stand on: cut them off")
+            when = batch.when.place(row, step) if isinstance(batch.when, Calendar) else ""
+            where = f"field '{self.field}', row {row}, step {step}{when}"
+            raise ValueError(
+                f"{where}: NaN among the first {P} steps, which the others stand on: cut off the steps up to it"
+            )
         for row in (gaps.sum(1) > self.missing).nonzero()[:1, 0].tolist():
             found, most = int(gaps[row].sum()), self.missing
-            raise ValueError(f"field '{self.field}', row {row}: {found} missing steps, expected at most missing={most}")
+            more = f"; make the pair with missing={found}"
+            raise ValueError(
+                f"field '{self.field}', row {row}: {found} missing steps, expected at most missing={most}{more}"
+            )
         z = self._doubled(batch)[0]
         tell_unlike(z, getattr(batch.when, "names", ()))
         known = z[~z.isnan()]

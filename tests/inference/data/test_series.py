@@ -135,7 +135,7 @@ def test_what_was_understood_is_said():
 def test_hints_of_series_lead_right():
     holed = WIDE[:, 0].copy()
     holed[20] = np.nan
-    with pytest.raises(ValueError, match=r"row 0, step 20: expected a number \(.*missing=…"):
+    with pytest.raises(ValueError, match=r"row 0, step 20: expected a number \(1 step missing: make .*missing=1"):
         as_batch(autoregressive(), holed)
     assert as_batch(autoregressive(missing=1), holed).x.isnan().sum() == 1
     with pytest.raises(ValueError, match=r"is a table \(T, D\): time runs down its rows"):

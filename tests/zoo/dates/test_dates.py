@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import inference
 import zoo
+from inference.command.main import main
 from inference.data.check import as_batch
 from inference.data.series import understood
 from zoo import Batch
@@ -78,7 +80,9 @@ def test_dots_put_days_first_and_slashes_the_order_that_is_regular():
     for data in (dotted, dotted.rename_axis("m").reset_index()):
         assert as_batch(autoregressive(), data).when.dates(0, 48).equals(frame.index)
     slashed = frame.set_axis(frame.index.strftime("%d/%m/%Y"))
-    with pytest.warns(DataWarning, match="the index: '01/01/1949' and so on were read with days before months.*monthly"):
+    with pytest.warns(
+        DataWarning, match="the index: '01/01/1949' and so on were read with days before months.*monthly"
+    ):
         assert as_batch(autoregressive(), slashed).when.dates(0, 48).equals(frame.index)
 
 
@@ -219,5 +223,33 @@ def test_a_second_column_of_dates_is_left_out_aloud():
 
 def test_gaps_of_a_series_that_takes_none_are_refused_by_date():
     frame = monthly().drop(index="1950-03-01")
-    with pytest.raises(ValueError, match=r"field 'x', row 0, step 14 \(flow, 1950-03\): expected a number .*missing="):
+    with pytest.raises(
+        ValueError,
+        match=r"field 'x', row 0, step 14 \(flow, 1950-03\): expected a number .1 step missing: make .*missing=1",
+    ):
         as_batch(autoregressive(), frame)
+
+
+def test_a_pair_that_suits_the_data_takes_the_steps_that_are_absent(tmp_path, capsys):
+    short = monthly().drop(index=monthly().index[[14, 30, 31]])
+    said = []
+    pair = inference.pair_for("autoregressive", short, order=1, tell=said.append)
+    assert pair.config["missing"] == 3
+    assert said == ["autoregressive: missing=3, since 3 steps are missing"]
+    assert as_batch(pair, short).x.isnan().nonzero().tolist() == [[0, 14], [0, 30], [0, 31]]
+    holes = monthly().assign(price=VALUES[:, 1])
+    holes.loc["1950-03-01", "price"] = np.nan
+    assert inference.pair_for("autoregressive", holes, order=1, tell=None).config["missing"] == 1
+    assert inference.pair_for("autoregressive", short.to_numpy()[:, 0], order=1, tell=None).config["missing"] is None
+    assert inference.pair_for("autoregressive", short, missing=5, tell=None).config["missing"] == 5
+    short.rename_axis("month").to_csv(tmp_path / "short.csv")
+    words = ["--data", str(tmp_path / "short.csv"), "--out", str(tmp_path / "run"), "--steps", "1", "--no-score"]
+    assert main(["fit", "autoregressive", *words, "--set", "order=1"]) == 0
+    assert "note: autoregressive: missing=3, since 3 steps are missing" in capsys.readouterr().out
+
+
+def test_a_gap_among_the_first_steps_is_named_by_its_date():
+    pair = zoo.create("autoregressive", order=1, seasonal=12, missing=2, steps=40).double()
+    words = r"step 5 \(flow, 1949-06\): NaN among the first 12 steps, which .*: cut off the steps up to it"
+    with pytest.raises(ValueError, match=words):
+        inference.fit(pair, monthly().drop(index="1949-06-01"), steps=1, progress=False)

@@ -295,14 +295,14 @@ def refuse(pair: Autoregressive, data: Any, message: str) -> None:
 def test_series_that_do_not_fit_are_refused_by_row() -> None:
     pair, gaps, with_inputs = (zoo.create("autoregressive", order=4, **c) for c in ({}, {"missing": 2}, {"inputs": 2}))
     x = torch.randn(3, 10)
-    refuse(pair, x[:, :4], r"field 'x', row 0: a series of 4 steps; with p=4 it takes at least 5")
-    refuse(pair, Batch.of(x=x, lengths=[10, 9, 3]), r"field 'x', row 2: a series of 3 steps; with p=4")
+    refuse(pair, x[:, :4], r"field 'x', row 0: a series of 4 steps; with lags up to 4 it takes at least 5")
+    refuse(pair, Batch.of(x=x, lengths=[10, 9, 3]), r"field 'x', row 2: a series of 3 steps; with lags up to 4")
     spoiled = x.clone()
     spoiled[1, 6:9] = torch.nan
     refuse(
         pair,
         spoiled,
-        r"'x', row 1, step 6: expected a number \(autoregressive takes missing ones where .* missing=… says how many\)",
+        r"'x', row 1, step 6: expected a number \(3 steps missing: make the pair with missing=3\)",
     )
     refuse(gaps, spoiled, r"field 'x', row 1: 3 missing steps, expected at most missing=2")
     spoiled[1, 6:9], spoiled[2, 3] = 0, torch.nan
