@@ -169,7 +169,7 @@ def test_scale_and_start_of_simulated_series_are_those_of_the_data() -> None:
 
 REFUSED = {
     "a seasonal difference without period": ({"seasonal_difference": 1}, None, "goes with a period, 'seasonal'"),
-    "too few steps": ({"difference": 2}, np.ones(4), "4 steps; with lags up to 2 and 2 lost to differences it takes at least 5"),
+    "too few steps": ({"difference": 2}, np.ones(4), "with lags up to 2 and 2 lost to differences it takes at least 5"),
     "zero under a logarithm": (
         {"transform": "log"},
         np.array([1.0, 2, 0, 3, 4]),
