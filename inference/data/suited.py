@@ -19,7 +19,7 @@ from zoo.datasets import text
 from zoo.schema.column import plain
 from zoo.schema.design import Design
 from zoo.schema.schema import Column, Schema, as_columns
-from zoo.suiting import AUTO, Suit, left_out
+from zoo.suiting import AUTO, Suit, left_out, models_tables
 from zoo.threads.randomness import apart
 
 USUAL = ("features", "latent", "columns", "target")  # arguments that any pair may leave to the data
@@ -171,7 +171,9 @@ def _of_text(cls: type[ModelGuide], data: str, given: Mapping[str, Any]) -> Suit
 def _of_table(cls: type[ModelGuide], data: Any, given: dict[str, Any]) -> Suit | None:
     """What a table of typed columns calls for; None of other data."""
     takes = hints(cls.__init__)
-    if takes.get("columns") is not Schema or not is_table(data) or not left_out(given, "columns"):
+    if not models_tables(cls) or not is_table(data) or not left_out(given, "columns"):
+        return None
+    if takes.get("columns") is not Schema and not worded(data):  # numbers alone, of a pair that can do without a schema
         return None
     schema, words, found = Schema.infer(data), ("columns are of these kinds",), {}
     if isinstance(name := given.get("target"), str):
@@ -182,7 +184,7 @@ def _of_table(cls: type[ModelGuide], data: Any, given: dict[str, Any]) -> Suit |
         found["target"] = Schema.infer({name: as_columns(data)[0][name]}, **{name: "categorical"})[0]
         schema = Schema.of([column for column in schema if column.name != name])
     usual = cls.suits(Batch.of(torch.zeros(1, len(schema.used))), {**given, "columns": schema})
-    return usual | Suit({"columns": schema, **found}, words)
+    return usual | Suit({"columns": usual.arguments.get("columns", schema), **found}, words)
 
 
 def _numbers(cls: type[ModelGuide], data: Any, y: Any) -> Batch:

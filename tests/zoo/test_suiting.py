@@ -116,6 +116,32 @@ def test_columns_of_a_matrix_and_of_a_frame():
     assert as_batch(pair, frame).y is not None
 
 
+def test_a_network_over_the_words_of_a_frame_and_what_its_arrows_get_wrong():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"smokes": ["yes", "no"] * 10 + ["no"] * 5, "coughs": ["yes"] * 12 + ["no"] * 13})
+    frame["age"] = np.arange(20, 45)
+    said = []
+    pair = inference.pair_for("bayesian_network", frame, edges=[("smokes", "coughs")], tell=said.append)
+    assert [(column.name, column.kind) for column in pair.schema] == [
+        ("smokes", "binary"), ("coughs", "binary"), ("age", "real"),
+    ]  # fmt: skip
+    assert said[0].startswith("bayesian_network: columns=(2 binary, 1 real)")
+    batch = as_batch(pair, frame)
+    pair.measure(batch)
+    pair.initial(batch)  # exact: no cell is missing
+    count = pd.crosstab(frame["smokes"], frame["coughs"]).loc["yes"] + 1.0  # the prior's rows
+    table = inference.tables(pair, inference.draw(pair, frame, draws=4000))
+    wanted = float(count["yes"] / count.sum())
+    found = table.loc["P(coughs = yes | smokes = yes)"]
+    assert abs(found["estimate"] - wanted) < 4 * found["sd"] / 4000**0.5
+    for edges, words in (
+        ([("smokes", "coughs"), ("coughs", "smokes")], "cycle"),
+        ([("smoke", "coughs")], "'smoke'.*did you mean 'smokes'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            inference.pair_for("bayesian_network", frame, edges=edges, tell=None)
+
+
 def test_the_line_that_is_said_and_silence(capsys):
     inference.pair_for("gaussian_vae", REAL)
     wanted = "gaussian_vae: features=4, likelihood='gaussian', since cells are real numbers\n"

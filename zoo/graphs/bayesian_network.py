@@ -151,10 +151,16 @@ class BayesianNetwork(ModelGuide):
 
     @classmethod
     def suits(cls, data: Batch, given: Mapping[str, Any]) -> Suit:
-        """Columns that are `binary` or `real`, and no arrows: nothing in a table says what depends on what."""
+        """Columns that are `binary` or `real`, and no arrows: nothing in a table says what depends on what.
+
+        In a schema that is given, quantities are `real`: a node knows no others.
+        """
         found = super().suits(data, given)
         if "columns" in found.arguments:
             found |= Suit({"columns": columns(data, counts=False)})
+        if isinstance(schema := given.get("columns"), Schema):
+            other = {column.name: "real" for column in schema if column.kind in ("count", "positive")}
+            found |= Suit({"columns": schema.but(**other)} if other else {})
         none = left_out(given, "edges") and not given.get("tables")
         return found | Suit({"edges": []} if none else {}, ("no arrows are given",) if none else ())
 
