@@ -153,6 +153,14 @@ class InUnits(Protocol):
 
 
 @runtime_checkable
+class Powers(Protocol):
+    """A regression that adds terms of its own, such as powers, to the columns of a design: `zoo fit --target`."""
+
+    def more_terms(self, columns: Sequence[str]) -> Sequence[str]:
+        """Their names, of these covariates: `age^2`."""
+
+
+@runtime_checkable
 class Cautious(Protocol):
     """A pair that knows of data for which its answers need a caution: printed with the `Fit`."""
 
@@ -270,7 +278,7 @@ class FromJSON(Protocol):
 
 
 ABILITIES: dict[str, tuple[type, ...]] = {
-    "A pair": (Network, FromFile, TreeLike, Text, InUnits, Cautious),
+    "A pair": (Network, FromFile, TreeLike, Text, InUnits, Powers, Cautious),
     "The distribution of an observed site": (Forecast, Stepwise, OneStepAhead, HiddenStates, Point, Summary, Settle),
     "The support of a site": (InWords, TakesMissing),
     "The type of an argument": (FromJSON,),

@@ -7,19 +7,25 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from inference.command import files, tables
-from inference.data.check import as_batch, example
-from inference.data.suited import pair_for, worded
+from inference.data.check import as_batch, check, example
+from inference.data.suited import design_in_words, pair_for, worded
 from inference.posterior.draws import Posterior, draw
-from inference.questions.predictions import predictions
+from inference.questions.effects import effects
+from inference.questions.predictions import predictions, r_squared
 from inference.running.words import check_mass
 from zoo import datasets
 from zoo.base import Batch, ModelGuide, registered
 from zoo.config import hints
 from zoo.notes import DataWarning
+from zoo.schema.schema import as_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_ROWS, _DRAWS = 500, 1000  # that R² and effects are read off
 
 
 def fitting(options: argparse.Namespace, config: Mapping[str, Any]) -> tuple[ModelGuide, Batch, tuple[str, ...]] | None:
@@ -46,7 +52,7 @@ def fitting(options: argparse.Namespace, config: Mapping[str, Any]) -> tuple[Mod
         return None
     if options.double:  # before numbers take on its type
         pair.double()
-    print(f"design: {design.in_words()}", flush=True)
+    print(f"design: {design_in_words(pair, design)}", flush=True)
     options.target = design.response.name  # what pictures call y
     return pair, as_batch(pair, table), design.columns
 
@@ -72,6 +78,7 @@ def _table(options: argparse.Namespace) -> Any:
 def predict(options: argparse.Namespace) -> None:
     """What is expected of the response at each row of a table, as a table."""
     pair = files.start(options)
+    files.check_whole(pair, options)
     check_mass(options.mass)
     if pair.design is not None:
         data = tables.designed_rows(pair.design, options.data, options.header, response=False)
@@ -82,5 +89,31 @@ def predict(options: argparse.Namespace) -> None:
     found = predictions(pair, kept, data, mass=options.mass, seed=options.seed)
     columns = {"row": list(range(1, len(found) + 1)), **{str(name): found[name].tolist() for name in found}}
     files.save(Path(options.out), columns)
-    what = pair.design.response.name if pair.design is not None else pair.card.get("data", {}).get("target") or "y"
-    print(f"{what} of {len(found)} rows ({', '.join(map(str, found.columns))}) in {options.out}")
+    print(f"{_response(pair)} of {len(found)} rows ({', '.join(map(str, found.columns))}) in {options.out}")
+
+
+def explained(pair: ModelGuide, data: Batch, options: argparse.Namespace) -> None:
+    """Print how much of the response a regression explains, and what each covariate changes in it."""
+    given = check(pair, data)
+    x = given.batch.x
+    if "y" not in given.observed or "x" in given.observed or given.locals or x is None or x.ndim != 2 or len(x) < 2:
+        return
+    rows = torch.linspace(0, len(x) - 1, min(_ROWS, len(x))).round().long().unique()
+    posterior = draw(pair, example(pair), _DRAWS, stats=False, seed=options.seed)
+    posterior = Posterior({name: posterior[name] for name in posterior.globals}, size=posterior.size)
+    shown: Any = given.batch.select(rows.to(x.device))
+    share = r_squared(pair, posterior, shown)
+    if pair.design is not None:
+        table = as_columns(tables.load(options.data, header=options.header))[0]
+        shown = {name: [cells[i] for i in rows.tolist()] for name, cells in table.items()}
+    over = f", over {len(rows)} of {len(x)} rows" if len(rows) < len(x) else ""
+    low, high = share.iloc[2:]
+    print(f"R² {share['estimate']:.3f}, 95% interval {low:.3f} to {high:.3f}{over}")
+    unit = "in its probability" if given.sites["y"].discrete else f"in {_response(pair)}"
+    print(f"effects: what one unit, or one level, changes {unit} on average{over} (inference.effects)")
+    print(f"{effects(pair, posterior, shown).to_string(float_format='{:.4g}'.format)}\n", flush=True)
+
+
+def _response(pair: ModelGuide) -> str:
+    known = pair.card.get("data", {}).get("target")
+    return pair.design.response.name if pair.design is not None else str(known or "y")

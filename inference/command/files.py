@@ -108,8 +108,22 @@ def observed(pair: ModelGuide, options: argparse.Namespace) -> Any:
     if pair.schema is not None and (source in datasets.names() or kind_of(source) in TABLES):
         return as_batch(pair, encoded(pair, table_of(pair, options), options.unknown))
     if pair.design is not None and (source in datasets.names() or kind_of(source) in TABLES):
+        check_whole(pair, options)
         return as_batch(pair, tables.designed_rows(pair.design, source, options.header))
     return as_batch(pair, _batch(options))
+
+
+def check_whole(pair: ModelGuide, options: argparse.Namespace) -> None:
+    """Refuse `--unknown missing` for a regression, which would have to do without a cell that it reads.
+
+    Raises:
+        ValueError: see above.
+    """
+    if options.unknown == "missing":
+        raise ValueError(
+            f"--unknown missing: {pair.name} explains a response by covariates and takes no missing cell: leave the "
+            "rows with other categories out, or write one that it has seen there"
+        )
 
 
 def covariates(pair: ModelGuide, options: argparse.Namespace) -> Batch:

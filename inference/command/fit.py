@@ -23,7 +23,7 @@ def fit_pair(options: argparse.Namespace) -> None:
     """`zoo fit`: fit the pair that the words describe, keep it, then score it."""
     import inference
     import zoo
-    from inference.command import exchange, room, run_folder, score
+    from inference.command import designs, exchange, room, run_folder, score
     from inference.data.check import check
 
     zoo.names()
@@ -72,6 +72,7 @@ def fit_pair(options: argparse.Namespace) -> None:
         spent = time.perf_counter() - options.began
         limit = max(score.LEAST_SECONDS, score.SHARE * spent) if seconds is None else seconds
         score.write(run, pair, data, columns, options, limit)
+        designs.explained(pair, data, options)
     print(f"Everything is in {options.out}.")
 
 

@@ -12,11 +12,13 @@ import torch
 import zoo
 from inference.data.accept import accept, is_table
 from inference.data.series import without_dates
+from zoo.abilities import Powers
 from zoo.arrays import as_tensor
 from zoo.base import Batch, ModelGuide, registered
 from zoo.config import hints, nearest
 from zoo.datasets import text
-from zoo.schema.column import plain
+from zoo.registry import registry
+from zoo.schema.column import listed, plain
 from zoo.schema.design import Design
 from zoo.schema.schema import Column, Schema, as_columns
 from zoo.suiting import AUTO, Suit, left_out, models_tables
@@ -72,8 +74,11 @@ def pair_for(
     if target is not None and not known.keys() & {"target", "design"}:
         raise ValueError(f"{name} has no target: it models all columns together")
     if (found := _designed(cls, data, y, target, formula, arguments)) is not None:
-        given = {**arguments, **found}
-        return created(name, given, seed, dtype)
+        pair = created(name, {**arguments, **found}, seed, dtype)
+        design = pair.design
+        if tell is not None and design is not None and not design.written:
+            tell(f"{name}: {design_in_words(pair, design)}")
+        return pair
     given = {key: value for key, value in arguments.items() if not (isinstance(value, str) and value == AUTO)}
     given |= {} if target is None else {"target": target}
     suit = _of_text(cls, data, given) if isinstance(data, str) else _of_table(cls, data, given)
@@ -90,6 +95,13 @@ def created(name: str, config: Mapping[str, Any], seed: int = 0, dtype: torch.dt
     """`zoo.create`, the parameters drawn with this seed; the caller's random state is left as it was."""
     with apart(seed):
         return zoo.create(name, dtype=dtype, **config)
+
+
+def design_in_words(pair: ModelGuide, design: Design) -> str:
+    """The design, and what the pair adds to it of its own."""
+    more = pair.more_terms(design.columns) if isinstance(pair, Powers) else ()
+    own = f"; and of its own {listed(more)} (degree=1 leaves them out)" if more else ""
+    return design.in_words() + own
 
 
 def in_words(name: str, suit: Suit) -> str:
@@ -136,16 +148,34 @@ def _designed(
         target = str(getattr(y, "name", None) or "y")
         table = beside(table, target, y)
     if formula is None and target is None:
+        if y is None and worded(table):
+            raise ValueError(
+                f"{cls.registry_name} explains a response: name it, as target='{next(iter(as_columns(table)[0]))}', or "
+                f"give a formula, as formula='y ~ age + town'; columns: {listed(as_columns(table)[0])}"
+            )
         return None
     classes = "classes" in takes if "task" not in takes else {"classification": True, "regression": False}.get(
         given.get("task", "")
     )  # fmt: skip
+    numbers = "classes" not in takes and "task" not in takes
+    classes = None if numbers else classes
     design = Design.infer(table, formula, y=None if formula is not None else str(target), classes=classes)
+    if numbers and design.response.categories:
+        raise ValueError(
+            f"column '{design.response.name}': the response is to be a number, and holds "
+            f"{design.response.categories[0]!r}; of classes there are {listed(_classifiers())}"
+        )
     found: dict[str, Any] = {"design": design, "features": design.features}
     if design.response.categories:
         found |= {"task": "classification"} if "task" in takes else {}
         found |= {"classes": len(design.response.categories)} if "classes" in takes else {}
     return found
+
+
+def _classifiers() -> list[str]:
+    """Models of a class given covariates of any kind."""
+    takes = {name: hints(cls.__init__).keys() for name, cls in registry().items()}
+    return [name for name, known in takes.items() if "design" in known and known & {"classes", "task"}]
 
 
 def worded(table: Any) -> bool:
@@ -194,7 +224,16 @@ def _numbers(cls: type[ModelGuide], data: Any, y: Any) -> Batch:
     example = example_of(cls)
     probe: Any = _Plain(cls.registry_name)
     undated, rows = (data, None) if example is None else without_dates(data, example)
-    batch = accept(probe, undated, "x")
+    try:
+        batch = accept(probe, undated, "x")
+    except ValueError as error:
+        if not is_table(data) or not worded(data) or (example is not None and example.lengths is not None):
+            raise
+        mixed = [name for name, each in registry().items() if models_tables(each)]
+        raise ValueError(
+            f"{error}; {cls.registry_name} takes columns of numbers alone: leave the others out, or take "
+            f"{listed(mixed)}, which model mixed tables"
+        ) from error
     batch = batch if rows is None else batch.but(when=rows)
     return batch.but(**{name: as_tensor(name, value) for name, value in batch.fields().items()})
 

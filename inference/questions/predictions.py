@@ -46,7 +46,9 @@ def predictions(
 
     Returns:
         a frame with the index of a pandas frame that was given. Of numbers, the columns `mean` and `sd` (of y itself:
-        noise and uncertainty of the parameters), and the ends of the interval, `2.5%` and `97.5%`. Of classes, `class`
+        noise and uncertainty of the parameters), the ends of the interval of a new y, `2.5%` and `97.5%`, and those of
+        its mean, without noise: `mean 2.5%` and `mean 97.5%`. Where the formula explains a function of a column, each
+        is said to be of that: `mean of np.log(wage)`. Of classes, `class`
         (the most probable), and the probability of each class under its name.
 
     Raises:
@@ -81,7 +83,11 @@ def _part(given: Checked, posterior: Posterior, mass: float, seed: int) -> pd.Da
     low, high = np.quantile(made, [(1 - mass) / 2, (1 + mass) / 2], axis=0)
     deviation = np.sqrt(variance.mean(0) + mean.var(0))[:, 0]
     lower, upper = ends(mass)
-    return pd.DataFrame({"mean": mean.mean(0)[:, 0], "sd": deviation, lower: low, upper: high})
+    bottom, top = np.quantile(mean[..., 0], [(1 - mass) / 2, (1 + mass) / 2], axis=0)
+    found = {"mean": mean.mean(0)[:, 0], "sd": deviation, lower: low, upper: high}
+    found |= {f"mean {lower}": bottom, f"mean {upper}": top}
+    function = "" if pair.design is None else pair.design.function
+    return pd.DataFrame({f"{name} of {function}" if function else name: value for name, value in found.items()})
 
 
 def class_names(pair: ModelGuide, count: int) -> list[Any]:

@@ -190,6 +190,10 @@ class PolynomialRegression(ModelGuide):
         if self.design is not None:
             check_rank(self, batch)
 
+    def more_terms(self, columns: Sequence[str]) -> list[str]:
+        """Names of the powers and products of the covariates of these names."""
+        return [name for name in named(self.powers.cpu(), columns) if name not in (*columns, "Intercept")]
+
     def caution(self, batch: Batch) -> str:
         """What to know of intervals where rows are few for the coefficients."""
         told, rows, terms = self.mixing.diagonal() > 0, batch.total, len(self.powers)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.config import nearest
+from zoo.dates.cells import all_dates
 from zoo.notes import DataWarning
 from zoo.schema import formula as formulas
 from zoo.schema.column import Column, listed, plain
@@ -133,6 +134,12 @@ class Design(NamedTuple):
         levels = {f"{column.name}[T.{level}]": i for i, column in enumerate(self.variables) if column.categories
                   for level in column.categories}  # fmt: skip
         return tuple(levels.get(name, -1) for name in self.columns)
+
+    @property
+    def function(self) -> str:
+        """What is explained where that is a function of a column, as `np.log(wage)`; else empty."""
+        name, column = self.response.name, _read(self.formula).response[0]
+        return "" if name.strip("`") == column else name
 
     def in_words(self) -> str:
         """The formula, and the levels of each category, the reference first."""
@@ -299,7 +306,12 @@ def _check_whole(name: str, cells: Sequence[Any]) -> None:
 def _variable(column: Column, cells: Sequence[Any], said: formulas.Levels | None, declared: bool) -> Column:
     """What a covariate is: categories where cells are texts or booleans, or where the frame or `C(…)` says so."""
     if column.kind == "ignored":
-        raise ValueError(f"column '{column.name}': dates, and texts that nearly all differ, are no covariate")
+        if all_dates(cells):
+            raise ValueError(
+                f"column '{column.name}': dates are no covariate: add a column of numbers, such as the days since the "
+                "first, the month or the hour, and name that one in the formula"
+            )
+        raise ValueError(f"column '{column.name}': texts that nearly all differ are no covariate: leave it out")
     seen = [plain(cell) for cell in cells]
     if said is None and not declared and not any(isinstance(cell, (str, bool)) for cell in seen):
         return Column(column.name, "real")

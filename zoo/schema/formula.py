@@ -109,7 +109,8 @@ def parsed(formula: str, columns: Collection[str] | None = None) -> Parsed:
             found: Any = Formula(formula)
     except (FormulaInvalidError, FormulaSyntaxError, FormulaicError, SyntaxError, ValueError, RecursionError) as error:
         said = next((line.strip(" .") for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ValueError(f"formula '{formula}': {said}") from None
+        wanted = "expected a response ~ terms joined by +, : and *, as in 'y ~ age + town'"
+        raise ValueError(f"formula '{formula}': cannot be read ({said}); {wanted}") from None
     left, right = getattr(found, "lhs", None), getattr(found, "rhs", found)
     if not _simple(right) or not (left is None or (_simple(left) and len(left) == 1)):
         raise ValueError(f"formula '{formula}': expected one response ~ terms joined by +, : and *")

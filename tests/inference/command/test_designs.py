@@ -36,11 +36,35 @@ def test_predictions_in_a_file_are_those_of_least_squares(folder):
     assert main(["predict", f"{folder}/run", f"{folder}/new.csv", "--out", f"{folder}/out.csv", "--mass", "0.9"]) == 0
     found, ols = pd.read_csv(folder / "out.csv"), smf.ols(FORMULA, pd.read_csv(folder / "people.csv")).fit()
     expected = ols.get_prediction(pd.read_csv(folder / "new.csv")).summary_frame(alpha=0.1)
-    assert list(found.columns) == ["row", "mean", "sd", "5%", "95%"]
+    assert list(found.columns) == ["row", "mean", "sd", "5%", "95%", "mean 5%", "mean 95%"]
     assert list(found["row"]) == list(range(1, 10))
     assert (np.abs(found["mean"] - expected["mean"]) < 5 * expected["mean_se"] / np.sqrt(4000)).all()
     np.testing.assert_allclose(
         found["95%"] - found["5%"], expected["obs_ci_upper"] - expected["obs_ci_lower"], rtol=0.1
+    )
+
+
+def test_a_fit_prints_how_much_is_explained_and_by_what(folder, capsys):
+    pd.read_csv(folder / "people.csv").assign(age2=lambda d: d["age"] % 7).to_csv(folder / "two.csv", index=False)
+    with blank_pictures():
+        words = ["--data", f"{folder}/two.csv", "--target", "wage", "--score-seconds", "1", "--draws", "50"]
+        assert main(["fit", "polynomial_regression", *words, "--out", f"{folder}/told"]) == 0
+    said = capsys.readouterr().out
+    # no power of an indicator, and products of numbers only where there are no more than three covariates
+    assert "member: no, yes); and of its own age^2, age2^2 (degree=1 leaves them out)" in said
+    data = pd.read_csv(folder / "two.csv")
+    ols = smf.ols("wage ~ age + town + member + age2 + I(age**2) + I(age2**2)", data).fit()
+    found = re.search(r"R² ([\d.]+), 95% interval ([\d.]+) to ([\d.]+)", said)
+    assert float(found[2]) < ols.rsquared < float(found[3])
+    line = next(line for line in said.splitlines() if "yes - no" in line).split()
+    assert float(line[-4]) == pytest.approx(ols.params["member[T.yes]"], abs=0.02)
+    assert float(line[-3]) == pytest.approx(ols.bse["member[T.yes]"], rel=0.15)
+
+
+def test_a_level_that_it_has_not_seen_cannot_be_missing(folder, capsys):
+    words = [f"{folder}/run", f"{folder}/new.csv", "--unknown", "missing", "--out", f"{folder}/never.csv"]
+    assert "polynomial_regression explains a response by covariates and takes no missing cell" in fails(
+        capsys, "predict", *words
     )
 
 
@@ -85,7 +109,8 @@ def test_a_table_of_numbers_is_read_as_before_and_predicted(folder):
         (["polynomial_regression", "--formula", "wage ~ age", "--target", "wage"], "leave --target out"),
         (["gmm", "--formula", "wage ~ age"], "gmm explains no response"),
         (["naive_bayes_vae", "--formula", "wage ~ age"], "models all columns of a table together"),
-        (["polynomial_regression", "--target", "member"], "column 'member': the response is to be a number"),
+        (["polynomial_regression", "--target", "member"], "response is to be a number.* support_vector_machine"),
+        (["polynomial_regression", "--formula", "wage ~ age +"], "as in 'y ~ age . town'"),
         (["polynomial_regression", "--target", "wage", "--kind", "age=count"], r"C\(COLUMN\) in a formula"),
     ],
 )

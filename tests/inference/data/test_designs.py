@@ -28,7 +28,7 @@ def test_a_frame_with_a_number_to_explain(name):
     inference.fit(pair, FRAME, steps=3, progress=False)
     posterior = inference.draw(pair, FRAME, 20)
     table = inference.predictions(pair, posterior, FRAME.drop(columns="wage"))
-    assert list(table.columns) == ["mean", "sd", "2.5%", "97.5%"]
+    assert list(table.columns) == ["mean", "sd", "2.5%", "97.5%", "mean 2.5%", "mean 97.5%"]
     assert list(inference.effects(pair, posterior, FRAME).index)[1:] == [("town", "b - a"), ("town", "c - a")]
 
 
@@ -87,3 +87,20 @@ def test_a_number_is_no_class_of_its_own():
     design = Design.infer(FRAME, "wage ~ age")
     with pytest.raises(ValueError, match="explains a class, and the response 'wage' is a number"):
         zoo.create("support_vector_machine", design=design)
+
+
+@pytest.mark.filterwarnings("ignore:column 'day' holds dates")
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("gmm", {}, "gmm takes columns of numbers alone: leave the others out, or take .*naive_bayes_vae"),
+        ("polynomial_regression", {}, "explains a response: name it, as target='age', or give a formula"),
+        ("polynomial_regression", {"formula": "mood ~ age"}, "holds 'bad'; of classes there are .*random_forest"),
+        ("polynomial_regression", {"formula": "wage, age"}, "as in 'y ~ age . town'"),
+        ("polynomial_regression", {"formula": "wage ~ day"}, "dates are no covariate: add a column of numbers"),
+    ],
+)
+def test_errors_say_what_to_do(name, words, said):
+    frame = FRAME if "day" not in str(words) else FRAME.assign(day=[f"2020-01-{row % 28 + 1:02d}" for row in range(N)])
+    with pytest.raises(ValueError, match=said):
+        inference.pair_for(name, frame, **words)

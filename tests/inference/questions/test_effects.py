@@ -81,7 +81,7 @@ def test_predictions_are_those_of_least_squares():
     rows = data.iloc[:30].drop(columns="wage")
     table = inference.predictions(pair, posterior, rows, mass=0.9)
     expected = ols.get_prediction(rows).summary_frame(alpha=0.1)
-    assert list(table.columns) == ["mean", "sd", "5%", "95%"]
+    assert list(table.columns) == ["mean", "sd", "5%", "95%", "mean 5%", "mean 95%"]
     assert table.index.equals(rows.index)
     assert (np.abs(table["mean"] - expected["mean"]) < 5 * expected["mean_se"] / np.sqrt(DRAWS)).all()
     wide = scipy.stats.t.ppf(0.95, ols.df_resid)
@@ -89,8 +89,22 @@ def test_predictions_are_those_of_least_squares():
     np.testing.assert_allclose(table["sd"], sd, rtol=0.04)  # N against N - F degrees of freedom, 2 %
     error = 5 * sd * np.sqrt(0.05 * 0.95 / DRAWS) / scipy.stats.norm.pdf(1.645) + 0.02 * wide * sd
     assert (np.abs(table["5%"] - expected["obs_ci_lower"]) < error).all()
+    inside = expected["mean_ci_upper"] - expected["mean_ci_lower"]  # of the mean, without noise
+    np.testing.assert_allclose(table["mean 95%"] - table["mean 5%"], inside, rtol=0.12)
+    assert (np.abs(table["mean 95%"] - expected["mean_ci_upper"]) < 0.12 * inside).all()
     again = inference.predictions(pair, posterior, data.iloc[:30], mass=0.9)  # the response is not looked at
     pd.testing.assert_frame_equal(again, table)
+
+
+def test_predictions_of_a_function_of_a_column_say_so():
+    data = frame()
+    pair = inference.pair_for("polynomial_regression", data, formula="np.log(wage) ~ age + town", tell=None)
+    inference.fit(pair, data, progress=False)
+    table = inference.predictions(pair, inference.draw(pair, data, DRAWS), data)
+    names = ("mean", "sd", "2.5%", "97.5%", "mean 2.5%", "mean 97.5%")
+    assert list(table.columns) == [f"{name} of np.log(wage)" for name in names]
+    ols = smf.ols("np.log(wage) ~ age + town", data).fit()
+    np.testing.assert_allclose(table["mean of np.log(wage)"], ols.fittedvalues, atol=0.01)
 
 
 def test_r_squared_is_near_that_of_least_squares():
