@@ -144,8 +144,9 @@ class NaiveBayesVAE(ModelGuide):
         h = self.decoder(z)  # (*, B, Dn + Dc C)
         loc, logits = h[..., : len(columns.number)], h[..., len(columns.number) :]
         logits = logits.unflatten(-1, tuple(columns.allowed.shape))  # (*, B, Dc, C)
-        levels = self.cumulative(logits[..., self.ordinal, 0])  # the first output is the location of an ordinal column
-        logits = logits.index_copy(-2, self.ordinal, levels)
+        if len(self.ordinal):  # the first output is the location of an ordinal column
+            levels = self.cumulative(logits[..., self.ordinal, 0])
+            logits = logits.index_copy(-2, self.ordinal, levels)
         return row(columns, loc, self.scale, self.concentration, logits)
 
     def cumulative(self, location: Tensor) -> Tensor:
@@ -161,12 +162,12 @@ class NaiveBayesVAE(ModelGuide):
 
     def encode(self, x: Tensor) -> Any:
         """q(z | x), of batch shape (B,) and event shape (L,)."""
-        mean, precision = self.experts(x)  # (B, D, L)
-        seen = ~x.isnan()[..., None]
-        power = 1 / seen.sum(-2).clamp(min=1) if self.tempered else 1.0
-        total = 1 + power * torch.where(seen, precision, 0.0).sum(-2)  # (B, L); 1 is the prior's
-        loc = power * torch.where(seen, precision * mean, 0.0).sum(-2) / total
-        return dist.Normal(loc, total.rsqrt()).to_event(1)
+        precision, weighted = self.experts(x)  # (B, L)
+        if self.tempered:
+            power = 1 / (~x.isnan()).sum(-1, keepdim=True).clamp(min=1)
+            precision, weighted = power * precision, power * weighted
+        total = 1 + precision  # 1 is the prior's
+        return dist.Normal(weighted / total, total.rsqrt()).to_event(1)
 
 
 class Experts(nn.Module):
@@ -188,12 +189,17 @@ class Experts(nn.Module):
             self.second = nn.Parameter(0.1 * torch.randn(numbers, hidden, 2 * latent) / math.sqrt(hidden))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and precisions for rows (B, D), each (B, D, L); missing cells give any finite value."""
-        v = self.columns.numbers(x).nan_to_num()[..., None]  # (B, Dn, 1)
-        out = functional.pad(v * self.slope, (0, self.latent)) + self.bias
+        """Sums over the observed cells of rows (B, D): of precisions t_d, and of t_d m_d, each (B, L)."""
+        numbers = self.columns.numbers(x).mT[..., None]  # (Dn, B, 1): columns first, so that products are of matrices
+        v, seen = numbers.nan_to_num(), (~numbers.isnan()).to(x.dtype)
+        out = self.bias[:, None]
         if self.hidden is not None:
-            h = functional.silu(v * self.first[0] + self.first[1])  # (B, Dn, H)
-            out = out + torch.einsum("...dh,dho->...do", h, self.second)
-        cells = torch.einsum("...dc,dco->...do", self.columns.one_hot(x), self.table)
-        out = torch.cat([out, cells], -2)[..., self.columns.place, :]
-        return out[..., : self.latent], nets.positive(out[..., self.latent :])
+            h = functional.silu(v * self.first[0, :, None] + self.first[1, :, None])  # (Dn, B, H)
+            out = out + h @ self.second
+        mean = out[..., : self.latent] + v * self.slope[:, None]
+        precision = seen * nets.positive(out[..., self.latent :])  # (Dn, B, L)
+        # Categories: a row of a table for each, so that what is done to all cells alike is done to the table.
+        means, precisions = self.table[..., : self.latent], nets.positive(self.table[..., self.latent :])
+        table = torch.cat([precisions, precisions * means], -1).flatten(0, 1)  # (Dc C, 2L)
+        sums = self.columns.one_hot(x).flatten(-2) @ table  # (B, 2L)
+        return precision.sum(-3) + sums[..., : self.latent], (precision * mean).sum(-3) + sums[..., self.latent :]

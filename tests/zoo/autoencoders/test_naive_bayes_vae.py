@@ -97,14 +97,15 @@ def test_guide_is_the_product_of_prior_and_experts_of_the_cells_that_are_there(t
     pair, x = made(tempered=tempered)
     x = punched(x, 0.5)
     x[0] = torch.nan
+    alone = torch.where(torch.eye(6, dtype=torch.bool)[:, None], x, torch.nan)  # (D, B, D): a cell by itself
     with torch.no_grad():
-        mean, precision = pair.experts(x)
+        precision, weighted = (part.transpose(0, 1) for part in pair.experts(alone))  # (B, D, L)
         q = pair.encode(x)
     for n, row in enumerate(x):
         seen = (~row.isnan()).nonzero().flatten().tolist()
         power = 1 / max(1, len(seen)) if tempered else 1.0
         total = 1 + power * sum((precision[n, d] for d in seen), torch.zeros(2, dtype=torch.float64))
-        loc = power * sum((precision[n, d] * mean[n, d] for d in seen), torch.zeros(2, dtype=torch.float64)) / total
+        loc = power * sum((weighted[n, d] for d in seen), torch.zeros(2, dtype=torch.float64)) / total
         torch.testing.assert_close(q.mean[n], loc)
         torch.testing.assert_close(q.stddev[n], total.rsqrt())
     assert torch.equal(q.mean[0], torch.zeros(2, dtype=torch.float64))

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 
 from zoo.parts.chains import kernels, native, tree, two_ways
@@ -68,7 +69,7 @@ def filtered(initial: Tensor, transition: Tensor, emission: Tensor) -> Tensor:
             found = torch.from_numpy(states / states.sum(-1, keepdims=True))
             return found.view(*lead, *states.shape[1:]).to(emission.dtype)
     first, blocks = tree.blocks_of(initial, transition, emission)
-    first = first.expand(*torch.broadcast_shapes(first.shape[:-1], blocks.shape[:-3]), -1)
+    first = first.expand(*broadcast_shape(first.shape[:-1], blocks.shape[:-3]), -1)
     known = [first.log_softmax(-1)]
     for block in blocks.unbind(-3):
         known.append((known[-1].unsqueeze(-1) + block).logsumexp(-2).log_softmax(-1))
@@ -152,7 +153,7 @@ def flat(x: Tensor, event: int) -> Array:
 
 @_forward.register_fake
 def _(initial: Tensor, transition: Tensor, emission: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    value = emission.new_empty(torch.broadcast_shapes(initial.shape[:-1], transition.shape[:-2], emission.shape[:-2]))
+    value = emission.new_empty(broadcast_shape(initial.shape[:-1], transition.shape[:-2], emission.shape[:-2]))
     B, (T, K) = value.numel() if keep else 0, emission.shape[-2:]
     return value, emission.new_empty(B, T, K), emission.new_empty(B, K, K, dtype=torch.float64)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 
 from zoo.parts.chains import features, native, tree
@@ -105,7 +106,7 @@ def _flat(
 
 @_gaussian.register_fake
 def _(loc: Tensor, scale: Tensor, x: Tensor) -> Tensor:
-    lead = torch.broadcast_shapes(loc.shape[:-2], scale.shape[:-2], x.shape[:-2])
+    lead = broadcast_shape(loc.shape[:-2], scale.shape[:-2], x.shape[:-2])
     return x.new_empty(*lead, x.shape[-2], loc.shape[-2], dtype=torch.promote_types(x.dtype, loc.dtype))
 
 
@@ -119,8 +120,8 @@ def _(
     initial: Tensor, transition: Tensor, loc: Tensor, scale: Tensor, x: Tensor, lengths: Tensor | None, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     end = () if lengths is None else lengths.shape
-    emitted = torch.broadcast_shapes(loc.shape[:-2], scale.shape[:-2], x.shape[:-2], end)
-    lead = torch.broadcast_shapes(initial.shape[:-1], transition.shape[:-2], emitted)
+    emitted = broadcast_shape(loc.shape[:-2], scale.shape[:-2], x.shape[:-2], end)
+    lead = broadcast_shape(initial.shape[:-1], transition.shape[:-2], emitted)
     dtype = torch.promote_types(torch.promote_types(x.dtype, loc.dtype), initial.dtype)
     value, (K, D) = x.new_empty(lead, dtype=dtype), loc.shape[-2:]
     shapes = ((K,), (K, K), (K, D), (K, D))

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
@@ -56,8 +57,8 @@ class Row(TorchDistribution):
         self.count_mean, self.concentration, self.possible = mean, concentration, possible
         self.logits = logits.masked_fill(~columns.allowed, -torch.inf).log_softmax(-1)
         parts = (loc, scale, mean, concentration, logits[..., 0])
-        batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts), () if possible is None else possible.shape)
-        super().__init__(batch, torch.Size([len(columns.columns)]), validate_args=False)
+        batch = broadcast_shape(*(part.shape[:-1] for part in parts), () if possible is None else possible.shape)
+        super().__init__(torch.Size(batch), torch.Size([len(columns.columns)]), validate_args=False)
 
     @property
     def support(self) -> Any:
@@ -67,11 +68,15 @@ class Row(TorchDistribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> Row:
         """The same row, (*batch_shape, D)."""
         shape = torch.Size(batch_shape)
-        numbers = (self.loc, self.scale, self.count_mean, self.concentration)
-        loc, scale, mean, r = (part.expand(*shape, part.shape[-1]) for part in numbers)
-        logits = self.logits.expand(*shape, *self.logits.shape[-2:])
-        possible = None if self.possible is None else self.possible.expand(shape)
-        return Row(self.columns, loc, scale, mean, r, logits, possible)
+        new: Row = self._get_checked_instance(Row, _instance)  # type: ignore[no-untyped-call]
+        new.columns = self.columns
+        for name in ("loc", "scale", "count_mean", "concentration"):
+            part = getattr(self, name)
+            setattr(new, name, part.expand(*shape, part.shape[-1]))
+        new.logits = self.logits.expand(*shape, *self.logits.shape[-2:])
+        new.possible = None if self.possible is None else self.possible.expand(shape)
+        TorchDistribution.__init__(new, shape, self.event_shape, validate_args=False)
+        return new
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Sum over the observed cells, (*)."""
@@ -82,16 +87,19 @@ class Row(TorchDistribution):
         """Log density of each cell, 0 where it is missing, (*, D)."""
         columns, seen = self.columns, ~value.isnan()
         # Missing cells get a value that any kind takes, so that no gradient is NaN.
-        x = torch.where(seen, value, 1.0)
-        gaussian = torch.cat([x[..., columns.real], x[..., columns.positive].log()], -1)
-        parts = [_normal(gaussian, self.loc, self.scale)]
-        parts[0] = parts[0] - functional.pad(gaussian[..., len(columns.real) :], (len(columns.real), 0))  # d log x / dx
-        parts.append(_negative_binomial(x[..., columns.count], self.count_mean, self.concentration))
-        codes = torch.where(seen, value, 0.0)[..., columns.category, None].long()
-        shape = torch.broadcast_shapes(codes.shape[:-1], self.logits.shape[:-1])
-        logits = self.logits.expand(*shape, self.logits.shape[-1])
-        parts.append(logits.gather(-1, codes.expand(*shape, 1)).squeeze(-1))
-        lead = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        x, parts = torch.where(seen, value, 1.0), []
+        if self.loc.shape[-1]:
+            gaussian = torch.cat([x[..., columns.real], x[..., columns.positive].log()], -1)
+            jacobian = functional.pad(gaussian[..., len(columns.real) :], (len(columns.real), 0))  # d log x / dx
+            parts.append(_normal(gaussian, self.loc, self.scale) - jacobian)
+        if self.count_mean.shape[-1]:
+            parts.append(_negative_binomial(x[..., columns.count], self.count_mean, self.concentration))
+        if len(columns.category):
+            codes = torch.where(seen, value, 0.0)[..., columns.category, None].long()
+            shape = broadcast_shape(codes.shape[:-1], self.logits.shape[:-1])
+            logits = self.logits.expand(*shape, self.logits.shape[-1])
+            parts.append(logits.gather(-1, codes.expand(*shape, 1)).squeeze(-1))
+        lead = broadcast_shape(*(part.shape[:-1] for part in parts))
         cells = torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], -1)[..., columns.place]
         return torch.where(seen, cells, 0.0)
 
