@@ -23,6 +23,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from inference.compiling.recording import TraceError, drawn_apart, record
+from inference.compiling.running import quick
 from zoo.threads.randomness import plainly
 
 __all__ = ["CompileError", "Mode", "TraceError", "Traced"]
@@ -106,7 +107,7 @@ def compiler() -> str | None:
 
 
 def _plain(graph: fx.GraphModule) -> Callable[..., Any]:
-    return partial(plainly, drawn_apart(graph))
+    return partial(plainly, quick(drawn_apart(graph)))
 
 
 def _compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:

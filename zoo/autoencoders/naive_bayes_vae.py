@@ -190,7 +190,7 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Sums over the observed cells of rows (B, D): of precisions t_d, and of t_d m_d, each (B, L)."""
-        numbers = self.columns.numbers(x).mT[..., None]  # (Dn, B, 1): columns first, so that products are of matrices
+        numbers = self.columns.numbers(x).mT.contiguous()[..., None]  # (Dn, B, 1): a column after the other
         v, seen = numbers.nan_to_num(), (~numbers.isnan()).to(x.dtype)
         out = self.bias[:, None]
         if self.hidden is not None:

@@ -16,6 +16,7 @@ from inference.compiling import compiled
 from inference.compiling.compiled import CompileError, Traced, TraceError
 from inference.compiling.fallback import choose_mode
 from inference.compiling.recording import record
+from inference.compiling.running import quick
 from inference.data.check import as_batch
 from inference.fitting.adam import Adam, advance, update
 from inference.fitting.objective import choose
@@ -63,6 +64,18 @@ FUNCTIONS = {
     "constants": lambda x: x * torch.arange(4) + torch.eye(4)[:3] * torch.tensor(2.0),
     "several results": lambda x: torch.linalg.qr(x)[1] + x.sort(-1).values.sum(),
     "gradient": _gradient,
+    "a chain of small ones": lambda x: (
+        torch.where(x > 0, (1 - x).clamp(max=2.0) ** 2 / 3, x.mean(0, keepdim=True))
+        .masked_fill(x == 0, 1.0)
+        .add(x.squeeze(-1), alpha=0.5)
+        .div(0.3, rounding_mode="floor")
+        .cumsum(-1)
+        .gather(-1, torch.tensor([[0], [2], [1]]))
+        .expand(3, 4)
+        .reshape(2, 6)
+        .t()
+        .sum(1, dtype=torch.float64)
+    ),
     "1 and 1.0": lambda x: torch.full_like(x, 1, dtype=None).sum() + torch.full((), 1.0) + torch.full((), 1) / 3 * x,
     "reads a constant": lambda x: x * (2 if torch.ones(3).sum() > 2 else 1) + torch.tensor([1, 0, 2]).nonzero().sum(),
 }
@@ -78,8 +91,9 @@ def test_a_graph_does_what_the_function_does_every_time(name):
     given = sample(0)
     graph, _ = record(function, [given])
     assert torch.equal(given, sample(0)), "recording wrote into its input"
-    for seed in (0, 1, 1):
-        torch.testing.assert_close(graph(sample(seed))[0], function(sample(seed)), rtol=0, atol=0)
+    for run in (graph, quick(graph)):
+        for seed in (0, 1, 1):
+            torch.testing.assert_close(run(sample(seed))[0], function(sample(seed)), rtol=0, atol=0)
 
 
 def test_equal_operations_are_done_once_and_constants_not_at_all():
