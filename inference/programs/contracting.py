@@ -17,7 +17,7 @@ from pyro.ops.contract import contract_tensor_tree
 from pyro.ops.rings import LogRing
 from torch import Tensor
 
-from inference.programs.outline import sites_of
+from inference.programs.outline import seen_of, sites_of
 
 
 def contracted(trace: Any, name: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -52,16 +52,15 @@ def contracted(trace: Any, name: str) -> tuple[Tensor, dict[str, Tensor]]:
 def _whole(sites: dict[str, Any], name: str) -> Tensor:
     """The log density of a site that stands alone, ().
 
-    Of a partly observed one (`obs_mask`) Pyro masks out the missing cells' stand-ins where something was seen, which
-    leaves them free to wander off. Nothing depends on them, so their own prior, which integrates to one, changes
-    nothing else.
+    Of a partly observed one (`obs_mask`) that stands in a mask of the user's own, Pyro leaves missing cells which that
+    hides free to wander off: they have their own prior here, which integrates to one and changes nothing else.
     """
-    node, stem = sites[name], name.removesuffix("_unobserved")
-    if stem != name and f"{stem}_observed" in sites and not node["is_observed"]:
-        value: Tensor = (node["unscaled_log_prob"] * node["scale"]).sum()
-        return value
-    total: Tensor = node["log_prob_sum"]
-    return total
+    node, seen = sites[name], seen_of(name, sites)
+    if seen is None:
+        total: Tensor = node["log_prob_sum"]
+        return total
+    value: Tensor = torch.where(torch.as_tensor(seen), 0.0, node["unscaled_log_prob"] * node["scale"]).sum()
+    return value
 
 
 def _components(joined: dict[str, set[str]]) -> list[list[str]]:

@@ -47,11 +47,33 @@ class Latent:
     free: torch.Size  # of a value without constraint
     begin: int
     event: int  # how many dims the event has
+    missing: Tensor | None = None  # of a partly observed site, along its plates: which of its cells are latent
 
     @property
     def end(self) -> int:
         """One past its last number."""
-        return self.begin + math.prod(self.free)
+        return self.begin + (math.prod(self.free) if self.kept is None else len(self.kept))
+
+    @functools.cached_property
+    def kept(self) -> Tensor | None:
+        """Which of its free numbers stand in the flat vector; None: all."""
+        if self.missing is None:
+            return None
+        width = len(self.free) - self.missing.ndim
+        cells = self.missing.reshape(*self.missing.shape, *[1] * width).expand(self.free)
+        return cells.reshape(-1).nonzero().squeeze(-1)
+
+    def flatten(self, free: Tensor) -> Tensor:
+        """What of its free numbers stands in the flat vector."""
+        flat = free.reshape(-1)
+        return flat if self.kept is None else flat[self.kept]
+
+    def unflatten(self, point: Tensor) -> Tensor:
+        """Its free numbers from the flat vector, (P,); 0 those of cells that were seen."""
+        part = point[self.begin : self.end]
+        if self.kept is not None:
+            part = part.new_zeros(math.prod(self.free)).scatter(0, self.kept, part)
+        return part.reshape(self.free)
 
 
 @dataclass(frozen=True)
@@ -233,7 +255,8 @@ def outline(
             seen["enumerated"][name] = found
         else:
             free = biject_to(fn.support).inverse_shape(shape)
-            latents.append(Latent(name, shape, free, latents[-1].end if latents else 0, fn.event_dim))
+            missing = _missing(name, shape[: len(shape) - fn.event_dim], trace, again)
+            latents.append(Latent(name, shape, free, latents[-1].end if latents else 0, fn.event_dim, missing))
     if sampled and not latents:
         why = "every latent is summed out" if seen["enumerated"] else "it draws nothing that is not observed"
         raise ValueError(f"{program.name} has no continuous latents, {why}: there is nothing to sample")
@@ -314,6 +337,23 @@ def _check_whole(name: str, plate: str, fn: Any) -> None:
             f"{name}: plate '{plate}' takes {fn.subsample_size} of {fn.size} rows, and gradient MCMC needs them all: "
             "leave `subsample_size` out"
         )
+
+
+def seen_of(name: str, nodes: Mapping[str, Any]) -> Any:
+    """Which cells of a partly observed site were seen, given its latent part `x_unobserved`; None of other sites."""
+    stem = name.removesuffix("_unobserved")
+    node = nodes.get(f"{stem}_observed") if stem != name else None
+    return node["mask"] if node is not None and not nodes[name]["is_observed"] else None
+
+
+def _missing(name: str, batch: torch.Size, first: Any, second: Any) -> Tensor | None:
+    """Cells of a partly observed site (`obs_mask`) that are latent: a cell that was seen has a stand-in that nothing
+    depends on. None where all are, or which ones differs from run to run."""
+    seen, again = (seen_of(name, trace.nodes) for trace in (first, second))
+    if not isinstance(seen, Tensor) or not isinstance(again, Tensor) or not torch.equal(seen, again):
+        return None
+    fits = torch.broadcast_shapes(seen.shape, batch) == batch
+    return ~seen.expand(batch) if fits and bool(seen.any()) else None
 
 
 def _densities(trace: Any) -> list[Tensor]:

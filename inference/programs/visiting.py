@@ -42,7 +42,7 @@ class Visit:
 
     def log_density(self, point: Tensor) -> Tensor:
         """(P,) -> ()."""
-        found = _Set(self.unflatten(point))
+        found = _Set(self.seen, point)
         total, factors = contracted(self._trace(found, enumerated=True), self.seen.call.program.name)
         for value in factors.values():
             total = total + value.sum()
@@ -62,7 +62,7 @@ class Visit:
 
         What depends on a latent that is summed out has no one value, and is left out.
         """
-        found = _Set(self.unflatten(point))
+        found = _Set(self.seen, point)
         trace = self._trace(found, enumerated=True)
         values = dict(found.values)
         for name, site in self.seen.deterministic.items():
@@ -75,7 +75,7 @@ class Visit:
         """Free numbers of a draw from the prior, (P,) of any value -> (P,); 0 where none can be drawn."""
         found = _Drawn(self.seen.call.program.start)
         self._trace(found)
-        return torch.cat([found.free[latent.name].to(point).reshape(-1) for latent in self.seen.latents])
+        return torch.cat([latent.flatten(found.free[latent.name].to(point)) for latent in self.seen.latents])
 
     def pointwise(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """log p of each observed site along its plates, given the latents.
@@ -107,13 +107,9 @@ class Visit:
             if (name not in values or node["is_observed"]) and not isinstance(base(node["fn"]), Unit)
         }
 
-    def unflatten(self, point: Tensor) -> dict[str, Tensor]:
-        """(P,) to free values by site."""
-        return {latent.name: point[latent.begin : latent.end].reshape(latent.free) for latent in self.seen.latents}
-
     def culprits(self, point: Tensor) -> list[str]:
         """Sites whose value or log density is not finite at a point."""
-        trace = self._trace(_Set(self.unflatten(point)), enumerated=True)
+        trace = self._trace(_Set(self.seen, point), enumerated=True)
         return [name for name, node in sites_of(trace).items() if not bool(torch.isfinite(node["log_prob"]).all())]
 
     def _trace(self, handler: Messenger, enumerated: bool = False) -> Any:
@@ -130,9 +126,10 @@ class Visit:
 class _Set(Messenger):
     """Gives latents the values that belong to free ones, and adds up the log Jacobians."""
 
-    def __init__(self, free: Mapping[str, Tensor]) -> None:
+    def __init__(self, seen: Outline, point: Tensor) -> None:
         super().__init__()
-        self.free = free
+        self.free = {latent.name: latent.unflatten(point) for latent in seen.latents}
+        self.missing = {latent.name: latent.missing for latent in seen.latents}
         self.values: dict[str, Tensor] = {}
         self.log_jacobian: Any = 0.0
 
@@ -141,7 +138,10 @@ class _Set(Messenger):
         if name in self.free and not message["is_observed"]:
             transform = biject_to(message["fn"].support)
             value = transform(self.free[name])
-            self.log_jacobian = self.log_jacobian + transform.log_abs_det_jacobian(self.free[name], value).sum()
+            jacobian = transform.log_abs_det_jacobian(self.free[name], value)
+            if (missing := self.missing.get(name)) is not None:
+                jacobian = torch.where(missing, jacobian, 0.0)
+            self.log_jacobian = self.log_jacobian + jacobian.sum()
             self.values[name] = message["value"] = value
 
 

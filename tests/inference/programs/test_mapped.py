@@ -75,10 +75,10 @@ def test_bounds_move_with_what_they_depend_on():
     assert torch.allclose(value, prior + jacobian + like, rtol=1e-12)
 
 
-def test_stand_ins_of_cells_that_were_seen_do_not_wander():
-    """Pyro masks their prior out; it integrates to one, so what is left has the same posterior of everything else."""
+def test_of_a_partly_observed_site_only_the_missing_cells_are_walked_on():
     seen, at = points("partly_seen")
     value, _ = ProgramPotential(seen, required=True).value_and_gradient(at)
+    assert seen.size == 2
     mu, missing = at[:, :1], at[:, 1:]
     y = torch.tensor([1.0, 2.0, 3.0])
     log = torch.distributions.Normal(0.0, 5.0).log_prob(mu[:, 0])
@@ -133,3 +133,23 @@ def test_in_place_writes_on_what_is_not_mapped_are_mapped():
     at = torch.randn(4, 3)
     found = Mapped(function, at[0], "table")(at)
     assert torch.equal(found, torch.stack([function(point) for point in at]))
+
+
+def test_missing_rows_of_vectors_under_a_moving_bound_are_walked_on_alone():
+    """A site of vectors, one row of it unseen: its numbers and their Jacobian count, those of the others do not."""
+    y = torch.tensor([[0.3, 0.5], [0.1, 0.2], [0.6, 0.4]])
+
+    def model():
+        top = pyro.sample("top", dist.Uniform(0.0, 2.0))
+        rows = dist.Uniform(torch.zeros(2), top + torch.zeros(2)).to_event(1)
+        with pyro.plate("row", 3):
+            pyro.sample("y", rows, obs=y, obs_mask=torch.tensor([True, False, True]))
+
+    seen = outline(zoo.program(model), (), {})
+    assert seen.size == 3
+    at = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)) + torch.tensor([2.0, 0.0, 0.0])
+    value, _ = ProgramPotential(seen, required=True).value_and_gradient(at)
+    top = 2 * at[:, 0].sigmoid()
+    inside = at[:, 1:].sigmoid()  # the row's numbers, as shares of top: uniform, so that only their Jacobians are left
+    prior = torch.log(top * (1 - top / 2)) - torch.log(torch.tensor(2.0))
+    assert torch.allclose(value, prior - 4 * top.log() + (inside * (1 - inside)).log().sum(1), rtol=1e-12)
