@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from zoo.images import unequal
+from zoo.rows import nth
 
 _MISSING = ("NAType", "NaTType")  # of pandas, which is not imported for it
 _DATES = "give a number instead, such as the days since the first"
@@ -122,7 +123,7 @@ def check_rows(field: str, value: Tensor) -> None:
 def place(field: str, index: Sequence[int], columns: Sequence[str] | None = None) -> str:
     """Where a cell stands, in words: field, row, step and column."""
     names = ["row", "column"] if len(index) < 3 else ["row", "step", "column"]
-    shown = [f"{name} {i}" for name, i in zip(names, index, strict=False)]
+    shown = [f"{name} {nth(i)}" for name, i in zip(names, index, strict=False)]
     if columns is not None and len(index) == 2 and index[1] < len(columns):
         shown[1] = f"column '{columns[index[1]]}'"
     return ", ".join([f"field '{field}'", *shown])

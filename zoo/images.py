@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.rows import nth
+
 Shape = tuple[int, ...]  # (H, W) or (C, H, W)
 BYTE = 255
 
@@ -120,7 +122,8 @@ def unequal(rows: Sequence[Any]) -> str:
         return ""
     for i, shape in enumerate(shapes):
         if shape != first:
-            told = f"row {i} is {_by(shape)}, and row 0 is {_by(first)}; images are of one size: crop or resize them"
+            told = f"row {nth(i)} is {_by(shape)}, and row {nth(0)} is {_by(first)}; images are of one size: "
+            told += "crop or resize them"
             return f"{told}; " if len(shape) == len(first) and shape[1:] == first[1:] else told
     return ""
 

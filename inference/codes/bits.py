@@ -28,6 +28,7 @@ from inference.running.checked import Checked
 from inference.running.quiet import seeded
 from inference.running.words import check_bool, check_number
 from zoo.base import ModelGuide
+from zoo.rows import nth
 from zoo.threads.turns import in_turn
 
 CELLS = 8  # points of each cell that a density is averaged over
@@ -154,7 +155,7 @@ def _dimensions(given: Checked) -> Tensor:
         total += there.reshape(given.size, -1).sum(1)
     if not bool((total > 0).all()):
         row = int((total == 0).nonzero()[0])
-        raise ValueError(f"bits per dimension, row {row}: everything is missing")
+        raise ValueError(f"bits per dimension, row {nth(row)}: everything is missing")
     return total
 
 

@@ -84,7 +84,8 @@ def _given(
         raise ValueError(f"--given {options.rows}: no column is a node; nodes: {', '.join(nodes)}")
     import pandas as pd
 
-    return pd.DataFrame(columns, dtype=object).assign(**given), {}, do
+    rows = pd.DataFrame(columns, dtype=object).assign(**given)
+    return rows.set_axis(range(1, len(rows) + 1)), {}, do
 
 
 def _told(options: argparse.Namespace, frame: pd.DataFrame) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from inference.command.parser import parser
 from inference.command.terminal import escaped, notes, plainly
 from inference.command.words import evidence, named
+from zoo.rows import counted_from
 
 # What a command does, in which file of this folder; all others are functions of `use`, by their own names.
 _HOMES = {
@@ -55,7 +56,7 @@ def _told(options: argparse.Namespace) -> int:
     options.began = time.perf_counter()
     ended: list[int] = []
     try:
-        with notes(), _ending_alike(ended):
+        with notes(), counted_from(1), _ending_alike(ended):
             _run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # `zoo list | head`

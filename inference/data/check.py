@@ -37,6 +37,7 @@ from zoo.base import Batch, ModelGuide, Site
 from zoo.columns import check_names
 from zoo.dates.calendar import Calendar
 from zoo.images import pixel_names
+from zoo.rows import nth
 from zoo.state.memory import check_room
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
@@ -196,7 +197,9 @@ def _convert(field: str, value: Tensor, pair: ModelGuide, columns: Sequence[str]
     if field == "lengths":
         if value.is_floating_point() and (bad := value != value.round()).any():  # NaN is unequal to itself
             row = int(bad.nonzero()[0, 0])
-            raise ValueError(f"field 'lengths', row {row}: expected a whole number of steps, got {value[row].item():g}")
+            raise ValueError(
+                f"field 'lengths', row {nth(row)}: expected a whole number of steps, got {value[row].item():g}"
+            )
         return value.detach().to(device=pair.device, dtype=torch.long)
     value = value.detach()
     check_size(field, value, pair.dtype, columns)
@@ -232,7 +235,7 @@ def _check_lengths(batch: Batch) -> Batch:
     bad = (batch.lengths < 1) | (batch.lengths > steps)
     if bad.any():
         row = int(bad.nonzero()[0])
-        raise ValueError(f"field 'lengths', row {row}: expected 1 to {steps}, got {int(batch.lengths[row])}")
+        raise ValueError(f"field 'lengths', row {nth(row)}: expected 1 to {steps}, got {int(batch.lengths[row])}")
     return batch
 
 
@@ -288,7 +291,7 @@ def _check_support(
     shown = f"{found.item():g}" if found.numel() == 1 else str(found.tolist())
     where = place(site.name, index, columns)
     if lengths is not None and len(index) == 2:  # of a series of single numbers
-        where = f"field '{site.name}', row {index[0]}, step {index[1]}"
+        where = f"field '{site.name}', row {nth(index[0])}, step {nth(index[1])}"
     where += when
     if not found.isnan().any():
         wanted = _in_words(support, value, bad)

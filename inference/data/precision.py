@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from zoo.arrays import place
+from zoo.rows import nth
 
 FEW = 8  # rows, or steps, from which on a spread is told
 ENOUGH = 1000  # evenly spaced ones that tell it, and as many series
@@ -79,7 +80,7 @@ def check_precision(
             return
     elif part[worst] <= SOME:
         return
-    where = f"field '{field}'" if one else place(field, (0, worst), columns).replace(", row 0", "")
+    where = f"field '{field}'" if one else place(field, (0, worst), columns).replace(f", row {nth(0)}", "")
     low = eps * float(level[worst])
     said = (
         f"{where}: numbers near {level[worst]:.4g} that vary by about {spread[worst]:.2g}, where {str(dtype)[6:]} "

@@ -25,6 +25,7 @@ from inference.running.words import check_bool, check_count
 from zoo.abilities import Text
 from zoo.base import Batch, ModelGuide
 from zoo.dates.calendar import Calendar
+from zoo.rows import nth
 from zoo.threads.randomness import apart
 from zoo.threads.turns import in_turn
 
@@ -177,7 +178,7 @@ def _folds(
     if int(lengths.min()) <= back:
         row = int(lengths.argmin())
         raise ValueError(
-            f"row {row}: {int(lengths[row])} steps, where {folds} folds with {horizon} steps ahead take {back}; "
+            f"row {nth(row)}: {int(lengths[row])} steps, where {folds} folds with {horizon} steps ahead take {back}; "
             "ask for fewer folds, or a shorter horizon"
         )
     explained = "y" in given.observed and batch.x is not None

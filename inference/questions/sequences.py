@@ -26,6 +26,7 @@ from inference.running.words import check_bool, check_count
 from zoo.abilities import Forecast, HiddenStates, OneStepAhead
 from zoo.arrays import as_tensor
 from zoo.base import FIELDS, Batch, ModelGuide
+from zoo.rows import nth
 from zoo.state.memory import check_room
 from zoo.threads.turns import in_turn
 
@@ -182,7 +183,9 @@ def _inputs(pair: ModelGuide, inputs: Any, rows: int, horizon: int) -> Tensor:
     if not ahead.isfinite().all():
         row, step, column = (~ahead.isfinite()).nonzero()[0].tolist()
         found = float(ahead[row, step, column])
-        raise ValueError(f"inputs, row {row}, step {step}, column {column}: expected a finite number, got {found:g}")
+        raise ValueError(
+            f"inputs, row {nth(row)}, step {nth(step)}, column {nth(column)}: expected a finite number, got {found:g}"
+        )
     return ahead
 
 

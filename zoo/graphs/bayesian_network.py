@@ -56,6 +56,7 @@ from zoo.parts.networks.graph import Edges
 from zoo.parts.networks.known import Tables
 from zoo.parts.networks.network import Network
 from zoo.parts.networks.row import NetworkRow, log_prob, width
+from zoo.rows import nth
 from zoo.schema.column import listed
 from zoo.schema.schema import Schema
 from zoo.suiting import Suit, columns, left_out
@@ -215,7 +216,7 @@ class BayesianNetwork(ModelGuide):
             possible = torch.isfinite(log_prob(network, values, batch.x.double()[None], exact=True)[0])
             if not bool(possible.all()):
                 row = int((~possible).nonzero()[0])
-                raise ValueError(f"field 'x', row {row}: has probability zero under the known tables")
+                raise ValueError(f"field 'x', row {nth(row)}: has probability zero under the known tables")
 
     def measure(self, batch: Batch) -> None:
         """Centre and unit of each real column."""

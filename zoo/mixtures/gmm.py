@@ -52,6 +52,7 @@ from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.em import gaussian
 from zoo.parts.units import measured, spread, usual
+from zoo.rows import nth
 from zoo.settings import settings
 
 FLOOR = 1e-3  # least conditional deviation of a feature given the others, in its own scale
@@ -195,7 +196,7 @@ class GMM(ModelGuide):
         if x is None or x.shape[1:] != (D,) or not len(x):
             raise ValueError(f"gmm: maximise needs x, (N, {D}), got {None if x is None else tuple(x.shape)}")
         if not x.isfinite().all():
-            raise ValueError(f"gmm: row {int((~x.isfinite()).any(-1).nonzero()[0])} of x is not finite")
+            raise ValueError(f"gmm: row {nth((~x.isfinite()).any(-1).nonzero()[0])} of x is not finite")
         if min(starts, iterations) < 1:
             raise ValueError(f"gmm: starts and iterations must be positive, got {starts} and {iterations}")
         rows = gaussian.Rows(x, self.correlated)

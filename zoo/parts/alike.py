@@ -1,9 +1,9 @@
 """Whether several series are of one level and scale, as a pair takes them to be that has one intercept and one noise.
 
-Series that differ by chance are let by: of T steps, the log of a step's deviation has a standard error of (2T)^-1/2,
-and a mean one of S (T (1 - r) / (1 + r))^-1/2, with r the correlation of successive steps (Box, Jenkins & Reinsel 2008,
-"Time series analysis", section 2.1). What is left must be a factor of 2 in the steps, or levels that lie wider apart
-than the series themselves vary.
+Scales are those of the noise in a least-squares autoregression of each series by itself. What differs by chance is let
+by: with n degrees of freedom the log of a deviation has a standard error of (2n)^-1/2, and the mean of T steps one of
+S (T (1 - r) / (1 + r))^-1/2, r the correlation of successive steps (Box, Jenkins & Reinsel 2008, "Time series
+analysis", section 2.1). What is left must be a factor of 2, or levels that lie wider apart than the series vary.
 """
 
 from __future__ import annotations
@@ -12,22 +12,26 @@ import math
 import warnings
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from zoo.notes import DataWarning
+from zoo.rows import nth
 
-_LEAST = 8  # known steps of a series that tell of its scale
+_LEAST = 8  # degrees of freedom, or steps, that tell of a series
 _ERRORS = 4.0  # standard errors that chance may make
 
 
-def tell_unlike(series: Tensor, names: Sequence[str] = ()) -> None:
+def tell_unlike(series: Tensor, design: Tensor, latest: Tensor, names: Sequence[str] = ()) -> None:
     """Warn of series for which one set of coefficients is fitted, though their levels or scales differ.
 
     Args:
         series: (N, T), NaN where a step is missing or past the end.
+        design: what each step with lags is regressed on, (N, T', F), and
+        latest: these steps, (N, T'); NaN where a number lacks.
         names: of the series; empty: they go by their row.
     """
-    told = _scales(series, names) or _levels(series, names)
+    told = _scales(design, latest, names) or _levels(series, names)
     if told:
         warnings.warn(
             f"one intercept, one set of lags and one noise are fitted for all {len(series):,} series, and {told}: "
@@ -37,19 +41,29 @@ def tell_unlike(series: Tensor, names: Sequence[str] = ()) -> None:
         )
 
 
-def _scales(series: Tensor, names: Sequence[str]) -> str:
-    """Of steps that vary more in one series than in another, in words."""
-    steps = series.diff(dim=1)
-    count, spread = (~steps.isnan()).sum(1), _deviation(steps)
-    known = ((count >= _LEAST) & (spread > 0)).nonzero().squeeze(-1)
+def _scales(design: Tensor, latest: Tensor, names: Sequence[str]) -> str:
+    """Of noise that is wider in one series than in another, in words."""
+    free, spread = _noise(design, latest)
+    known = ((free >= _LEAST) & (spread > 0)).nonzero().squeeze(-1)
     if len(known) < 2:
         return ""
     wide, narrow = int(known[spread[known].argmax()]), int(known[spread[known].argmin()])
     ratio = float(spread[wide] / spread[narrow])
-    chance = _ERRORS * (1 / (2 * int(count[wide])) + 1 / (2 * int(count[narrow]))) ** 0.5
+    chance = _ERRORS * (1 / (2 * int(free[wide])) + 1 / (2 * int(free[narrow]))) ** 0.5
     if math.log(ratio) < math.log(2) + chance:
         return ""
-    return f"from step to step {_name(names, wide)} varies {ratio:.3g} times as much as {_name(names, narrow)}"
+    return f"the noise of {_name(names, wide)} is {ratio:.3g} times as wide as that of {_name(names, narrow)}"
+
+
+def _noise(design: Tensor, latest: Tensor) -> tuple[Tensor, Tensor]:
+    """Degrees of freedom and deviation of the noise of each series, (N,) both, by its own least squares."""
+    whole = ~latest.isnan() & ~design.isnan().any(-1)
+    X, y = (design * 1.0).masked_fill(~whole.unsqueeze(-1), 0), latest.masked_fill(~whole, 0)
+    X = X / X.square().mean(1, keepdim=True).sqrt().clamp(min=torch.finfo(X.dtype).tiny)
+    gram = X.mT @ X + 1e-9 * X.shape[1] * torch.eye(X.shape[2]).to(X)
+    left = y - (X @ torch.linalg.solve(gram, X.mT @ y.unsqueeze(-1))).squeeze(-1)
+    free = whole.sum(1) - X.shape[2]
+    return free, (left.square().sum(1) / free.clamp(min=1)).sqrt()
 
 
 def _levels(series: Tensor, names: Sequence[str]) -> str:
@@ -58,7 +72,7 @@ def _levels(series: Tensor, names: Sequence[str]) -> str:
     if len(known) < 2:
         return ""
     mean, spread = series.nanmean(1), _deviation(series)
-    within, centred = spread[known].median(), series - mean.unsqueeze(1)
+    within, centred = spread[known].square().mean().sqrt(), series - mean.unsqueeze(1)
     near = (centred[known, 1:] * centred[known, :-1]).nanmean() / centred[known].square().nanmean()
     near = near.nan_to_num().clamp(0, 0.99)
     steps = (~series[known].isnan()).sum(1).double().mean()
@@ -75,4 +89,4 @@ def _deviation(values: Tensor) -> Tensor:
 
 
 def _name(names: Sequence[str], row: int) -> str:
-    return f"'{names[row]}'" if row < len(names) else f"series {row}"
+    return f"'{names[row]}'" if row < len(names) else f"series {nth(row)}"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.config import nearest
+from zoo.rows import nth
 
 Kind = Literal["real", "positive", "count", "binary", "categorical", "ordinal", "ignored"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -77,7 +78,7 @@ class Column(NamedTuple):
 
         Raises:
             ValueError: a value that is no number, out of the kind's range, or of no known category; its row is named,
-                counted from 0.
+                counted as `zoo.rows` says.
         """
         check_unknown(unknown)
         cells = [plain(value) for value in values]
@@ -92,7 +93,7 @@ class Column(NamedTuple):
                 if cell is not None and cell not in codes and unknown == "error":
                     close = nearest(str(cell), [str(category) for category in self.categories])
                     raise ValueError(
-                        f"column '{self.name}', row {row}: {cell!r} is none of its categories{close}; "
+                        f"column '{self.name}', row {nth(row)}: {cell!r} is none of its categories{close}; "
                         f"they are {listed(self.categories)}"
                     )
             return np.array([np.nan if cell is None else codes.get(cell, np.nan) for cell in cells], dtype=float)
@@ -101,9 +102,11 @@ class Column(NamedTuple):
             try:
                 numbers[row] = np.nan if cell is None else float(cell)
             except (TypeError, ValueError):
-                raise ValueError(f"column '{self.name}', row {row}: expected a number, got {cell!r}") from None
+                raise ValueError(f"column '{self.name}', row {nth(row)}: expected a number, got {cell!r}") from None
         if (row_ := self.wrong(numbers)) is not None:
-            raise ValueError(f"column '{self.name}', row {row_}: expected {self.expected()}, got {numbers[row_]:g}")
+            raise ValueError(
+                f"column '{self.name}', row {nth(row_)}: expected {self.expected()}, got {numbers[row_]:g}"
+            )
         return numbers
 
     def wrong(self, numbers: NDArray[np.float64]) -> int | None:

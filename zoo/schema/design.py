@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from zoo.config import nearest
 from zoo.dates.cells import all_dates
 from zoo.notes import DataWarning
+from zoo.rows import nth
 from zoo.schema import formula as formulas
 from zoo.schema.column import Column, listed, plain
 from zoo.schema.schema import Schema, as_columns
@@ -199,7 +200,7 @@ class Design(NamedTuple):
         for name, values in sides.items():
             if not np.isfinite(values).all():
                 row = int(np.flatnonzero(~np.isfinite(values))[0])
-                raise ValueError(f"'{name}', row {row}: has no finite value there ({values[row]:g})")
+                raise ValueError(f"'{name}', row {nth(row)}: has no finite value there ({values[row]:g})")
 
 
 def _read(formula: Any) -> formulas.Parsed:
@@ -298,8 +299,8 @@ def _check_whole(name: str, cells: Sequence[Any]) -> None:
     if rows:
         more = f" (and in {len(rows) - 1} more)" if len(rows) > 1 else ""
         raise ValueError(
-            f"column '{name}', row {rows[0]}: missing{more}; a regression needs every cell that it reads: leave these "
-            "rows out, or fill them in first (zoo fit naive_bayes_vae, then zoo impute)"
+            f"column '{name}', row {nth(rows[0])}: missing{more}; a regression needs every cell that it reads: leave "
+            "these rows out, or fill them in first (zoo fit naive_bayes_vae, then zoo impute)"
         )
 
 
@@ -324,8 +325,8 @@ def _variable(column: Column, cells: Sequence[Any], said: formulas.Levels | None
     if rare := [level for level in found if counts[level] == 1]:
         what, more = ("level", "") if len(rare) == 1 else ("levels", ", …")
         told = (
-            f"column '{column.name}': {what} {listed(map(repr, rare))} seen once (row {seen.index(rare[0])}{more}): "
-            "its coefficient rests on that row alone; join it with another level, or leave the row out"
+            f"column '{column.name}': {what} {listed(map(repr, rare))} seen once (row {nth(seen.index(rare[0]))}{more}"
+            "): its coefficient rests on that row alone; join it with another level, or leave the row out"
         )
         warnings.warn(told, DataWarning, stacklevel=4)
     return Column(column.name, "ordinal" if column.kind == "ordinal" and column.categories else "categorical", found)

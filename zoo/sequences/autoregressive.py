@@ -78,6 +78,7 @@ from zoo.parts.logged import TransformedSeries
 from zoo.parts.sequence import steps_of, whole
 from zoo.parts.series import AutoregressiveSeries, lagged, past_end
 from zoo.parts.units import moments
+from zoo.rows import nth
 from zoo.suiting import Suit, left_out
 
 WIDE = 5.0  # h of the conjugate prior
@@ -272,7 +273,8 @@ class Autoregressive(ModelGuide):
     def _short(self, row: int, length: int) -> str:
         P, lost = max(self.lags), self.differences.lost
         why = f"with lags up to {P}" + (f" and {lost} lost to differences" if lost else "")
-        return f"field '{self.field}', row {row}: a series of {length} steps; {why} it takes at least {P + lost + 1}"
+        where = f"field '{self.field}', row {nth(row)}"
+        return f"{where}: a series of {length} steps; {why} it takes at least {P + lost + 1}"
 
     def inputs(self, n: int) -> Batch:
         """Lengths: all steps of every series; normal inputs, as far apart as those of the training data."""
@@ -296,18 +298,14 @@ class Autoregressive(ModelGuide):
             raise ValueError(self._short(row, int(lengths[row])))
         for row, step in gaps[:, :P].nonzero()[:1].tolist():
             when = batch.when.place(row, step) if isinstance(batch.when, Calendar) else ""
-            where = f"field '{self.field}', row {row}, step {step}{when}"
-            raise ValueError(
-                f"{where}: NaN among the first {P} steps, which the others stand on: cut off the steps up to it"
-            )
+            told = f"NaN among the first {P} steps, which the others stand on: cut off the steps up to it"
+            raise ValueError(f"field '{self.field}', row {nth(row)}, step {nth(step)}{when}: {told}")
         for row in (gaps.sum(1) > self.missing).nonzero()[:1, 0].tolist():
             found, most = int(gaps[row].sum()), self.missing
-            more = f"; make the pair with missing={found}"
-            raise ValueError(
-                f"field '{self.field}', row {row}: {found} missing steps, expected at most missing={most}{more}"
-            )
-        z = self._doubled(batch)[0]
-        tell_unlike(z, getattr(batch.when, "names", ()))
+            told = f"{found} missing steps, expected at most missing={most}: make the pair with missing={found}"
+            raise ValueError(f"field '{self.field}', row {nth(row)}: {told}")
+        z, u, _ = self._doubled(batch)
+        tell_unlike(z, *self._regressed(z, u), getattr(batch.when, "names", ()))
         known = z[~z.isnan()]
         if not self.conjugate and bool((known == known[:1]).all()):
             raise ValueError("the series are constant: without noise, prior='independent' has no proper posterior")
@@ -391,7 +389,11 @@ class Autoregressive(ModelGuide):
 
     def _rows(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Steps with all their lags: what each is regressed on, (n, F), and the steps themselves, (n,)."""
-        past, latest = lagged(z, self.lags)
-        design = torch.cat([torch.ones_like(past[..., :1]), past, u[:, max(self.lags) :]], -1)  # (N, T - P, F)
+        design, latest = self._regressed(z, u)
         whole = ~latest.isnan() & ~design.isnan().any(-1)
         return design[whole], latest[whole]
+
+    def _regressed(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """What each step is regressed on, (N, T - P, F), and the steps, (N, T - P); NaN where a number lacks."""
+        past, latest = lagged(z, self.lags)
+        return torch.cat([torch.ones_like(past[..., :1]), past, u[:, max(self.lags) :]], -1), latest

@@ -235,7 +235,7 @@ FAULTS = {
     "no text": (["fit", "gmm", "--data", "noise.csv", "--out", "run"], "not a text in UTF-8: byte 3 is 0x81"),
     "no story": (["fit", "recurrent", "--data", "noise.txt", "--out", "run"], "not a text in UTF-8: byte 3"),
     "word in a table": (["fit", "gmm", "--data", "word.csv", "--out", "run"], "row 2, column 'b': expected a number"),
-    "missing value": (["fit", "gmm", "--data", "hole.csv", "--out", "run"], "row 1, column 'a': expected a number"),
+    "missing value": (["fit", "gmm", "--data", "hole.csv", "--out", "run"], "row 2, column 'a': expected a number"),
     "huge value": (["fit", "gmm", "--data", "huge.csv", "--out", "run"], "rescale the data"),
     "wrong width": ([*FIT, "--set", "features=3"], "expected shape (N, 3), got (272, 2)"),
     "wrong support": (

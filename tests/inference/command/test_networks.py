@@ -101,7 +101,7 @@ def test_the_tables_of_a_file_are_learned_anew(clinic, capsys):
         (["query", "asia.bif", "lung", "--given", "HERE/all.csv", "--given", "xray=no"], "has a column of that name"),
         (["query", "asia.bif", "lung", "--out", "o.csv"], "--out: takes the answers of the rows of a file"),
         (["explain", "asia.bif", "--given", "HERE/all.csv", "--out", "o.txt"], "expected a name that ends in .csv"),
-        (["query", "asia.bif", "lung", "--given", "HERE/bad.csv"], "column 'xray', row 17: 'maybe' is none of its"),
+        (["query", "asia.bif", "lung", "--given", "HERE/bad.csv"], "column 'xray', row 18: 'maybe' is none of its"),
         (["query", "HERE/broken.bif", "a"], "broken.bif': line 1: expected 'network', 'variable' or 'probability'"),
         (["query", "HERE/broken.bif.gz", "a"], "cannot read"),
         (["fit", "asia.bif", "--data", "HERE/patients.csv", "--out", "HERE/new"], "the table has 'id', which"),

@@ -194,7 +194,7 @@ def test_a_row_without_cells_cannot_be_fitted_but_imputed(tmp_path, capsys):
     rows[5] = [rows[5][0], *[""] * (len(head) - 1)]
     write(tmp_path / "empty.csv", head, rows)
     line = fails(capsys, "fit", "naive_bayes_vae", "--data", "empty.csv", "--out", "run")
-    assert "row 5: every cell is missing" in line
+    assert "row 6: every cell is missing" in line
     assert not (tmp_path / "run").exists()
     assert main(["impute", "table", "empty.csv", "--draws", "20", "--out", "filled.csv"]) == 0
     filled = cells(tmp_path / "filled.csv")[1][5]
@@ -356,7 +356,7 @@ FAULTS = {  # what is changed in the table; arguments; what is said
     "unseen category": (
         set_cell(7, "city", "Osla"),
         ["impute", "table", "bad.csv", *OUT],
-        ["column 'city', row 7", "'Osla' is none of its categories, did you mean 'Oslo'?"],
+        ["column 'city', row 8", "'Osla' is none of its categories, did you mean 'Oslo'?"],
     ),
     "missing column": (
         without("income"),
@@ -376,12 +376,12 @@ FAULTS = {  # what is changed in the table; arguments; what is said
     "negative count": (
         set_cell(2, "visits", "-1"),
         ["encode", "table", "bad.csv", *OUT],
-        ["column 'visits', row 2: expected a whole number of at least 0, got -1"],
+        ["column 'visits', row 3: expected a whole number of at least 0, got -1"],
     ),
     "zero for a positive": (
         set_cell(2, "income", "0"),
         ["reconstruct", "table", "bad.csv", *OUT],
-        ["column 'income', row 2: expected a number above 0, got 0"],
+        ["column 'income', row 3: expected a number above 0, got 0"],
     ),
     "wrong suffix": (None, ["impute", "table", "table.csv", "--out", "out.txt"], [".csv or .npy"]),
     "wrong suffix of a picture": (None, ["sample", "vae", *OUT, "--picture", "out.gif"], ["--picture out.gif", ".png"]),

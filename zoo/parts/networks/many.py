@@ -23,6 +23,7 @@ from zoo.parts.networks.factors import DRAW, ROW, Factor, contract, plan_of
 from zoo.parts.networks.gaussian import Block, moments
 from zoo.parts.networks.network import Network
 from zoo.parts.networks.query import Belief, Given, checked, code_of, node_of, told
+from zoo.rows import nth
 from zoo.schema.column import plain
 from zoo.settings import settings
 
@@ -113,7 +114,7 @@ def check_possible(log_evidence: Tensor, rows: Mapping[str, Sequence[Any]], do: 
         row = int(impossible.nonzero()[0])
         here = {name: cells[row] for name, cells in rows.items()}
         seen = {name: cell for name, cell in here.items() if cell is not None and cell == cell}  # noqa: PLR0124 - NaN
-        where = f"row {row}: " if len(impossible) > 1 else ""
+        where = f"row {nth(row)}: " if len(impossible) > 1 else ""
         raise ValueError(f"{where}the evidence {told(seen, do)} has probability zero")
 
 

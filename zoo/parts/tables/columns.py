@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from zoo.rows import nth
 from zoo.schema.column import CATEGORIES, Column
 
 
@@ -89,7 +90,7 @@ class Columns(nn.Module):
                 raise ValueError(f"column '{column.name}': all {len(x)} cells are missing; ignore or drop it")
         if not bool(seen.any(1).all()):
             row = int((~seen.any(1)).nonzero()[0])
-            raise ValueError(f"field 'x', row {row}: every cell is missing; drop the row (a fitted pair takes it)")
+            raise ValueError(f"field 'x', row {nth(row)}: every cell is missing; drop the row (a fitted pair takes it)")
 
     def log_mean(self) -> tuple[Tensor, Tensor]:
         """Centre and unit of the logs of the counts' means, each (Dk,): those of log(1 + count), carried over.
