@@ -82,6 +82,8 @@ def predict(options: argparse.Namespace) -> None:
     check_mass(options.mass)
     if pair.design is not None:
         data = tables.designed_rows(pair.design, options.data, options.header, response=False)
+    elif pair.schema is not None:
+        data = files.observed(pair, options)
     else:
         data = files.covariates(pair, options)
     posterior = draw(pair, example(pair), options.draws, stats=False, seed=options.seed)
@@ -115,5 +117,5 @@ def explained(pair: ModelGuide, data: Batch, options: argparse.Namespace) -> Non
 
 
 def _response(pair: ModelGuide) -> str:
-    known = pair.card.get("data", {}).get("target")
-    return pair.design.response.name if pair.design is not None else str(known or "y")
+    response = pair.design.response if pair.design is not None else pair.target
+    return response.name if response is not None else str(pair.card.get("data", {}).get("target") or "y")

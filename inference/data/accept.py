@@ -138,6 +138,7 @@ def _windows(pair: ModelGuide, words: str) -> Batch:
     """Windows of a text, of a pair that knows an alphabet."""
     if not isinstance(pair, Text) or pair.alphabet is None:
         raise ValueError(f"{pair.name}, without an alphabet, takes no text; give {ACCEPTED}")
+    text.check_blank(words)
     return text.windows(words, pair.alphabet, pair.steps)
 
 

@@ -29,7 +29,7 @@ def explaining(pair: ModelGuide, data: Any, what: str) -> Checked:
     if "y" not in sites or not sites["y"].observed or given.batch.x is None or given.batch.x.ndim != 2:
         raise ValueError(f"{pair.name}: explains no response y by covariates x, (N, D), so it has no {what}")
     if any(site.local and not site.observed for site in sites.values()):
-        raise ValueError(f"{pair.name}: has local latents; {what} are of covariates given the globals")
+        raise ValueError(f"{pair.name}: its rows have latents of their own ({what} are of a y that covariates explain)")
     return given.but(given.batch.but(y=None, total=given.size))
 
 

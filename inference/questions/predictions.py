@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inference.data.check import check
 from inference.posterior.check import check_posterior
 from inference.posterior.draws import predict
 from inference.posterior.latents import Posterior
+from inference.posterior.likelihood import assignments
 from inference.questions.coefficients import ends, summarised
 from inference.questions.explained import explaining, moments
 from inference.running.checked import Checked
@@ -37,7 +39,7 @@ def predictions(
     """What is expected of y at each row, a line a row: mean, deviation and interval, in the units of y.
 
     Args:
-        pair: a fitted regression or classification.
+        pair: a fitted regression or classification, or a pair of rows with a class that it knows as its `target`.
         posterior: draws of its global latents.
         data: covariates of the rows; a response that comes with them is not looked at.
         mass: of the central predictive intervals: about that share of new y lie inside.
@@ -56,16 +58,38 @@ def predictions(
     """
     check_mass(mass)
     check_seed(seed)
-    given = explaining(pair, data, "predictions")
-    posterior = check_posterior(given, posterior, draws)
     import pandas as pd
 
+    mixed = _of_classes(pair, data)
+    given = mixed or explaining(pair, data, "predictions")
+    posterior = check_posterior(given, posterior, draws)
     index = data.index if isinstance(data, pd.DataFrame) and len(data) == given.size else pd.RangeIndex(given.size)
+    if mixed is not None:
+        (shares,) = assignments(pair, posterior, mixed.batch, new=True).values()
+        return _shares(shares.double().cpu().numpy(), class_names(pair, shares.shape[1])).set_axis(index)
     step = max(1, _CELLS // (posterior.chains * posterior.size))
     parts = [
         _part(given.select(slice(i, i + step)), posterior, mass, int(seed) + i) for i in range(0, given.size, step)
     ]
     return pd.concat(parts).set_axis(index)
+
+
+def _of_classes(pair: ModelGuide, data: Any) -> Checked | None:
+    """Rows of a pair that sums their class out and knows it as its target, the class left open; None of other pairs."""
+    if not isinstance(pair, ModelGuide) or pair.target is None or pair.design is not None:
+        return None
+    given = check(pair, data, complete=False)
+    if not any(given.sites[name].enumerated for name in given.locals):
+        return None
+    return given.but(given.batch.but(y=None, total=given.size))
+
+
+def _shares(shares: np.ndarray[Any, Any], names: list[Any]) -> pd.DataFrame:
+    """The most probable class of each row, and the probability of each class, (N, K)."""
+    import pandas as pd
+
+    best = [names[k] for k in shares.argmax(-1)]
+    return pd.DataFrame({"class": best, **{str(name): shares[:, k] for k, name in enumerate(names)}})
 
 
 def _part(given: Checked, posterior: Posterior, mass: float, seed: int) -> pd.DataFrame:
@@ -76,9 +100,7 @@ def _part(given: Checked, posterior: Posterior, mass: float, seed: int) -> pd.Da
     with quietly(seed, pair):
         mean, variance = (value.double().cpu().numpy() for value in moments(posterior, given))  # (S, N, K)
     if given.sites["y"].discrete:
-        shares, names = mean.mean(0), class_names(pair, mean.shape[-1])
-        best = [names[k] for k in shares.argmax(-1)]
-        return pd.DataFrame({"class": best, **{str(name): shares[:, k] for k, name in enumerate(names)}})
+        return _shares(mean.mean(0), class_names(pair, mean.shape[-1]))
     made = predict(pair, posterior, given, seed=seed)["y"].flatten(0, 1).double().cpu().numpy()  # (S, N)
     low, high = np.quantile(made, [(1 - mass) / 2, (1 + mass) / 2], axis=0)
     deviation = np.sqrt(variance.mean(0) + mean.var(0))[:, 0]
@@ -91,8 +113,9 @@ def _part(given: Checked, posterior: Posterior, mass: float, seed: int) -> pd.Da
 
 
 def class_names(pair: ModelGuide, count: int) -> list[Any]:
-    """What the classes are called: by the response of the design, else 0, 1, …"""
-    known = pair.design.response.categories if pair.design is not None else ()
+    """What the classes are called: by the response of the design, or by the target, else 0, 1, …"""
+    column = pair.design.response if pair.design is not None else pair.target
+    known = column.categories if column is not None else ()
     return list(known) if len(known) == count else list(range(count))
 
 

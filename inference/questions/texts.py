@@ -107,14 +107,16 @@ def perplexity(
         seed: of the draws from the guide.
 
     Raises:
-        ValueError: a pair without an alphabet, nothing to read, or a character that the alphabet lacks, by its name,
-            line and place.
+        ValueError: a pair without an alphabet, nothing to read, blanks alone, or a character that the alphabet lacks,
+            by its name, line and place.
     """
     letters = _letters(pair)
     lines = [text] if isinstance(text, str) else list(text) if isinstance(text, Sequence) else [None]
     if not lines or not all(isinstance(line, str) for line in lines):
         wanted = "a text or a list of lines, at least one"
         raise ValueError(f"text: expected {wanted}, got {'an empty list' if not lines else told(text)}")
+    if isinstance(text, str):
+        texts.check_blank(text)
     given = check(pair, texts.lines(lines, letters))
     posterior = _posterior(given, posterior, settings.query_draws, seed)
     steps = _steps(given, posterior)

@@ -25,11 +25,22 @@ def alphabet(text: str) -> str:
     """The characters of a text, each once, in the order of their code points.
 
     Raises:
-        ValueError: an empty text.
+        ValueError: an empty text, or one of blanks alone.
     """
     if not text:
         raise ValueError("the text is empty: it has no alphabet")
+    check_blank(text)
     return "".join(sorted(set(text)))
+
+
+def check_blank(text: str) -> None:
+    """Refuse a text of nothing but blanks, of which there is nothing to learn or to say.
+
+    Raises:
+        ValueError: with their number.
+    """
+    if text and not text.strip():
+        raise ValueError(f"the text is blank: {len(text):,} character{'s' * (len(text) > 1)}, all of them white space")
 
 
 def encode(text: str, letters: str) -> Tensor:
@@ -51,7 +62,8 @@ def encode(text: str, letters: str) -> Tensor:
         where = f" (line {line}, place {at - begin + 1})" if line > 1 else ""
         raise ValueError(
             f"character {at}{where}, {letter!r} ({name}), is not in the alphabet of {len(letters)} characters; "
-            f"it stands in {text[max(0, at - _SHOWN) : at + _SHOWN]!r}"
+            f"it stands in {text[max(0, at - _SHOWN) : at + _SHOWN]!r}; leave it out or write another in its place, or "
+            "fit a model to a text that holds it"
         ) from None
 
 

@@ -45,12 +45,22 @@ def frequency(when: Any, rows: Any, first: int = 0, who: str = "") -> Any:
     if size > 2 * len(when):
         at, typical = _irregular(wall)
         told = f"{short(when[at])} follows {short(when[at - 1])}, where most {typical}"
-        raise ValueError(f"{who}dates are irregular: row {rows[at] + first}, {told}; {_CURE}")
+        raise ValueError(f"{who}dates are irregular: row {rows[at] + first}, {told}; {_cure(when)}")
     _one_pace(np.diff(grid.get_indexer(wall)), when, rows + first, offset, who)
     return offset
 
 
-_CURE = "bring them to one frequency (pandas: frame.resample('MS').mean(), say), or leave the dates out"
+_PACES = {360: "YS", 85: "QS", 26: "MS", 6: "W", 0.9: "D", 0: "h"}  # days of a step -> what pandas resamples to
+
+
+def _cure(when: Any) -> str:
+    """What to do, by the pace of the slowest tenth."""
+    import pandas as pd
+
+    dates = when.to_timestamp() if isinstance(when, pd.PeriodIndex) else when
+    days = np.quantile(np.diff(dates.as_unit("ns").asi8) / 86_400e9, 0.9)
+    pace = next(name for least, name in _PACES.items() if days >= least)
+    return f"bring them to one frequency (pandas: frame.resample('{pace}').mean(), say), or leave the dates out"
 
 
 def _wall(when: Any) -> Any:
@@ -107,7 +117,8 @@ def _irregular(when: Any) -> tuple[int, str]:
 def _spell(nanoseconds: int) -> str:
     import pandas as pd
 
-    return str(pd.Timedelta(int(nanoseconds), "ns")).removesuffix(" 00:00:00")
+    told = str(pd.Timedelta(int(nanoseconds), "ns")).removesuffix(" 00:00:00")
+    return "1 day" if told == "1 days" else told
 
 
 def _one_pace(steps: Any, when: Any, rows: Any, offset: Any, who: str) -> None:
@@ -118,5 +129,5 @@ def _one_pace(steps: Any, when: Any, rows: Any, offset: Any, who: str) -> None:
         if step > 1 and length >= max(_RUN, _SHARE * len(steps)):
             before, after = often(offset), often(int(step) * offset)
             where = f"from row {rows[at]}, {short(when[at])}, to row {rows[at + length]}, {short(when[at + length])}"
-            raise ValueError(f"{who}two frequencies: dates are {before}, and {after} {where}; {_CURE}")
+            raise ValueError(f"{who}two frequencies: dates are {before}, and {after} {where}; {_cure(when)}")
         at += length

@@ -11,6 +11,7 @@ from torch import nn
 
 import inference
 import zoo
+from inference.command.main import main
 from inference.data.check import check
 from inference.fitting.held_out import split
 from zoo.datasets import text
@@ -152,3 +153,21 @@ def test_of_a_text_the_last_part_is_held_out():
 def test_what_cannot_be_is_refused_by_name(poet, call, words):
     with pytest.raises(ValueError, match=words):
         call(poet)
+
+
+def test_blanks_alone_are_no_text(tmp_path, capsys):
+    poet = zoo.create("recurrent", alphabet="ab \n", hidden=4)
+    for read in (lambda: inference.pair_for("recurrent", " \n \n"), lambda: inference.perplexity(poet, "  \n ")):
+        with pytest.raises(ValueError, match=r"the text is blank: 4 characters, all of them white space"):
+            read()
+    with pytest.raises(ValueError, match="the text is blank"):
+        inference.fit(poet, " \n \n", steps=1, progress=False)
+    (tmp_path / "blank.txt").write_text(" \n \n")
+    assert main(["fit", "recurrent", "--data", str(tmp_path / "blank.txt"), "--out", str(tmp_path / "run")]) == 2
+    assert "the text is blank: 4 characters" in capsys.readouterr().err
+
+
+def test_an_unknown_character_comes_with_a_way_on():
+    poet = zoo.create("recurrent", alphabet="ab \n", hidden=4)
+    with pytest.raises(ValueError, match="leave it out or write another in its place, or fit a model to a text that"):
+        inference.perplexity(poet, "abc")
