@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from inference.data.check import example
 from inference.posterior.check import check_posterior
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 def coefficients(pair: ModelGuide, posterior: Posterior, *, mass: float = 0.95) -> pd.DataFrame:
     """The regression table: estimate, deviation and interval of each term, in the data's units and names.
 
-    Of a pair whose mean of y, or score of a class, is a sum of terms of the covariates. A line a term, under the names
+    Of a pair whose mean of y, or score of a class, is a sum of terms of the covariates, or of the past of a series:
+    `lag 1`, `lag 12`, ... (of its logarithm or differences, where those are modelled). A line a term, under the names
     of the columns: `Intercept`, `age`, `age^2`, `age:income`, `town[T.b]` (what level b of town adds to its first
     level). The last line, `sigma`, is the standard deviation of the residuals (the scale, of Student-t noise). Units
     are those of y for one unit of the covariate. Terms that the data cannot tell from those before them are left out.
@@ -57,6 +59,10 @@ def coefficients(pair: ModelGuide, posterior: Posterior, *, mass: float = 0.95) 
     import pandas as pd
 
     value, labels = found["coefficients"]
+    if "intercept" in found:  # of an autoregression, whose terms are latents of their own
+        terms = [name for name, (_, words) in found.items() if len(words) == 1]
+        value = torch.cat([found["intercept"][0].unsqueeze(-1), *(found[name][0] for name in terms)], -1)
+        labels = {"term": ("Intercept", *(word for name in terms for word in next(iter(found[name][1].values()))))}
     draws = value.flatten(0, 1).flatten(1).cpu().numpy()  # (S, lines)
     index: Any = list(itertools.product(*labels.values()))
     if "sigma" in found:

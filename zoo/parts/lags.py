@@ -9,6 +9,14 @@ step a season ago is as near as the last one, so that k counts both, steps and s
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from zoo.abilities import InTheirUnits
+
 
 def seasonal_lags(order: int, season: int, seasons: int, products: bool) -> tuple[int, ...]:
     """1..p, then s, 2s, ..., Qs, and with `products` s + 1, ..., s + p, 2s + 1, ..., Qs + p."""
@@ -27,3 +35,34 @@ def steps_back(lag: int, season: int | None) -> int:
     if season is None:
         return lag
     return min(abs(lag - season * j) + j for j in range(lag // season + 2))
+
+
+def weights_in_units(
+    values: Mapping[str, Tensor], lags: Sequence[int], center: Tensor, input_center: Tensor, columns: Sequence[str]
+) -> InTheirUnits:
+    """The latents of S draws of an autoregression, under the names of their lags and inputs, in double precision.
+
+    Of z_t - m = c + sum_k w_k (z_{t - l_k} - m) + b . (u_t - m_u) the intercept of z itself is
+
+        c + m (1 - sum_k w_k) - b . m_u
+
+    Args:
+        values: `intercept` (S,), `variance` (S,), and those of `coefficients`, `seasonal`, `products` (S, lags) and
+            `slopes` (S, E) that there are.
+        lags: l_1..l_L, in the order of these.
+        center: m, ().
+        input_center: m_u, (E,).
+        columns: names of the inputs.
+    """
+    doubled = {name: value.to("cpu", torch.float64) for name, value in values.items()}
+    start, m, m_u = doubled["intercept"], center.to("cpu", torch.float64), input_center.to("cpu", torch.float64)
+    names = (f"lag {lag}" for lag in lags)
+    found: dict[str, tuple[Tensor, dict[str, Sequence[str]]]] = {}
+    for name, dim in (("coefficients", "lag"), ("seasonal", "season"), ("products", "product")):
+        if name in doubled:
+            start = start - m * doubled[name].sum(-1)
+            found[name] = doubled[name], {dim: list(islice(names, doubled[name].shape[-1]))}
+    if "slopes" in doubled:
+        start = start - (doubled["slopes"] * m_u).sum(-1)
+        found["slopes"] = doubled["slopes"], {"input": list(columns)}
+    return {"intercept": (start + m, {}), **found, "sigma": (doubled["variance"].sqrt(), {})}

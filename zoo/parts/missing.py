@@ -1,4 +1,4 @@
-"""Constraints that let NaN through, as the sign of what is missing: anywhere, or past the end of a series."""
+"""Constraints that let NaN through, as the sign of what is missing: anywhere, or past the end of a series; gaps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import constraints
+
+from zoo.dates.calendar import Calendar
+from zoo.rows import nth
 
 
 class OrMissing(constraints.Constraint):
@@ -52,3 +55,26 @@ class _Finite(constraints.Constraint):
 
     def __repr__(self) -> str:
         return "finite numbers"
+
+
+def check_gaps(gaps: Tensor, given: int, most: int, field: str, when: Any = None) -> None:
+    """Refuse a missing step among the first, which the others stand on, and more of them in a series than may be.
+
+    Args:
+        gaps: which steps are missing, (N, T).
+        given: how many first steps the others stand on.
+        most: the most missing steps of a series.
+        field: its name, in messages.
+        when: the calendar of the series, if they have one.
+
+    Raises:
+        ValueError: by row, step and date.
+    """
+    for row, step in gaps[:, :given].nonzero()[:1].tolist():
+        date = when.place(row, step) if isinstance(when, Calendar) else ""
+        told = f"NaN among the first {given} steps, which the others stand on: cut off the steps up to it"
+        raise ValueError(f"field '{field}', row {nth(row)}, step {nth(step)}{date}: {told}")
+    for row in (gaps.sum(1) > most).nonzero()[:1, 0].tolist():
+        found = int(gaps[row].sum())
+        told = f"{found} missing steps, expected at most missing={most}: make the pair with missing={found}"
+        raise ValueError(f"field '{field}', row {nth(row)}: {told}")

@@ -52,7 +52,7 @@ of experience".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -62,9 +62,9 @@ import torch
 from torch import Tensor
 from torch.distributions import PowerTransform
 
+from zoo.abilities import InTheirUnits
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import AtLeast, Positive
-from zoo.dates.calendar import Calendar
 from zoo.guides import WIDTH
 from zoo.parts import layouts
 from zoo.parts.alike import tell_unlike
@@ -73,8 +73,9 @@ from zoo.parts.conjugate.factors import Factor, Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.differences import Differences
-from zoo.parts.lags import seasonal_lags, steps_back
+from zoo.parts.lags import seasonal_lags, steps_back, weights_in_units
 from zoo.parts.logged import TransformedSeries
+from zoo.parts.missing import check_gaps
 from zoo.parts.sequence import steps_of, whole
 from zoo.parts.series import AutoregressiveSeries, lagged, past_end
 from zoo.parts.units import moments
@@ -296,19 +297,16 @@ class Autoregressive(ModelGuide):
         lengths, gaps = (~over).sum(1), series.isnan() & ~over
         for row in (lengths <= P).nonzero()[:1, 0].tolist():
             raise ValueError(self._short(row, int(lengths[row])))
-        for row, step in gaps[:, :P].nonzero()[:1].tolist():
-            when = batch.when.place(row, step) if isinstance(batch.when, Calendar) else ""
-            told = f"NaN among the first {P} steps, which the others stand on: cut off the steps up to it"
-            raise ValueError(f"field '{self.field}', row {nth(row)}, step {nth(step)}{when}: {told}")
-        for row in (gaps.sum(1) > self.missing).nonzero()[:1, 0].tolist():
-            found, most = int(gaps[row].sum()), self.missing
-            told = f"{found} missing steps, expected at most missing={most}: make the pair with missing={found}"
-            raise ValueError(f"field '{self.field}', row {nth(row)}: {told}")
+        check_gaps(gaps, P, self.missing, self.field, batch.when)
         z, u, _ = self._doubled(batch)
         tell_unlike(z, *self._regressed(z, u), getattr(batch.when, "names", ()))
         known = z[~z.isnan()]
         if not self.conjugate and bool((known == known[:1]).all()):
             raise ValueError("the series are constant: without noise, prior='independent' has no proper posterior")
+
+    def in_units(self, values: Mapping[str, Tensor], columns: Sequence[str]) -> InTheirUnits:
+        """The weights by their lags, `lag 12`; the intercept of x itself, about no mean; sigma, that of the noise."""
+        return weights_in_units(values, self.lags, self.center, self.input_center, columns)
 
     def measure(self, batch: Batch) -> None:
         """Centre and unit of the series and inputs, but where constants of the independent prior were given."""
