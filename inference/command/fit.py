@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference.command.words import arguments, quoted
+from inference.command.words import arguments, kinds, quoted
 from zoo.datasets.cells import number, told
 from zoo.datasets.opening import kind_of, whole_text
 
@@ -114,9 +114,11 @@ def _pair_and_data(options: argparse.Namespace, config: dict[str, Any]) -> tuple
         pair, data = fitting_pair(options.name, config, data, columns, target=options.target, seed=options.seed)
         return pair, data, data.columns if data.x is not None and data.x.ndim > 2 and data.columns else columns
     known = {column.name: column.kind for column in config.get("columns") or () if hasattr(column, "kind")}
-    table = tables.load(options.data, {**known, **options.kind}, options.header)
+    said = kinds(options.kind)
+    named = {name: kind if isinstance(kind, str) else kind[0] for name, kind in said.items()}
+    table = tables.load(options.data, {**known, **named}, options.header)
     if not known:
-        config = {**tables.arguments(registered(options.name), table, options.target, options.kind), **config}
+        config = {**tables.arguments(registered(options.name), table, options.target, said), **config}
     torch.manual_seed(options.seed)
     pair = zoo.create(options.name, **config)
     if pair.schema is None:

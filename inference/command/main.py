@@ -39,7 +39,7 @@ _HOMES = {
 }
 _WORDS = {  # options that are NAME=VALUE, and how to say so
     "set": "KEY=VALUE, such as --set components=3",
-    "kind": "COLUMN=KIND, such as --kind stage=ordinal",
+    "kind": "COLUMN=KIND, such as --kind stage=ordinal:low,mid,high",
     "given": "NAME=VALUE, such as smoke=yes, or a table file",
     "do": "NAME=VALUE, such as smoke=yes",
 }

@@ -123,7 +123,8 @@ def _about(add: Add) -> None:
         action="append",
         default=[],
         metavar="COLUMN=KIND",
-        help="in a mixed table, what a column is: real, positive, count, binary, categorical, ordinal, ignored",
+        help="in a mixed table, what a column is: real, positive, count, binary, categorical, ordinal, ignored; with "
+        "its levels in order, as stage=ordinal:low,mid,high",
     )
     fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the model")
     _reading(fit)

@@ -40,7 +40,7 @@ def designed_rows(design: Design, source: str, header: bool | None, response: bo
     return designed(design, load(source, kinds, header), response)
 
 
-def arguments(cls: type[ModelGuide], table: Any, target: str | None, kinds: Mapping[str, str]) -> dict[str, Any]:
+def arguments(cls: type[ModelGuide], table: Any, target: str | None, kinds: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments `columns` and, where the pair takes one, `target` that suit a table.
 
     Raises:

@@ -26,6 +26,19 @@ def named(
     return found
 
 
+def kinds(words: dict[str, str]) -> dict[str, str | tuple[str, list[str]]]:
+    """What `--kind` says of each column: a kind, or a kind and its levels, as `ordinal:low,mid,high`, in their order.
+
+    Levels that hold commas are written as JSON: `ordinal:["1,5","2,5"]`.
+    """
+    found: dict[str, str | tuple[str, list[str]]] = {}
+    for name, text in words.items():
+        kind, colon, levels = text.partition(":")
+        value = _value(levels) if levels.startswith("[") else levels.split(",")
+        found[name] = (kind, [str(level).strip() for level in value]) if colon else kind
+    return found
+
+
 def evidence(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The table file among the words of `--given`, if there is one, and the others."""
     files = [word for word in words if "=" not in word and Path(word).suffix]

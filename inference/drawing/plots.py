@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_UNLIKE = 20  # times the narrowest interval that the widest of one scale may be
+
+
 class Losses(Protocol):
     """What `loss_curve` reads of an `inference.Fit`."""
 
@@ -225,7 +228,8 @@ def compare(axes: Axes, data: Array, drawn: Array) -> None:
 
 
 def marginals(draws: Mapping[str, Any], *, labels: Mapping[str, Sequence[str]] | None = None, most: int = 16) -> Figure:
-    """Median, 50 % and 90 % interval of every latent, a panel for each site.
+    """Median, 50 % and 90 % interval of every latent, a panel for each site; where the intervals of its entries differ
+    in width by more than 20 times, as coefficients in units do, a panel with a scale of its own for each.
 
     Args:
         draws: site -> (chain, draw, *event). Entries that never vary, such as a triangle of zeros, are left out.
@@ -236,7 +240,7 @@ def marginals(draws: Mapping[str, Any], *, labels: Mapping[str, Sequence[str]] |
         raise ValueError("draws: expected at least one site")
     from matplotlib.figure import Figure
 
-    panels = {}
+    panels: list[tuple[list[str], Array, str]] = []  # names, draws, and a word above
     for name, values in draws.items():
         drawn = as_array(values).astype(float)
         events = [", ".join(map(str, index)) for index in np.ndindex(drawn.shape[2:])]
@@ -244,11 +248,16 @@ def marginals(draws: Mapping[str, Any], *, labels: Mapping[str, Sequence[str]] |
         drawn = drawn.reshape(drawn.shape[0] * drawn.shape[1], -1)
         varying = np.flatnonzero(np.ptp(drawn, axis=0) > 0)
         varying = varying if len(varying) else np.arange(len(entries))
-        panels[name] = [entries[i] for i in varying[:most]], drawn[:, varying[:most]], len(varying)
-    heights = [0.55 + 0.22 * len(entries) for entries, _, _ in panels.values()]
+        shown = varying[:most]
+        note = f"the first {len(shown)} of {len(varying)}" if len(shown) < len(varying) else ""
+        wide = np.diff(np.quantile(drawn[:, shown], [0.05, 0.95], axis=0), axis=0)[0]
+        apart = wide.min() * _UNLIKE < wide.max()
+        for i, some in enumerate(np.split(shown, len(shown)) if apart else [shown]):
+            panels.append(([entries[k] for k in some], drawn[:, some], "" if i else note))
+    heights = [0.55 + 0.22 * len(entries) for entries, _, _ in panels]
     figure = Figure(figsize=(6.4, sum(heights)), dpi=144, layout="constrained", facecolor="white")
     rows = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (entries, drawn, total) in zip(rows, panels.values(), strict=True):
+    for axes, (entries, drawn, note) in zip(rows, panels, strict=True):
         styled(axes)
         low, lower, median, upper, high = np.quantile(drawn, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
         places = np.arange(len(entries))
@@ -257,7 +266,7 @@ def marginals(draws: Mapping[str, Any], *, labels: Mapping[str, Sequence[str]] |
         axes.plot(median, places, "o", color="white", markeredgecolor=COLOURS[0], markersize=4.5)
         axes.set_yticks(places, entries, color=INK)
         axes.set_ylim(len(entries) - 0.4, -0.6)
-        if total > len(entries):
-            axes.set_title(f"the first {len(entries)} of {total}", loc="left", color=MUTED, fontsize=9)
+        if note:
+            axes.set_title(note, loc="left", color=MUTED, fontsize=9)
     rows[-1].set_xlabel("median, 50 % and 90 % of draws", color=INK, fontsize=10)
     return figure

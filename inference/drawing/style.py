@@ -94,6 +94,15 @@ def keyed(axes: Axes, **options: Any) -> None:
     axes.legend(fontsize=9, labelcolor=INK, framealpha=0.9, edgecolor="none", **options)
 
 
+def keyed_above(figure: Figure, axes: Axes, title: str = "") -> None:
+    """Add a legend of the axes above the figure, in a line, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, fontsize=9, labelcolor=INK, edgecolor="none", ncols=len(handles), loc="outside upper left",
+        title=title or None, alignment="left",
+    )  # fmt: skip
+
+
 def palette() -> list[str]:
     """The colours, over and over."""
     return list(COLOURS) * 10

@@ -183,7 +183,10 @@ def _curve(asked: Asked) -> Figure:
 def _posterior(asked: Asked, most: int = 16) -> Figure:
     posterior = asked.posterior()
     said = in_units(asked.pair, posterior, asked.given.batch.columns)
-    draws = {name: said[name][0] if name in said else posterior[name] for name in sorted(posterior.globals)}
+    names = sorted(posterior.globals)
+    if "sigma" in said:  # as tables have it, for its square
+        names = [name for name in names if name != "variance"] + ["sigma"]
+    draws = {name: said[name][0] if name in said else posterior[name] for name in names}
     labels = {name: entries(name, words) for name, (_, words) in said.items() if name in draws}
     return plots.marginals(draws, labels=labels, most=most)
 

@@ -54,7 +54,7 @@ def future(pair: ModelGuide, data: Any, table: pd.DataFrame) -> Figure:
         dated = calendar is not None and calendar.starts is not None
         style.labelled(axes, "" if dated else "step", "", title)
     more = batch.size * features - len(panels)
-    style.keyed(figure.axes[0], loc="upper left", **({"title": f"and {more} more"} if more > 0 else {}))
+    style.keyed_above(figure, figure.axes[0], f"and {more} more" if more > 0 else "")
     return figure
 
 

@@ -28,6 +28,7 @@ from zoo.dates.cells import all_dates
 from zoo.notes import DataWarning
 from zoo.schema.column import CATEGORIES, Column, Kind, Unknown, listed, plain
 from zoo.schema.marks import check_marks, tell_codes
+from zoo.schema.said import in_order, tell_order, tell_stand_ins
 
 __all__ = ["Column", "Schema", "as_columns"]
 LEVELS = 20  # distinct whole numbers that may be levels of one scale
@@ -62,8 +63,9 @@ class Schema(tuple[Column, ...]):
         return cls(columns)
 
     @classmethod
-    def infer(cls, table: Any, **kinds: str) -> Schema:
-        """The schema of a table; `kinds` says what some columns are.
+    def infer(cls, table: Any, **kinds: str | tuple[str, Sequence[Any]]) -> Schema:
+        """The schema of a table; `kinds` says what some columns are: `grade="ordinal"`, or
+        `grade=("ordinal", ["low", "mid", "high"])`, in this order.
 
         Texts and the frame libraries' categories are `categorical` (`binary` when there are two, `ordinal` when the
         frame says that they are ordered; `ignored` when more than 50 texts, and more than half as many as rows, are
@@ -75,7 +77,7 @@ class Schema(tuple[Column, ...]):
 
         Raises:
             ValueError: no rows, a column all missing or of no such type, texts that are numbers with a mark (`41.2%`,
-                `54,709`), an unknown name in `kinds`.
+                `54,709`), an unknown name in `kinds`, or categories in it that lack one of the column.
         """
         columns, declared = as_columns(table)
         for name in kinds:
@@ -175,7 +177,13 @@ def as_columns(table: Any) -> tuple[dict[str, list[Any]], dict[str, tuple[Kind |
     return columns, declared
 
 
-def _infer(name: str, values: list[Any], kind: str | None, declared: tuple[Kind | None, list[Any]] | None) -> Column:
+def _infer(
+    name: str,
+    values: list[Any],
+    said: str | tuple[str, Sequence[Any]] | None,
+    declared: tuple[Kind | None, list[Any]] | None,
+) -> Column:
+    kind, order = (said, ()) if said is None or isinstance(said, str) else said
     cells = [cell for cell in map(plain, values) if cell is not None]
     if kind is None and declared is None and cells and (what := _foreign(values)):
         told = f"column '{name}' holds {what}, which no model here reads: it is ignored"
@@ -192,6 +200,12 @@ def _infer(name: str, values: list[Any], kind: str | None, declared: tuple[Kind 
             check_marks(name, cells)
             tell_codes(name, cells, distinct, _kind(cells, distinct))
         kind = kind or _kind(cells, distinct)
+        if kind == "ordinal" and not order and any(isinstance(cell, str) for cell in distinct):
+            tell_order(name, distinct)
+        if not any(isinstance(cell, str) for cell in distinct):
+            tell_stand_ins(name, cells)
+    if order:
+        distinct = in_order(name, order, distinct)
     return Column.of((name, kind, distinct if kind in CATEGORIES else ()))
 
 

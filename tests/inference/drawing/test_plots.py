@@ -162,6 +162,17 @@ def test_marginals_show_each_latent_with_its_name():
     np.testing.assert_allclose(narrow, [[0.25, 0.75], [10.25, 10.75]])
 
 
+def test_entries_of_unlike_widths_have_scales_of_their_own():
+    drawn = np.linspace(-1, 1, 201).reshape(1, 201, 1) * np.array([1.0, 1e-4, 0.5])
+    figure = plots.marginals({"coefficients": drawn}, labels={"coefficients": ["Intercept", "income", "age"]}, most=2)
+    assert [[text.get_text() for text in axes.get_yticklabels()] for axes in figure.axes] == [["Intercept"], ["income"]]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["the first 2 of 3", ""]
+    for axes, width in zip(figure.axes, (1.0, 1e-4), strict=True):
+        low, high = axes.get_xlim()
+        assert high - low < 2.5 * width  # the interval fills its panel
+        np.testing.assert_allclose(axes.collections[0].get_segments()[0][:, 0], [-0.9 * width, 0.9 * width])
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [

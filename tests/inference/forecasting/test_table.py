@@ -84,7 +84,7 @@ def test_the_picture_shows_data_median_and_bands():
     figure = future(autoregressive(), frame, table)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b", "c"]
     axes = figure.axes[1]
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "forecast, 90 %", "forecast, 50 %", "data", "median"
     ]  # fmt: skip
     data, median = axes.lines

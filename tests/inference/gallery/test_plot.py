@@ -104,6 +104,15 @@ def regression():
     return zoo.create("polynomial_regression", features=1, degree=2), (x, x[:, 0]), "curve"
 
 
+def test_coefficients_are_drawn_as_tables_have_them():
+    x = np.stack([FRAME["a"], 1000 * FRAME["a"] ** 2], 1)
+    pair = zoo.create("polynomial_regression", features=2, degree=1)
+    inference.fit(pair, x, FRAME["a"].to_numpy() + x[:, 1] / 500, progress=False)
+    figure = inference.plot(pair, (x, x[:, 0]), kind="coefficients")
+    names = [text.get_text() for axes in figure.axes for text in axes.get_yticklabels()]
+    assert [name.split("[")[-1].rstrip("]") for name in names] == ["Intercept", "x0", "x1", "sigma"]
+
+
 def series():
     return zoo.create("hmm", states=2, emission="poisson"), np.arange(12.0)[None] % 3, "states"
 
