@@ -48,6 +48,7 @@ from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
 
 METHODS = ("ours", "ours_graph", "pyro", "numpyro")
+QUICK = ("eight_schools_reparam", "item_response", "gaussian_mixture")  # unless --only says otherwise
 
 
 def seen(name):
@@ -191,7 +192,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short runs, to see that they run; numbers mean nothing")
     parser.add_argument("--out", type=Path, help="where results are kept (run/programs.json)")
-    parser.add_argument("--only", default=",".join(EXAMPLES), help=f"of: {', '.join(EXAMPLES)}")
+    parser.add_argument("--only", help=f"of: {', '.join(EXAMPLES)}")
     parser.add_argument("--methods", default=",".join(METHODS), help=f"of: {', '.join(METHODS)}")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
@@ -201,7 +202,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    names, methods = options.only.split(","), options.methods.split(",")
+    names = options.only.split(",") if options.only else list(QUICK if options.quick else EXAMPLES)
+    methods = options.methods.split(",")
     for unknown in {*names, *methods} - {*EXAMPLES, *METHODS}:
         parser.error(f"no program or method {unknown!r}")
     for method in methods:
@@ -231,7 +233,8 @@ def main(arguments=None):
     print()
     print(verdict(results, names))
     if options.write:
-        sampling.write(f"{table(results, list(EXAMPLES), METHODS)}\n\n{verdict(results, list(EXAMPLES))}", "programs")
+        done = [name for name in EXAMPLES if any(key.startswith(f"{name}/") for key in results)]
+        sampling.write(f"{table(results, done, METHODS)}\n\n{verdict(results, done)}", "programs")
     print(", ".join(f"{name} {version}" for name, version in versions().items()))
     return results
 
