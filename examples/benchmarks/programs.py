@@ -12,8 +12,8 @@ lies within 4 combined Monte Carlo errors of Pyro's.
 (`ours_graph`: recorded only). Pyro runs one chain of NUTS, 300 draws after 300 of warm-up; NumPyro four vectorised
 chains of 1,000 after 1,000, in double precision, what can be summed out by hand summed out. All on one core, program by
 program and seed by seed in turn; results are kept in run/ and what is there is not run again. With --limit each run
-has a process of its own, which is stopped, and reported so, after so much CPU time (compiling included, and NumPyro's
-run to compile). --check only compares the densities of programs and twins; --write puts the table into README.md.
+has a process of its own, which is stopped, and reported so, after so much CPU time (compiling included). --check only
+compares the densities of programs and twins; --write puts the table into README.md.
 """
 
 from __future__ import annotations
@@ -111,25 +111,14 @@ class Methods:
         return Run(named(name, draws), cpu, 0.0, len(chain.diagnostics()["divergences"]["chain 0"]))
 
     def numpyro(self, name, seed):
-        import jax
-        from numpyro import infer
-
-        jax.config.update("jax_enable_x64", True)
-        count, began = 100 if self.quick else 1000, time.process_time()
-        data = EXAMPLES[name].data()
+        began = time.process_time()
         if name not in self.kept:
-            chains = infer.MCMC(
-                infer.NUTS(EXAMPLES[name].twin), num_warmup=count, num_samples=count, num_chains=4,
-                chain_method="vectorized", progress_bar=False,
-            )  # fmt: skip
-            chains.run(jax.random.key(1000), *data)
-            self.kept[name] = chains
-        compiled, chains = time.process_time(), self.kept[name]
-        chains.run(jax.random.key(seed), *data, extra_fields=("diverging",))
-        draws = jax.device_get(chains.get_samples(group_by_chain=True))
+            data, count = EXAMPLES[name].data(), 100 if self.quick else 1000
+            self.kept[name] = sampling.numpyro_chains(EXAMPLES[name].twin, data, count, 4)
+        compiled = time.process_time()
+        draws, diverging = self.kept[name](seed)
         done = time.process_time()
-        diverging = int(np.sum(chains.get_extra_fields()["diverging"]))
-        return Run(named(name, draws), done - compiled, max(0.0, compiled - began - (done - compiled)), diverging)
+        return Run(named(name, draws), done - compiled, compiled - began, int(diverging.sum()))
 
 
 def _start(values):

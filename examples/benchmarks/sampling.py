@@ -11,8 +11,8 @@ Ours is the default configuration of `sample`, 64 chains of 500 draws, compiled 
 (`ours_graph`). NumPyro runs 64 vectorised chains, 500 draws after 500 of warm-up, in double precision too; nutpie its
 own default of tuning, 4 chains of 1,000 draws. All on one core, seed by seed in turn. The models of `breast_cancer` and
 `sblrc` were looked at for the first time when `sample` was done. Peers that are not installed are named. With --limit
-each run has a process of its own, which is stopped, and reported so, after so much CPU time (compiling included, and
-NumPyro's run to compile). --write puts the table into README.md beside this file, between its two markers.
+each run has a process of its own, which is stopped, and reported so, after so much CPU time (compiling included).
+--write puts the table into README.md beside this file, between its two markers.
 """
 
 from __future__ import annotations
@@ -486,25 +486,13 @@ class Methods:
         return self.ours(name, seed, "graph")
 
     def numpyro(self, name: str, seed: int) -> Run:
-        import jax
-        from numpyro.infer import MCMC, NUTS
-
-        jax.config.update("jax_enable_x64", True)
         case, count, began = CASES[name], 100 if self.quick else 500, time.process_time()
         if ("numpyro", name) not in self.kept:
-            mcmc = MCMC(
-                NUTS(case.numpyro(case.fields())),
-                num_warmup=count, num_samples=count, num_chains=64, chain_method="vectorized", progress_bar=False,
-            )  # fmt: skip
-            mcmc.run(jax.random.key(1000))
-            self.kept["numpyro", name] = mcmc
+            self.kept["numpyro", name] = numpyro_chains(case.numpyro(case.fields()), (), count, 64)
         compiled = time.process_time()
-        mcmc = self.kept["numpyro", name]
-        mcmc.run(jax.random.key(seed), extra_fields=("diverging",))
-        draws = jax.device_get(mcmc.get_samples(group_by_chain=True))
+        draws, diverging = self.kept["numpyro", name](seed)
         done = time.process_time()
-        diverging = int(np.sum(mcmc.get_extra_fields()["diverging"]))
-        return Run(case.named(draws), done - compiled, max(0.0, compiled - began - (done - compiled)), diverging)
+        return Run(case.named(draws), done - compiled, compiled - began, int(diverging.sum()))
 
     def nutpie(self, name: str, seed: int) -> Run:
         import nutpie
@@ -521,6 +509,26 @@ class Methods:
         draws = {str(n): found.posterior[n].values for n in found.posterior.data_vars}
         named = case.named({n: v for n, v in draws.items() if not n.endswith("__")})
         return Run(named, cpu, compiled - began, int(found.sample_stats["diverging"].sum()))
+
+
+def numpyro_chains(model, arguments, count, chains):
+    """A run of NumPyro's NUTS, by seed, as one compiled function; `MCMC.run` by itself compiles anew on every call."""
+    import jax
+    from numpyro import infer
+
+    jax.config.update("jax_enable_x64", True)
+
+    def whole(key):
+        kernel = infer.NUTS(model)
+        run = infer.MCMC(
+            kernel, num_warmup=count, num_samples=count, num_chains=chains, chain_method="vectorized",
+            progress_bar=False,
+        )  # fmt: skip
+        run.run(key, *arguments, extra_fields=("diverging",))
+        return run.get_samples(group_by_chain=True), run.get_extra_fields()["diverging"]
+
+    compiled = jax.jit(whole).lower(jax.random.key(0)).compile()
+    return lambda seed: jax.device_get(compiled(jax.random.key(seed)))
 
 
 def compiled_for_nutpie(case):
