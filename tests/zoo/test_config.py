@@ -98,7 +98,7 @@ POSITIVE = """
     gmm concentration loc_scale scale correlation
     naive_bayes class_concentration category_concentration loc_count variance_concentration variance_rate mean_scale
     decision_tree sparsity sharpness leaf_scale leaf_concentration
-    polynomial_regression df coefficient_scale noise_concentration noise_rate
+    polynomial_regression df coefficient_scale noise_concentration noise_rate noise_scale
     random_forest sparsity sharpness leaf_scale
     support_vector_machine gamma cost intercept_scale
     autoregressive intercept_scale coefficient_scale noise_concentration noise_rate noise_scale

@@ -58,12 +58,18 @@ def _scales(design: Tensor, latest: Tensor, names: Sequence[str]) -> str:
 def _noise(design: Tensor, latest: Tensor) -> tuple[Tensor, Tensor]:
     """Degrees of freedom and deviation of the noise of each series, (N,) both, by its own least squares."""
     whole = ~latest.isnan() & ~design.isnan().any(-1)
-    X, y = (design * 1.0).masked_fill(~whole.unsqueeze(-1), 0), latest.masked_fill(~whole, 0)
+    X, y = _centred(design * 1.0, whole.unsqueeze(-1)), _centred(latest, whole)  # a level of a million hides no noise
     X = X / X.square().mean(1, keepdim=True).sqrt().clamp(min=torch.finfo(X.dtype).tiny)
     gram = X.mT @ X + 1e-9 * X.shape[1] * torch.eye(X.shape[2]).to(X)
     left = y - (X @ torch.linalg.solve(gram, X.mT @ y.unsqueeze(-1))).squeeze(-1)
     free = whole.sum(1) - X.shape[2]
     return free, (left.square().sum(1) / free.clamp(min=1)).sqrt()
+
+
+def _centred(values: Tensor, known: Tensor) -> Tensor:
+    """Less the mean of what is known along dim 1, and 0 where nothing is."""
+    kept = values.masked_fill(~known, 0)
+    return (kept - kept.sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)).masked_fill(~known, 0)
 
 
 def _levels(series: Tensor, names: Sequence[str]) -> str:
