@@ -69,7 +69,8 @@ def forward(  # noqa: C901 - compiled as a whole
         peaks: logs of these largest, summed over the steps, (E,).
         lengths: how many steps count, (E,).
         rows: which of these each sequence uses, (B, 3).
-        filtered: out: v, proportional to p(z_t | x_1..x_t), (B, T, K); left alone when it holds no sequence.
+        filtered: out: v, proportional to p(z_t | x_1..x_t), (B, T, K), zero past the end; left alone when it holds no
+            sequence.
         value: out, (B,).
         lost: out: whether the value misses paths, because a state was lost where it may matter, (B,).
     """
@@ -91,6 +92,8 @@ def forward(  # noqa: C901 - compiled as a whole
             a[j] = np.exp(first[j])
             watch |= a[j] < POSSIBLE
             lost[n] |= a[j] < POSSIBLE and first[j] > -np.inf
+        if len(filtered):
+            filtered[n, end:] = 0.0
         total, c = 0.0, 1.0
         for t in range(end):
             now = b[t]
