@@ -4,15 +4,13 @@ The function runs once, on copies of its inputs, under a `TorchDispatchMode`, wh
 gradients taken inside the function are part of what it writes. Random draws stay operations and are fresh on every run.
 Whatever Python did in between is gone, so a function that looks at the value of a tensor is refused.
 
-Then the graph is tidied: what depends on no input and no random draw is computed once, equal operations on equal
-arguments are done once, and operations whose result is their argument are left out.
+Then the graph is tidied (`inference.compiling.tidying`).
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-import math
 import operator
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -28,14 +26,14 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from inference.compiling.tidying import constant, random, tidy
 from zoo import threads
 from zoo.threads.handlers import unvalidated
-from zoo.threads.randomness import apart, draw, draws
+from zoo.threads.randomness import apart, draw
 
 _SAME = ("detach", "alias", "expand", "view", "_unsafe_view", "_reshape_alias", "lift_fresh")  # may return the argument
 _INDEXED = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
 _BATCH_NORMS = ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm")
-_LARGEST_CONSTANT = 1 << 20  # elements
 _ALONE = hasattr(TorchDispatchMode, "_should_skip_dynamo")  # whether a mode can do without torch's own tracer
 _NOT_THEIRS = (
     str(Path(__file__).parents[1]),
@@ -87,7 +85,7 @@ def unready() -> str:
 def drawn_apart(graph: fx.GraphModule) -> fx.GraphModule:
     """The graph, changed in place: its random draws are those of the thread that runs it, see `zoo.threads`."""
     for node in graph.graph.nodes:
-        if node.op == "call_function" and _random(node):
+        if node.op == "call_function" and random(node):
             node.args, node.target = (node.target, *node.args), draw
     graph.recompile()
     return graph
@@ -147,7 +145,7 @@ class _Recorder(TorchDispatchMode):
     def _remember(self, tensor: Tensor, node: fx.Node) -> None:
         node.meta["storage"], node.meta["size"] = self._storage(tensor), tensor.numel()
         node.meta["layout"] = tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset())
-        node.meta["device"] = tensor.device
+        node.meta["device"], node.meta["dtype"] = tensor.device, tensor.dtype
         self.nodes[tensor] = node
 
     def _storage(self, tensor: Tensor) -> int:
@@ -160,7 +158,7 @@ class _Recorder(TorchDispatchMode):
     def _node(self, tensor: Tensor) -> fx.Node:
         if tensor not in self.nodes:  # a constant that the function holds
             self.constants.append(tensor)
-            self._remember(tensor, _constant(self.graph, self.root, tensor))
+            self._remember(tensor, constant(self.graph, self.root, tensor))
         node: fx.Node = self.nodes[tensor]
         return node
 
@@ -169,7 +167,7 @@ class _Recorder(TorchDispatchMode):
         open_, seen = [self._node(tensor)], set()
         while open_:
             node = open_.pop()
-            if node.op == "placeholder" or _random(node):
+            if node.op == "placeholder" or random(node):
                 return True
             seen.add(node)
             open_ += [argument for argument in node.all_input_nodes if argument not in seen]
@@ -178,63 +176,8 @@ class _Recorder(TorchDispatchMode):
     def finish(self, outputs: Sequence[Any]) -> fx.GraphModule:
         """Close the graph over these outputs."""
         self.graph.output([self._node(x) if isinstance(x, Tensor) else x for x in outputs])
-        _tidy(self.graph, self.root, self.written)
-        self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or _impure(node))
+        tidy(self.graph, self.root, self.written)
         return fx.GraphModule(self.root, self.graph)
-
-
-def _tidy(graph: fx.Graph, root: torch.nn.Module, written: dict[int, int]) -> None:
-    """Fold constants and merge equal operations, in place; what is written into, or read after that, stays."""
-    number = {node: i for i, node in enumerate(graph.nodes)}
-    known: dict[fx.Node, Any] = {}  # nodes that depend on nothing
-    first: dict[Any, fx.Node] = {}
-
-    def read_before_written(node: fx.Node) -> bool:
-        last = max((number[user] for user in node.users), default=0)
-        return last < written.get(node.meta.get("storage", 0), math.inf)
-
-    def safe(node: fx.Node) -> bool:
-        """Whether the same operation gives the same elsewhere: nobody writes into its arguments or, unless it is a view
-        of one, into its result."""
-        own = node.meta.get("storage")
-        view = any(argument.meta.get("storage") == own for argument in node.all_input_nodes)
-        return (view or own not in written) and all(map(read_before_written, node.all_input_nodes))
-
-    for node in list(graph.nodes):
-        if node.op == "get_attr" and node.meta["storage"] not in written:
-            known[node] = getattr(root, node.target)
-        if node.op != "call_function" or _impure(node) or not safe(node):
-            continue
-        if (
-            all(argument in known for argument in node.all_input_nodes)
-            and node.meta.get("storage") not in written
-            and node.meta.get("size", 0) <= _LARGEST_CONSTANT
-        ):
-            arguments, named = fx.map_arg((node.args, node.kwargs), known.__getitem__)
-            known[node] = node.target(*arguments, **named)
-            if isinstance(known[node], Tensor):
-                with graph.inserting_before(node):
-                    constant = _constant(graph, root, known[node])
-                number[constant], known[constant], constant.meta = number[node], known[node], dict(node.meta)
-                node.replace_all_uses_with(constant)
-            continue
-        key = (node.target, _hashable(node.args), _hashable(node.kwargs))
-        if first.setdefault(key, node) is not node:
-            node.replace_all_uses_with(first[key])
-
-
-def _constant(graph: fx.Graph, root: torch.nn.Module, tensor: Tensor) -> fx.Node:
-    name = f"constant_{len(root._buffers)}"
-    root.register_buffer(name, tensor.detach(), persistent=False)
-    return graph.get_attr(name)
-
-
-def _hashable(argument: Any) -> Any:
-    if isinstance(argument, dict):
-        return tuple((name, _hashable(value)) for name, value in sorted(argument.items()))
-    if isinstance(argument, (tuple, list)):
-        return tuple(map(_hashable, argument))
-    return type(argument), argument  # 1, 1.0 and True are equal, and not the same
 
 
 def _read(func: Any, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -254,17 +197,10 @@ def _written(func: Any, args: Any) -> list[Tensor]:
     return [value for value in pytree.tree_leaves(values) if isinstance(value, Tensor)]
 
 
-def _random(node: fx.Node) -> bool:
-    return draws(node.target)
-
-
-def _impure(node: fx.Node) -> bool:
-    return _random(node) or "writes" in node.meta
-
-
 def _same(one: Tensor, other: Any) -> bool:
     return (
         isinstance(other, Tensor)
+        and one.dtype == other.dtype
         and one.shape == other.shape
         and one.stride() == other.stride()
         and one.data_ptr() == other.data_ptr()

@@ -73,13 +73,14 @@ def update(
         clip: limit on the gradient's length, a scalar; inf for none.
         fused: use torch's fused kernel, else elementwise operations, which a compiler fuses better.
     """
-    length = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]).norm().float()
-    bad = (loss.isfinite() & length.isfinite()).logical_not()
+    lengths = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+    length = (torch.stack(lengths).norm() if len(lengths) > 1 else lengths[0]).float()
+    whole = loss + length
+    good = whole - whole == 0  # not where either is infinite or NaN
     limit = clip * state.usual.clamp(min=1.0)
-    good = bad.logical_not().float()
-    state.usual.add_(torch.where(bad, 0.0, MEMORY * (torch.minimum(length, limit) - state.usual)))
-    advance(parameters, gradients, state, rate, good, (length / limit).clamp(min=1.0), fused)
-    return torch.where(bad, torch.nan, loss)
+    state.usual.add_(torch.where(good, MEMORY * (torch.minimum(length, limit) - state.usual), 0.0))
+    advance(parameters, gradients, state, rate, good.float(), (length / limit).clamp(min=1.0), fused)
+    return torch.where(good, loss, torch.nan)
 
 
 def advance(

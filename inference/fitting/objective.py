@@ -53,9 +53,11 @@ class Objective:
             return -self._iwae(pair, batch, scale)
         vectorised = self.particles if self.particles > 1 else None
         terms = run(pair, batch, vectorised, analytic=self.estimator == "mean_field")
-        local = sum(self._floored(kl) for kl in terms.local_kl.values())  # (S?, B) or ()
-        local = local.expand_as(terms.likelihood).sum(-1) if isinstance(local, Tensor) else local
-        bound = scale * (terms.likelihood.sum(-1) - kl_weight * local)
+        bound = terms.likelihood.sum(-1)
+        if terms.local_kl:
+            local = sum((self._floored(kl) for kl in terms.local_kl.values()), bound.new_zeros(()))  # (S?, B) or ()
+            bound = bound - kl_weight * local.expand_as(terms.likelihood).sum(-1)
+        bound = scale * bound
         bound = bound + kl_weight * (terms.global_log_p - terms.global_log_q)
         return -bound.mean()
 

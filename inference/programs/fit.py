@@ -9,7 +9,6 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from inference.compiling.fallback import somebodys_level
@@ -24,7 +23,7 @@ from inference.posterior.psis import check_enough, effective_share, pareto_k
 from inference.programs.flat import DATA, Climbed, pair_of
 from inference.programs.guided import Guided
 from inference.programs.mapped import Mapped, TraceError, one_by_one
-from inference.programs.outline import Outline, outline
+from inference.programs.outline import Outline, first_run, outline
 from inference.programs.parameters import leaves_of
 from inference.programs.potential import ProgramPotential
 from inference.programs.visiting import Visit
@@ -182,7 +181,7 @@ def _flat_pair(seen: Outline, compile: str, anew: bool) -> tuple[ModelGuide, Cli
                     f"{plate.full} rows: write a guide of your own for it, or leave `subsample_size` out"
                 )
     with torch.enable_grad():
-        leaves = leaves_of(poutine.trace(seen.call).get_trace())
+        leaves = leaves_of(first_run(seen.call))
     required, recorded = compile in ("graph", "inductor"), compile != "off"
     potential = ProgramPotential(seen, recorded, required, fixed=False)
     centre = starts.centre(potential, {})

@@ -3,7 +3,9 @@
 Its one observation is a 0, whose density is all there is to climb. With a guide of a family its one latent is the flat
 vector u of the program's continuous latents without constraint, so that the joint density is the program's own:
 
-    u ~ Normal(m, I),    log p("x" | u) = log p(observed, T(u)) + log |det dT / du| - log Normal(u | m, I)
+    log p("x" | u) = log p(observed, T(u)) + log |det dT / du|
+
+and u itself has density 1 everywhere, though it is drawn from Normal(m, I) where somebody asks.
 
 With a guide of the user's own there is no latent: the density is one estimate of the bound, of fresh draws each time.
 Parameters of the program and of that guide are those of the pair: the very tensors that plain Pyro would optimise.
@@ -65,7 +67,7 @@ class Climbed:
         """(..., P) -> (...), at these values of the parameters."""
         flat = points.reshape(-1, points.shape[-1]).to(self.dtype)
         if self.mapped is not None:
-            found: Tensor = self.mapped(flat, leaves)
+            found: Tensor = self.mapped.one(flat[0], leaves) if len(flat) == 1 else self.mapped(flat, leaves)
         else:
             found = torch.stack([_Plain.apply(self, point, *leaves) for point in flat])  # type: ignore[no-untyped-call]
         return found.reshape(points.shape[:-1]).to(points.dtype)
@@ -114,33 +116,40 @@ def pair_of(
                 self.register_parameter(f"parameter_{i}", shared)
 
         def model(self, batch: Batch) -> Tensor:
-            own, point = None, self.centre
+            point = self.centre
             if family is not None:
-                own = dist.Normal(self.centre, torch.ones_like(self.centre)).to_event(1)
-                point = pyro.sample("free", own)
+                own: Any = _Anywhere(self.centre, torch.ones_like(self.centre))
+                point = pyro.sample("free", own.to_event(1))
             values = [getattr(self, f"parameter_{i}") for i in range(self.number)]
             with batch.plate():
-                rest = _Rest(climbed, own, point, values)
-                return pyro.sample("x", rest, obs=batch.x)
+                return pyro.sample("x", _Rest(climbed, point, values), obs=batch.x)
 
     Flat.__name__ = Flat.__qualname__ = name
     return Flat(guide=family or "normal")
 
 
+class _Anywhere(dist.Normal):
+    """Draws that a normal gives, of density 1: all of the density is that of the observation."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """0."""
+        return torch.zeros_like(value)
+
+
 class _Rest(TorchDistribution):
-    """All of a log density but what `free` has by itself, as the density of an observation."""
+    """The log density of a program, or a bound, as the density of an observation."""
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012 - as torch has it
     support = constraints.real
     has_rsample = False
 
-    def __init__(self, climbed: Climbed, own: Any, free: Tensor, leaves: list[Tensor], shape: Any = None) -> None:
-        self.climbed, self.own, self.free, self.leaves = climbed, own, free, leaves
+    def __init__(self, climbed: Climbed, free: Tensor, leaves: list[Tensor], shape: Any = None) -> None:
+        self.climbed, self.free, self.leaves = climbed, free, leaves
         super().__init__(torch.Size(free.shape[:-1]) if shape is None else shape, validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> _Rest:
         """To more points of the same density."""
-        return _Rest(self.climbed, self.own, self.free, self.leaves, torch.Size(batch_shape))
+        return _Rest(self.climbed, self.free, self.leaves, torch.Size(batch_shape))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Nothing is drawn: the observation is a 0."""
@@ -148,8 +157,5 @@ class _Rest(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Along the points; of a bound each particle has draws of its own."""
-        points = self.free if self.own is not None else self.free.expand(*self.batch_shape, -1)
-        found = self.climbed(points, self.leaves)
-        if self.own is not None:
-            found = found - self.own.log_prob(self.free)
+        found = self.climbed(self.free.expand(*self.batch_shape, -1), self.leaves)
         return found.expand(torch.broadcast_shapes(value.shape, self.batch_shape))

@@ -71,6 +71,11 @@ class Mapped:
         found = torch.func.vmap(_Rewritten(self.graph).run, tuple(dims), randomness="different")(*leaves, *held)
         return pytree.tree_unflatten(list(found), self._out)
 
+    def one(self, point: Any, shared: Sequence[Tensor] = ()) -> Any:
+        """Of one point, without what mapping adds to its operations."""
+        held = [*pytree.tree_leaves(point), *shared, *self._constants.values()]
+        return pytree.tree_unflatten(list(_Rewritten(self.graph, alone=True).run(*held)), self._out)
+
 
 class _Lifted(fx.Interpreter):
     """The graph with its constants handed in: `functionalize` rewrites only what comes in or is made inside."""
@@ -96,13 +101,17 @@ class _Rewritten(fx.Interpreter):
     point's own, since `vmap` draws once for what it does not map.
     """
 
+    def __init__(self, graph: fx.GraphModule, alone: bool = False) -> None:
+        super().__init__(graph)
+        self.alone = alone
+
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """Of one point, inside `vmap`."""
-        self.own = args[0].reshape(-1)[:1].sum() * 0
+        """Of one point, inside `vmap` unless it is alone."""
+        self.own = None if self.alone else args[0].reshape(-1)[:1].sum() * 0
         return super().run(*args, **kwargs)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        if draws(target) and args and isinstance(args[0], Tensor):
+        if self.own is not None and draws(target) and args and isinstance(args[0], Tensor):
             args = (args[0] + self.own.to(args[0].dtype), *args[1:])
         if target in _OTHERWISE:
             return _OTHERWISE[target](*args, **kwargs)

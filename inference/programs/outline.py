@@ -269,6 +269,12 @@ def outline(
     )  # fmt: skip
 
 
+def first_run(call: Call) -> Any:
+    """A trace of the program where nothing is extreme, improper priors included, which cannot be drawn from."""
+    with apart(), _First(call.program.start, drawn=False):
+        return poutine.trace(call).get_trace()
+
+
 def enumerating(model: Callable[..., Any], depth: int) -> Callable[..., Any]:
     """The model with its discrete latents enumerated in dims left of its plates', whether it says so or not."""
     marked = poutine.infer_config(model, config_fn=_marks)

@@ -102,11 +102,26 @@ def run(
     guide_trace = poutine.trace(guide).get_trace(batch)
     with EnumMessenger(first_available_dim=-1 - nesting):
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
+    _weigh_points(guide_trace)
     for trace in (guide_trace, model_trace):
         trace.compute_log_prob()
     model_trace.pack_tensors()
     shape = (batch.size,) if particles is None else (particles, batch.size)
     return _collect(model_trace, guide_trace, shape, batch.total / batch.size, frozenset(fixed), analytic)
+
+
+def _weigh_points(trace: Any) -> None:
+    """Give point masses of a guide, drawn where they stand, the density that they come with.
+
+    Automatic guides draw all latents as one vector and hand them out as such. Pyro's own density asks of each number
+    whether it is itself first.
+    """
+    for site in sample_sites(trace).values():
+        fn = site["fn"]
+        if type(fn) is Delta and not site["is_observed"] and not site["infer"].get(GIVEN):
+            found = site["unscaled_log_prob"] = fn.log_density.expand(fn.batch_shape)
+            site["log_prob"] = scale_and_mask(found, site["scale"], site["mask"])
+            site["log_prob_sum"] = site["log_prob"].sum()
 
 
 def _collect(

@@ -265,3 +265,19 @@ def test_pyros_own_elbo_of_a_recorded_guide_is_no_better():
     with torch.no_grad():
         loss = theirs.loss(schools, program.guide)
     assert loss == pytest.approx(float(result.losses[-500:].mean()), abs=0.25)
+
+
+def flat_priors(y):
+    mu = pyro.sample("mu", dist.ImproperUniform(constraints.real, (), ()))
+    with pyro.plate("row", len(y)):
+        pyro.sample("y", dist.Normal(mu, pyro.param("scale", torch.tensor(2.0))), obs=y)
+
+
+def test_a_prior_that_cannot_be_drawn_from_is_fitted_all_the_same():
+    """Under a flat prior the posterior is Normal(mean of y, scale / sqrt(N))."""
+    program = zoo.program(flat_priors, guide="normal")
+    pyro.param("scale", torch.tensor(2.0)).requires_grad_(False)
+    inference.fit(program, Y, progress=False, steps=200)
+    found = inference.draw(program, Y, draws=4000)["mu"]
+    assert float(found.mean()) == pytest.approx(float(Y.mean()), abs=0.2 * 2 / math.sqrt(40))
+    assert float(found.std()) == pytest.approx(2 / math.sqrt(40), rel=0.1)

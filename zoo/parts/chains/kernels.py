@@ -56,7 +56,7 @@ def differences(logs: Array, scaled: Array, peaks: Array) -> None:
         peaks[e] = total
 
 
-def forward(  # noqa: C901 - compiled as a whole
+def forward(  # noqa: C901, PLR0915 - compiled as a whole
     start: Array, transition: Array, scaled: Array, peaks: Array, lengths: Array, rows: Array,
     filtered: Array, value: Array, lost: Array,
 ) -> None:  # fmt: skip
