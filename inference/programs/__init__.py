@@ -2,6 +2,7 @@
 
 outline      what a program holds: latents, observations, plates, from one run of it
 visiting     one run of a program on flat, unconstrained latents
+centring     coordinates of latents whose scale other latents decide
 contracting  log densities of a run whose discrete latents are summed out
 mapped       a function of one point, recorded and run for many
 unread       what torch reads a value for, without need

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from inference.compiling.fallback import somebodys_level
+from inference.programs.centring import better, shifted
 from inference.programs.mapped import Mapped, TraceError, one_by_one
 from inference.programs.outline import Latent, Outline
 from inference.programs.visiting import Visit
@@ -24,21 +25,27 @@ class ProgramPotential:
         recorded: whether its run is written down once; else every point is a run of plain Pyro.
         required: whether what cannot be written down is an error; else it runs plain, with a warning.
         fixed: whether a density that is drawn anew each time is refused.
+        recentred: whether `recentre` may choose other coordinates for latents of a scale that others decide.
 
     Raises:
         TraceError: a run cannot be written down, and that is required.
         ValueError: the density is another each time: the program draws from torch's generator by itself.
     """
 
-    def __init__(self, seen: Outline, recorded: bool = True, required: bool = False, fixed: bool = True) -> None:
+    def __init__(
+        self, seen: Outline, recorded: bool = True, required: bool = False, fixed: bool = True,
+        recentred: bool = False,
+    ) -> None:  # fmt: skip
         self.seen, self.visit, self.size = seen, Visit(seen), seen.size
+        if recentred:
+            self.visit.centre()
         self._maps: dict[str, Mapped | None] = {}
         self.plain = not recorded
         point = torch.zeros(self.size, dtype=seen.dtype, device=seen.device)
         if recorded:
             try:
-                self._maps["density"] = Mapped(self.visit.value_and_gradient, point, self.name)
-                self._maps["constrain"] = Mapped(self.visit.constrain, point, self.name)
+                self._maps["density"] = Mapped(self.visit.value_and_gradient, point, self.name, self.held)
+                self._maps["constrain"] = Mapped(self.visit.constrain, point, self.name, self.held)
             except TraceError as error:
                 if required:
                     raise
@@ -77,11 +84,16 @@ class ProgramPotential:
         """Where they are."""
         return self.seen.device
 
-    def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """(S, P) -> (S,), (S, P)."""
+    @property
+    def held(self) -> tuple[Tensor, ...]:
+        """What the coordinates are, as far as that can change: the shares of locations, (P,), or nothing."""
+        return (self.visit.shares,) if self.visit.centrable else ()
+
+    def value_and_gradient(self, points: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
+        """(S, P) -> (S,), (S, P), in the coordinates of now or in those of `held`."""
         if self.plain:
             return one_by_one(self.visit.value_and_gradient, points)  # type: ignore[no-any-return]
-        return self._maps["density"](points)  # type: ignore[misc,no-any-return]
+        return self._maps["density"](points, held or self.held)  # type: ignore[misc,no-any-return]
 
     def log_density(self, points: Tensor) -> Tensor:
         """(S, P) -> (S,)."""
@@ -90,7 +102,7 @@ class ProgramPotential:
     @torch.no_grad()
     def constrain(self, points: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """(S, P) -> values of latents and deterministic sites, each (S, ...), and the log Jacobian, (S,)."""
-        run: Callable[[Any], Any] = self._maps.get("constrain") or (lambda p: one_by_one(self.visit.constrain, p))
+        run = self._run("constrain", self.visit.constrain)
         parts = [run(points[piece]) for piece in pieces(len(points), self.size)]
         values = {name: torch.cat([found[name] for found, _ in parts]) for name in parts[0][0]}
         return values, torch.cat([jacobian for _, jacobian in parts])
@@ -106,6 +118,65 @@ class ProgramPotential:
                 self._maps["prior"] = None
         found = self._maps["prior"]
         return found(points) if found else one_by_one(self.visit.prior, points)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def recentre(self, draws: Tensor, dense: bool) -> Callable[[Tensor], Tensor] | None:
+        """Choose coordinates by draws of the posterior, (S, P); see `inference.programs.centring`.
+
+        Args:
+            draws: in the coordinates of now.
+            dense: whether the metric is to be a full one.
+
+        Returns:
+            What takes points of the old coordinates, (S, P), to the new ones; None where they stay as they are.
+        """
+        if not self.visit.centrable:
+            return None
+        old, places = self.visit.shares, self._places(draws)
+        shares = old.clone()
+        for latent in self.seen.latents:
+            if latent.name in places:
+                own = slice(latent.begin, latent.end)
+                shares[own] = better(draws[:, own], places[latent.name], old[own], dense)
+        if torch.equal(shares, old):
+            return None
+
+        def moved(points: Tensor) -> Tensor:
+            found, points = self._places(points, old), points.clone()
+            for latent in self.seen.latents:
+                if latent.name in found:
+                    own = slice(latent.begin, latent.end)
+                    points[:, own] = shifted(points[:, own], found[latent.name], old[own], shares[own])
+            return points
+
+        self.visit.shares = shares
+        return moved
+
+    def uncentre(self) -> None:
+        """Go back to the program's own coordinates."""
+        self.visit.shares = torch.ones_like(self.visit.shares)
+
+    def _places(self, points: Tensor, shares: Tensor | None = None) -> dict[str, tuple[Tensor, Tensor]]:
+        """Location and log scale of centrable latents at points, each (S, n)."""
+        now = self.visit.shares
+        try:
+            if shares is not None:
+                self.visit.shares = shares
+            found = self._run("places", self.visit.places)(points)
+        finally:
+            self.visit.shares = now
+        rows = len(points)
+        return {name: (loc.reshape(rows, -1), scale.reshape(rows, -1)) for name, (loc, scale) in found.items()}
+
+    def _run(self, name: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A function of one point, for many."""
+        if self.plain:
+            return lambda points: one_by_one(function, points)
+        if name not in self._maps:
+            point = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+            self._maps[name] = Mapped(function, point, self.name, self.held)
+        mapped = self._maps[name]
+        return lambda points: mapped(points, self.held)  # type: ignore[misc]
 
     def free(self, values: Mapping[str, Tensor]) -> Tensor:
         """Values to start at are part of the program, `zoo.program(start=…)`: free latents drawn with them."""

@@ -57,11 +57,14 @@ def sample(
     with quietly(seed):
         seen = outline(program, args, kwargs)
         mode = wanted.mode
-        potential = ProgramPotential(seen, recorded=mode != "off", required=compile in ("graph", "inductor"))
+        potential = ProgramPotential(
+            seen, recorded=mode != "off", required=compile in ("graph", "inductor"), recentred=method == "hmc"
+        )
         wanted.check_room(potential)
         names = ("jitter", "prior") if start == "auto" else (start,)
 
         def find(chosen: str) -> Any:
+            potential.uncentre()
             cloud = starts.centre(potential, {})[None] if chosen == "jitter" else None
             return starts.place(potential, chosen, cloud, chains), None
 

@@ -5,13 +5,14 @@ out,
 
     log p(u) = log p(observed, v) + sum over latents of log |det dT / du|
 
-Supports may move with other latents: every bijection is made in the very run that uses it. Everything here is of one
-point, as the program itself is; `inference.programs.mapped` runs it for many.
+Supports may move with other latents: every bijection is made in the very run that uses it. Latents of a scale that
+others decide may stand in other coordinates than u (`inference.programs.centring`), in which case the Jacobian has
+those too. Everything here is of one point, as the program itself is; `inference.programs.mapped` runs it for many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
+from inference.programs.centring import centrable, placed, shifted
 from inference.programs.contracting import contracted
 from inference.programs.outline import Kept, Outline, base, enumerating, given, middle, sites_of
 from zoo.threads.handlers import unvalidated
@@ -34,15 +36,32 @@ class Visit:
     Args:
         seen: the program.
         parameters: values that `pyro.param` gives; by default those of the first run.
+
+    Attributes:
+        shares: of the location in each free number of the latents in `centrable`, (P,); 1 is the program's own.
     """
 
     def __init__(self, seen: Outline, parameters: Mapping[str, Tensor] | None = None) -> None:
         self.seen = seen
         self.parameters = seen.parameters if parameters is None else parameters
+        self.centrable: frozenset[str] = frozenset()
+        self.shares = torch.ones(seen.size, dtype=seen.dtype, device=seen.device)
+
+    def centre(self) -> None:
+        """Let latents of a scale that others decide stand in other coordinates."""
+        with torch.enable_grad():
+            point = torch.zeros_like(self.shares, requires_grad=True)
+            self.centrable = centrable(self._trace(self._set(point), enumerated=True), self.seen.latents)
+
+    def places(self, point: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Location and log scale of the latents in `centrable`, by name."""
+        found = self._set(point)
+        self._trace(found, enumerated=True)
+        return found.places
 
     def log_density(self, point: Tensor) -> Tensor:
         """(P,) -> ()."""
-        found = _Set(self.seen, point)
+        found = self._set(point)
         total, factors = contracted(self._trace(found, enumerated=True), self.seen.call.program.name)
         for value in factors.values():
             total = total + value.sum()
@@ -62,7 +81,7 @@ class Visit:
 
         What depends on a latent that is summed out has no one value, and is left out.
         """
-        found = _Set(self.seen, point)
+        found = self._set(point)
         trace = self._trace(found, enumerated=True)
         values = dict(found.values)
         for name, site in self.seen.deterministic.items():
@@ -109,8 +128,11 @@ class Visit:
 
     def culprits(self, point: Tensor) -> list[str]:
         """Sites whose value or log density is not finite at a point."""
-        trace = self._trace(_Set(self.seen, point), enumerated=True)
+        trace = self._trace(self._set(point), enumerated=True)
         return [name for name, node in sites_of(trace).items() if not bool(torch.isfinite(node["log_prob"]).all())]
+
+    def _set(self, point: Tensor) -> _Set:
+        return _Set(self.seen, point, self.centrable, self.shares)
 
     def _trace(self, handler: Messenger, enumerated: bool = False) -> Any:
         """A run under a handler, with log densities."""
@@ -126,19 +148,25 @@ class Visit:
 class _Set(Messenger):
     """Gives latents the values that belong to free ones, and adds up the log Jacobians."""
 
-    def __init__(self, seen: Outline, point: Tensor) -> None:
+    def __init__(self, seen: Outline, point: Tensor, centrable: Container[str], shares: Tensor) -> None:
         super().__init__()
         self.free = {latent.name: latent.unflatten(point) for latent in seen.latents}
         self.missing = {latent.name: latent.missing for latent in seen.latents}
+        self.shares = {latent.name: latent.unflatten(shares) for latent in seen.latents if latent.name in centrable}
+        self.places: dict[str, tuple[Tensor, Tensor]] = {}
         self.values: dict[str, Tensor] = {}
         self.log_jacobian: Any = 0.0
 
     def _pyro_sample(self, message: Any) -> None:
         name = message["name"]
         if name in self.free and not message["is_observed"]:
-            transform = biject_to(message["fn"].support)
-            value = transform(self.free[name])
-            jacobian = transform.log_abs_det_jacobian(self.free[name], value)
+            free, transform = self.free[name], biject_to(message["fn"].support)
+            if name in self.shares and (place := placed(message["fn"], free.shape)) is not None:
+                share, self.places[name] = self.shares[name], place
+                self.log_jacobian = self.log_jacobian + ((1 - share) * place[1]).sum()
+                free = shifted(free, place, share, torch.ones_like(share))
+            value = transform(free)
+            jacobian = transform.log_abs_det_jacobian(free, value)
             if (missing := self.missing.get(name)) is not None:
                 jacobian = torch.where(missing, jacobian, 0.0)
             self.log_jacobian = self.log_jacobian + jacobian.sum()

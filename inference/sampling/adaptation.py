@@ -33,7 +33,7 @@ class Moments:
     """
 
     def __init__(self, metric: Metric) -> None:
-        self._metric = metric
+        self.under = metric
         self._count, self._size = 0, metric.centre.shape[-1]
         self._draws: list[Tensor] = []  # for a full covariance
         self._sums = torch.zeros(())  # else of z, and of its square, chain by chain, (C, P)
@@ -44,7 +44,7 @@ class Moments:
     def add(self, state: State) -> None:
         """Take the draws of all chains."""
         self._count += 1
-        if not self._metric.diagonal:
+        if not self.under.diagonal:
             self._draws.append(state.z)
         else:
             self._sums = self._sums.to(state.z) + state.z
@@ -92,12 +92,12 @@ class Moments:
     def _of(self, chosen: Tensor, within: bool) -> Metric:
         """That of some chains, from the old one of the first of them."""
         count = self._count * int(chosen.sum())
-        old = self._metric.row(int(chosen.nonzero()[0]))
+        old = self.under.row(int(chosen.nonzero()[0]))
         if not self._draws:
             sums, squares = self._sums[chosen], self._squares[chosen]
-            if old is not self._metric:  # in units of the old one: z' = shift + ratio z
-                shift = ((self._metric.centre - old.centre) / old.scale)[chosen]
-                ratio = (self._metric.scale / old.scale)[chosen]
+            if old is not self.under:  # in units of the old one: z' = shift + ratio z
+                shift = ((self.under.centre - old.centre) / old.scale)[chosen]
+                ratio = (self.under.scale / old.scale)[chosen]
                 squares = self._count * shift.square() + 2 * shift * ratio * sums + ratio.square() * squares
                 sums = self._count * shift + ratio * sums
             mean = sums.sum(0) / count
@@ -106,8 +106,8 @@ class Moments:
             deviation = torch.where(variance > 0, variance.clamp(min=0).sqrt(), 1)
             return Metric(old.out(mean), old.scale * deviation)
         draws = torch.stack(self._draws)  # (n, C, P)
-        if old is not self._metric:
-            draws = old.into(self._metric.out(draws))
+        if old is not self.under:
+            draws = old.into(self.under.out(draws))
         z = draws[:, chosen].double()
         mean, size = z.mean((0, 1)), z.shape[-1]
         apart = (z - (z.mean(0) if within else mean)).flatten(0, 1)

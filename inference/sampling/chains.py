@@ -60,7 +60,7 @@ class Chains:
         self.device = potential.device
         self.generator = torch.Generator(self.device).manual_seed(int(seed))
         self.fallback = Fallback(potential.name, "sampling", mode, fallback)
-        self.leap = Fastest(leapfrog(potential.value_and_gradient), self.fallback)
+        self.leap = Fastest(leapfrog(potential.value_and_gradient, len(potential.held)), self.fallback)
         self.index = 0  # of the next trajectory
         self.moved = 0  # chains that started again elsewhere
         self.notes = list[str]()
@@ -80,7 +80,7 @@ class Chains:
         """
         self.metric = metric
         began, known = clock(), self.leap.seconds
-        self.step = self.leap.bind(metric.centre, metric.scale)
+        self.step = self.leap.bind(metric.centre, metric.scale, *self.potential.held)
         self.state = stand(self.step, metric.into(points), points.new_zeros(len(points), 1))
         if self.leap.seconds != known:
             self.spent("compile", began)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -54,8 +54,15 @@ class Density(Protocol):
     def device(self) -> torch.device:
         """Where they are."""
 
-    def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def held(self) -> tuple[Tensor, ...]:
+        """What the density takes besides points, where its coordinates can change."""
+
+    def value_and_gradient(self, points: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
         """(S, P) -> (S,), (S, P)."""
+
+    def recentre(self, draws: Tensor, dense: bool) -> Callable[[Tensor], Tensor] | None:
+        """Choose other coordinates by draws, (S, P): what takes points there, or None where they stay."""
 
     def log_density(self, points: Tensor) -> Tensor:
         """(S, P) -> (S,)."""

@@ -102,16 +102,16 @@ class Move:
     start: Tensor
 
 
-def leapfrog(value_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[..., Any]:
-    """One leapfrog step as a function of tensors alone, to be traced."""
+def leapfrog(value_and_gradient: Callable[..., tuple[Tensor, Tensor]], held: int = 0) -> Callable[..., Any]:
+    """One leapfrog step as a function of tensors alone, to be traced: metric, so many tensors that the density takes
+    besides points, then what `transition` gives it."""
 
-    def step(
-        centre: Tensor, scale: Tensor, z: Tensor, momentum: Tensor, gradient: Tensor, size: Tensor, *beta: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def step(centre: Tensor, scale: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         metric = Metric(centre, scale)
+        z, momentum, gradient, size, *beta = rest[held:]
         momentum = momentum + 0.5 * size * _tempered_gradient(gradient, z, *beta)
         z = z + size * momentum
-        log_density, gradient = value_and_gradient(metric.out(z))
+        log_density, gradient = value_and_gradient(metric.out(z), *rest[:held])
         gradient = metric.gradient(gradient)
         return z, momentum + 0.5 * size * _tempered_gradient(gradient, z, *beta), log_density, gradient
 

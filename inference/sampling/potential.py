@@ -98,7 +98,15 @@ class Potential:
         """Whether any latent is global."""
         return any(not block.local for block in self.blocks)
 
-    def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def held(self) -> tuple[Tensor, ...]:
+        """Nothing: the coordinates stay."""
+        return ()
+
+    def recentre(self, draws: Tensor, dense: bool) -> None:
+        """They stay."""
+
+    def value_and_gradient(self, points: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
         """The log density at S points, (S, P) -> (S,), and its gradient, (S, P)."""
         with torch.enable_grad(), naming_the_site():
             points = points.detach().requires_grad_()

@@ -19,7 +19,7 @@ from inference.running.pieces import pieces
 from inference.sampling.adaptation import QUARTER, Moments, StepSize, Trajectory, harmonic
 from inference.sampling.chains import STUCK, Chains, SamplingError, unit
 from inference.sampling.density import Density
-from inference.sampling.hamiltonian import Metric, plan
+from inference.sampling.hamiltonian import Metric, State, plan
 from inference.sampling.mixing import SETTLED, limit, rhat, standstill
 from inference.sampling.store import evenly
 from zoo.settings import settings
@@ -81,7 +81,8 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
     length = min(max(SHORTEST, round(CHECKED * factor)), most - total)
     while True:
         if found is not None:
-            chains.stand(chains.points(), found.moments.metric(groups if why else (), within=bool(groups)))
+            around = found.moments.metric(groups if why else (), within=bool(groups))
+            _go_on(chains, chains.points(), found.moments, None if why else found.points, around)
         found = _window(chains, length, clock, bar)
         total += found.count
         if length < SHORTEST:
@@ -126,12 +127,15 @@ def _approach(chains: Chains, count: int, bar: Any) -> int:
     Returns how many transitions it took.
     """
     size, moments, took = StepSize(chains.first_size(), 0.8), Moments(chains.metric), 0
+    kept, few = list[Tensor](), count * chains.number * chains.potential.size <= settings.memory
     for later in _transitions(chains, count):
         steps = min(SHORT, math.ceil(QUARTER / float(size.size.median())))
         move = chains.move(size.size.unsqueeze(-1), steps)
         size.update(move.acceptance)
         if later:
             moments.add(chains.state)
+            if few and chains.potential.held:
+                kept.append(chains.points())
         took += 1
         bar.update()
     points, lost = chains.points(), moments.lost()
@@ -140,8 +144,33 @@ def _approach(chains: Chains, count: int, bar: Any) -> int:
         picked = torch.randint(len(others), (int(lost.sum()),), device=chains.device, generator=chains.generator)
         points[lost] = points[others[picked]]
         chains.moved += len(picked)
-    chains.stand(points, moments.metric())
+    _go_on(chains, points, moments, torch.stack(kept, 1) if kept else None, moments.metric())
     return took
+
+
+def _go_on(chains: Chains, points: Tensor, moments: Moments, draws: Tensor | None, metric: Metric) -> None:
+    """Stand under a new metric, in other coordinates where the density has better ones.
+
+    Args:
+        chains: that go on.
+        points: where, (C, P).
+        moments: of the draws that the metric comes from.
+        draws: some of them, (C, n, P); None: coordinates stay.
+        metric: of the coordinates of now.
+    """
+    potential = chains.potential
+    if draws is None or not potential.held:
+        return chains.stand(points, metric)
+    whole = draws[moments.typical()]  # (C', n, P)
+    moved = potential.recentre(whole.flatten(0, 1), not metric.diagonal)
+    if moved is None:
+        return chains.stand(points, metric)
+    flat = moved(whole.flatten(0, 1))
+    fresh = Moments(unit(flat.mean(0), flat.std(0), chains.number))
+    for some in flat.unflatten(0, whole.shape[:2]).unbind(1):
+        z = fresh.under.into(some)
+        fresh.add(State(z, z.new_zeros(len(z)), z))
+    return chains.stand(moved(points), fresh.metric())
 
 
 def _window(chains: Chains, count: int, clock: Trajectory, bar: Any, most: int = STEPS) -> Window:
