@@ -26,16 +26,37 @@ torch.set_num_threads(1)  # two busy cores: more threads make steps several time
 def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="run conformance checks there: cpu, cuda")
     parser.addoption("--pair-module", help="a Python file with registered pairs: conformance runs on those alone")
+    parser.addoption(
+        "--program-module", help="a Python file with a dict PROGRAMS: conformance of programs runs on those"
+    )
+
+
+def _module(path):
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _programs(path):
+    """The dict of a file, read with float64 as torch's default: constants of priors are made as it is read."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return _module(path).PROGRAMS
+    finally:
+        torch.set_default_dtype(before)
 
 
 def pytest_configure(config):
+    path = config.getoption("--program-module")
+    config.programs = _programs(path or Path(__file__).parent / "helpers" / "programs.py")
+    config.all_programs = bool(path)
     path = config.getoption("--pair-module")
     if path:
-        spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
         before = set(zoo.names())
-        spec.loader.exec_module(module)
+        _module(path)
         config.pair_names = sorted(set(zoo.names()) - before)
     else:
         config.pair_names = zoo.names()
@@ -70,8 +91,16 @@ def _taken(name, choice, optional):
     return taken
 
 
+QUICK_PROGRAMS = ("schools", "answers", "factored")
+
+
 def pytest_generate_tests(metafunc):
-    if metafunc.module.__name__.rpartition(".")[2] != "conformance":
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if module == "conformance_programs" and "name" in metafunc.fixturenames:
+        slow = set() if metafunc.config.all_programs else set(metafunc.config.programs) - set(QUICK_PROGRAMS)
+        names = [pytest.param(n, marks=[pytest.mark.slow] * (n in slow)) for n in metafunc.config.programs]
+        metafunc.parametrize("name", names)
+    if module != "conformance":
         return
     names = metafunc.config.pair_names
     if "variant" in metafunc.fixturenames:

@@ -44,7 +44,7 @@ class Program:
         self.name = name or _name_of(model)
         self.dims = {site: tuple(_texts(f"dims of '{site}'", names)) for site, names in _items("dims", dims)}
         self.coords = {dim: list(labels) for dim, labels in _items("coords", coords)}
-        self.start = {site: torch.as_tensor(value) for site, value in _items("start", start)}
+        self.start = {site: _value(site, value) for site, value in _items("start", start)}
         self.guide = _guide_of(model, guide)
         self.fitted: Any = None  # what `inference.fit` leaves here
         self.turn = Turn()
@@ -115,6 +115,13 @@ def _within(function: Any) -> Any:
         handler = isinstance(next(iter(function.args), None), Messenger)  # `condition`, `scale`: (handler, program)
         return function.args[1] if handler and len(function.args) > 1 else function.func
     return getattr(function, "fn", None)  # `reparam`, `trace`
+
+
+def _value(site: str, value: Any) -> torch.Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"start, site '{site}': expected a number or an array of them, got {value!r:.60}") from None
 
 
 def _items(what: str, given: Mapping[str, Any] | None) -> list[tuple[str, Any]]:

@@ -37,6 +37,7 @@ from zoo.base import Batch, ModelGuide, Site
 from zoo.columns import check_names
 from zoo.dates.calendar import Calendar
 from zoo.images import pixel_names
+from zoo.programs import Program
 from zoo.rows import nth
 from zoo.state.memory import check_room
 from zoo.threads.handlers import unvalidated
@@ -46,14 +47,20 @@ _CHUNK = 64  # rows that the support check traces without asking how much they h
 
 
 def check_pair(pair: Any) -> None:
-    """Refuse what is no pair: its name, its class.
+    """Refuse what is no pair: its name, its class, a program of Pyro's.
 
     Raises:
         ValueError: with what to give.
     """
+    if isinstance(pair, Program):
+        raise ValueError(
+            f"expected a pair, such as zoo.create('gmm') makes, got {pair}: programs have fit, sample, draw, khat, "
+            "prior, predict, log_likelihood, log_score, loo, compare, resample and to_arviz, whose result ArviZ takes"
+        )
     if not isinstance(pair, ModelGuide):
+        hint = "" if not callable(pair) or isinstance(pair, type) else "; a Pyro program goes in as zoo.program(model)"
         got = f"the class {pair.__name__}" if isinstance(pair, type) else repr(pair)[:50]
-        raise ValueError(f"expected a pair, such as zoo.create('gmm') makes, got {got}")
+        raise ValueError(f"expected a pair, such as zoo.create('gmm') makes, got {got}{hint}")
 
 
 def check(pair: ModelGuide, data: Any, *, complete: bool = True) -> Checked:

@@ -12,7 +12,7 @@ import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
@@ -20,7 +20,9 @@ import xarray as xr
 from inference.data.check import check
 from inference.posterior.loo import LeaveOneOut, leave_one_out, loo
 from inference.posterior.psis import Numbers, check_enough
+from inference.running.programmed import of_program
 from inference.running.words import told
+from zoo.programs import Program
 from zoo.threads.turns import in_turn
 
 if TYPE_CHECKING:
@@ -43,8 +45,9 @@ def compare(models: Mapping[str, Any], *, method: str = "stacking", seed: int = 
     """Models of the same data, the one first that is expected to predict new data best.
 
     Args:
-        models: by name, each either (pair, posterior, data) as `inference.loo` takes them, or what `inference.to_arviz`
-            made of them, or scores from `inference.loo`.
+        models: by name, each either (pair, posterior, data) as `inference.loo` takes them, (program, posterior, *args)
+            with the arguments of a `zoo.program`, or what `inference.to_arviz` made of them, or scores from
+            `inference.loo`.
         method: of the weights, those of `az.compare`: `stacking`, `BB-pseudo-BMA` or `pseudo-BMA`.
         seed: seeds the importance samples of continuous local latents.
 
@@ -107,6 +110,8 @@ def _scored(pair: Any, posterior: Any, data: Any, seed: int) -> Entry:
 def _entry(model: Any, seed: int) -> Entry:
     if isinstance(model, LeaveOneOut):
         return Entry(model, {})
+    if isinstance(model, tuple) and len(model) > 1 and isinstance(model[0], Program):
+        return cast("Entry", of_program("scores", "entry")(*model, seed=seed))
     if isinstance(model, tuple) and len(model) == 3:
         return _scored(*model, seed)
     if hasattr(model, "groups") and hasattr(model, "attrs"):
@@ -132,7 +137,10 @@ def of_container(container: Any) -> Entry:
     likelihood, posterior, stats = group("log_likelihood"), group("posterior"), group("sample_stats")
     if likelihood is None or len(likelihood.data_vars) != 1:
         found = 0 if likelihood is None else len(likelihood.data_vars)
-        raise ValueError(f"expected one pointwise log likelihood, found {found}: inference.to_arviz writes it")
+        raise ValueError(
+            f"expected one pointwise log likelihood, found {found}: inference.to_arviz writes it, and of several "
+            "inference.loo(…, site=…) scores one"
+        )
     (values,) = likelihood.data_vars.values()
     if posterior is None or not any("obs" not in variable.dims for variable in posterior.data_vars.values()):
         raise ValueError("it has no draws of global latents: its scores would be of data that it has seen")

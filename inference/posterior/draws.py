@@ -208,8 +208,8 @@ def generate(
     Raises:
         ValueError: no such number, a posterior that is not this pair's, or steps of a pair without sequences.
     """
-    check_count("number", number)
     given = example(pair)
+    check_count("number", number)
     if steps is not None:
         check_count("steps", steps)
         if given.batch.lengths is None:

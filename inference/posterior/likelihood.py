@@ -56,6 +56,7 @@ def log_likelihood(pair: ModelGuide, posterior: Posterior, data: Any, *, particl
 
 
 @in_turn
+@or_program("scores")
 def log_score(pair: ModelGuide, posterior: Posterior, data: Any, *, particles: int = 100, seed: int = 0) -> Tensor:
     """Log posterior predictive density of each observation, (N,), in nats: its likelihood averaged over the draws.
 

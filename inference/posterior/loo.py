@@ -23,6 +23,7 @@ from inference.posterior.check import check_posterior
 from inference.posterior.latents import Posterior
 from inference.posterior.likelihood import scores
 from inference.posterior.psis import Numbers, check_enough, log_sum, smoothed, threshold
+from inference.running.programmed import or_program
 from inference.running.words import check_count, told
 from zoo.base import ModelGuide
 from zoo.state.memory import check_room
@@ -69,6 +70,7 @@ class LeaveOneOut:
 
 
 @in_turn
+@or_program("scores")
 def loo(pair: ModelGuide, posterior: Posterior, data: Any, *, seed: int = 0) -> LeaveOneOut:
     """Leave-one-out scores by Pareto-smoothed importance sampling; draws of a guide are weighed by p / q.
 

@@ -1,6 +1,8 @@
 """Any Pyro program, as people write it: `zoo.program(model)` in the place of a pair.
 
 outline      what a program holds: latents, observations, plates, from one run of it
+runs         ordinary runs of it by Pyro, and what differs between them
+masks        which cells of a site count
 visiting     one run of a program on flat, unconstrained latents
 centring     coordinates of latents whose scale other latents decide
 contracting  log densities of a run whose discrete latents are summed out
@@ -14,5 +16,6 @@ flat         a program as a pair of one observation, which all that fits pairs t
 guided       a program with a guide of the user's own
 parameters   what is optimised behind `pyro.param`
 draws        prior and posterior predictive, pointwise log-likelihood
+scores       observations left out, models compared
 export       to ArviZ
 """

@@ -17,7 +17,8 @@ from pyro.ops.contract import contract_tensor_tree
 from pyro.ops.rings import LogRing
 from torch import Tensor
 
-from inference.programs.outline import seen_of, sites_of
+from inference.programs.masks import seen_of
+from inference.programs.runs import sites_of
 
 
 def contracted(trace: Any, name: str) -> tuple[Tensor, dict[str, Tensor]]:

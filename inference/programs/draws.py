@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.posterior.latents import Posterior
 from inference.programs.mapped import Mapped, TraceError, one_by_one
-from inference.programs.outline import Outline, outline
+from inference.programs.outline import Outline, base, outline
+from inference.programs.runs import First
 from inference.programs.visiting import Visit
 from inference.running.pieces import pieces
 from inference.running.quiet import quietly
@@ -19,6 +22,16 @@ from zoo.programs import Program
 from zoo.state.memory import check_room
 
 __all__ = ["log_likelihood", "predict", "prior"]
+
+
+class UndrawableError(ValueError):
+    """Observed sites cannot be drawn anew; `sites` has their names."""
+
+    def __init__(self, name: str, kinds: Mapping[str, str]) -> None:
+        self.sites = frozenset(kinds)
+        told_of = ", ".join(f"'{site}' ({kind})" for site, kind in kinds.items())
+        hint = "; a hidden Markov model needs its `duration`" if any("HMM" in kind for kind in kinds.values()) else ""
+        super().__init__(f"{name}: site {told_of} cannot be drawn from, so there is nothing to predict{hint}")
 
 
 def prior(program: Program, *args: Any, draws: int = 1000, seed: int = 0, **kwargs: Any) -> Posterior:
@@ -36,11 +49,21 @@ def prior(program: Program, *args: Any, draws: int = 1000, seed: int = 0, **kwar
     check_count("draws", draws)
     with quietly(seed):
         seen = outline(program, args, kwargs, sampled=False)
-        if seen.improper:
-            names = listed(seen.improper)
-            raise ValueError(f"{program.name}: site {names} has an improper prior, from which nothing can be drawn")
-        found = _mapped(seen, Visit(seen).predictive, {}, draws)
+        check_proper(seen)
+        found = before(seen, draws)
     return Posterior({name: value[None] for name, value in found.items()}, frozenset(), {}, "prior", 1, draws)
+
+
+def check_proper(seen: Outline, known: Collection[str] = ()) -> None:
+    """Refuse improper priors, but for sites that are `known` otherwise.
+
+    Raises:
+        ValueError: by site.
+    """
+    improper = [site for site in seen.improper if site not in known]
+    if improper:
+        name = seen.call.program.name
+        raise ValueError(f"{name}: site {listed(improper)} has an improper prior, from which nothing can be drawn")
 
 
 def predict(
@@ -67,7 +90,56 @@ def predict(
     with quietly(seed):
         seen = outline(program, args, kwargs, sampled=False)
         posterior = check(seen, posterior, draws)
-        return at_draws(seen, Visit(seen).predictive, posterior)
+        return made(seen, posterior)
+
+
+def before(seen: Outline, draws: int, kept: Collection[str] = ()) -> dict[str, Tensor]:
+    """Prior draws of all sites but observed ones that are `kept`: site -> (S, ...).
+
+    Raises:
+        UndrawableError: an observed site is of a distribution that only scores.
+    """
+    with _told_of(seen):
+        return _mapped(seen, lambda values: Visit(seen).predictive(values, kept), {}, draws)
+
+
+def made(seen: Outline, posterior: Posterior, kept: Collection[str] = ()) -> dict[str, Tensor]:
+    """New values of the sites that a posterior does not hold, but for those `kept`: site -> (chain, draw, ...).
+
+    Raises:
+        UndrawableError: an observed site is of a distribution that only scores.
+    """
+    with _told_of(seen):
+        return at_draws(seen, lambda values: Visit(seen).predictive(values, kept), posterior)
+
+
+@contextmanager
+def _told_of(seen: Outline) -> Iterator[None]:
+    """Says which observed sites cannot be drawn, where a run fails because of them."""
+    try:
+        yield
+    except (NotImplementedError, AssertionError) as error:
+        trying = _Trying()
+        with trying, First(seen.call.program.start, drawn=False):
+            seen.call()
+        if not trying.failed:
+            raise
+        raise UndrawableError(seen.call.program.name, trying.failed) from error
+
+
+class _Trying(Messenger):
+    """Draws each observed site, and notes which cannot be drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: dict[str, str] = {}
+
+    def _pyro_sample(self, message: Any) -> None:
+        if message["is_observed"]:
+            try:
+                message["fn"]()
+            except (NotImplementedError, AssertionError):
+                self.failed[message["name"]] = type(base(message["fn"])).__name__
 
 
 def log_likelihood(program: Program, posterior: Posterior, *args: Any, **kwargs: Any) -> dict[str, Tensor]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from inference.compiling.fallback import somebodys_level
 from inference.posterior import containers
 from inference.posterior.containers import Variable
 from inference.posterior.export import check_labels, check_options, sample_stats
@@ -60,6 +62,9 @@ def to_arviz(
     Returns:
         `arviz.InferenceData` under ArviZ 0.x, `xarray.DataTree` under 1.x.
 
+    Warns:
+        UserWarning: an observed site cannot be drawn from: it is left out of what is predicted.
+
     Raises:
         ValueError: draws that are not this program's, labels of an unknown dim or of another number.
     """
@@ -82,15 +87,20 @@ def to_arviz(
     if predictive is not False:
         each = sum(site.shape.numel() for site in seen.observed.values())
         most = max(1, settings.export_cells // max(1, each * posterior.chains)) if predictive is True else predictive
-        made = drawing.predict(program, posterior, *args, draws=most, seed=seed, **kwargs)
+        some = check(seen, posterior, most)
+        made = _drawable(seen, seed, lambda kept: drawing.made(seen, some, kept))
         groups["posterior_predictive"] = _drawn(seen, {name: made[name] for name in seen.observed if name in made})
         kept = torch.linspace(0, posterior.size - 1, min(most, posterior.size)).round().long()  # as `thin` does
         own["posterior_predictive"] = {"draw": kept.tolist()}
     if prior:
-        before = drawing.prior(program, *args, draws=prior, seed=seed, **kwargs).draws
+        drawing.check_proper(seen)
+        values = _drawable(seen, seed, lambda kept: drawing.before(seen, prior, kept))
+        before = {name: value[None] for name, value in values.items()}
         groups["prior"] = _drawn(seen, {name: value for name, value in before.items() if name in known})
         groups["prior_predictive"] = _drawn(seen, {n: v for n, v in before.items() if n in seen.observed})
     labels = {**program.coords, **(coords or {})}
+    held = {dim for group in groups.values() for dims, _ in group.values() for dim in dims}
+    labels |= {name: found for name, found in _cells(seen, labels).items() if name in held - labels.keys()}
     check_labels(labels, groups)
     groups, renamed = containers.distinct(groups)
     notes = {
@@ -103,6 +113,16 @@ def to_arviz(
         **(attrs or {}),
     }
     return containers.build(groups, labels, notes, own)
+
+
+def _drawable(seen: Outline, seed: int, draw: Callable[[Collection[str]], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What is drawn, without the sites that cannot be."""
+    with quietly(seed):
+        try:
+            return draw(())
+        except drawing.UndrawableError as error:
+            warnings.warn(f"{error}: left out of what is predicted", stacklevel=somebodys_level())
+            return draw(error.sites)
 
 
 def _posterior(seen: Outline, given: Any) -> Any:
@@ -145,9 +165,15 @@ def _drawn(seen: Outline, values: Mapping[str, Tensor]) -> dict[str, Variable]:
 
 
 def _variable(seen: Outline, name: str, value: Tensor, lead: int) -> Variable:
-    """A site's values, without the dims of size 1 that only make room for plates it does not stand in."""
+    """A site's values, without the dims of size 1 that only make room for plates it does not stand in.
+
+    Of a site that a mask hides in part only the cells that count, side by side.
+    """
     site, dims = seen.sites[name], seen.dims_of(name)
     batch = len(site.shape) - site.event
+    if site.cells is not None:
+        array = _numpy(value.flatten(lead, lead + batch - 1).movedim(lead, 0)[site.cells.reshape(-1)].movedim(0, lead))
+        return (*("chain", "draw")[:lead], f"{name}_cell", *dims[batch:]), array
     plates = {plate.name for plate in site.plates}
     room = [i for i in range(batch) if dims[i] not in plates and site.shape[i] == 1]
     array = _numpy(value).squeeze(tuple(lead + i for i in room))
@@ -158,10 +184,24 @@ def _along_plates(seen: Outline, names: str, value: Tensor) -> Variable:
     """Log-likelihoods along the plates of their site, or of the sites that share a latent."""
     site = seen.sites[names.split("+", maxsplit=1)[0]]
     width = value.ndim - 2
+    if site.cells is not None and value.shape[2:] == site.cells.shape:
+        return ("chain", "draw", f"{names}_cell"), _numpy(value[:, :, site.cells])
     places = {width + plate.dim: plate.name for plate in site.plates}
     room = [i for i in range(width) if i not in places and value.shape[2 + i] == 1]
     dims = [places.get(i, f"{names}_dim_{i}") for i in range(width) if i not in room]
     return ("chain", "draw", *dims), _numpy(value).squeeze(tuple(2 + i for i in room))
+
+
+def _cells(seen: Outline, labels: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """Which cells stand side by side, of sites that a mask hides in part: the plate's labels, or those of several."""
+    found: dict[str, list[Any]] = {}
+    for name, site in seen.sites.items():
+        if site.cells is not None:
+            dims = seen.dims_of(name)[: site.cells.ndim]
+            each = [labels.get(dim, range(size)) for dim, size in zip(dims, site.cells.shape, strict=True)]
+            places = [[own[i] for own, i in zip(each, at, strict=True)] for at in site.cells.nonzero().tolist()]
+            found[f"{name}_cell"] = [at[0] if len(at) == 1 else ", ".join(map(str, at)) for at in places]
+    return found
 
 
 def _log_prior(seen: Outline, posterior: Posterior, seed: int) -> dict[str, Variable]:
@@ -175,7 +215,8 @@ def _constants(seen: Outline) -> dict[str, Variable]:
     call = seen.call
     observed = [site.value for site in seen.observed.values()]
     try:
-        bound = inspect.signature(call.program.model).bind(*call.args, **call.kwargs).arguments
+        model = call.program.model
+        bound = inspect.signature(getattr(model, "forward", model)).bind(*call.args, **call.kwargs).arguments
     except (TypeError, ValueError):
         bound = {**{f"argument_{i}": value for i, value in enumerate(call.args)}, **call.kwargs}
     found: dict[str, Variable] = {}
@@ -208,4 +249,5 @@ def _plate_of(seen: Outline, size: int) -> str | None:
 
 
 def _numpy(value: Tensor) -> Any:
-    return np.ascontiguousarray(value.detach().cpu().numpy())
+    array = value.detach().cpu().numpy()
+    return np.ascontiguousarray(array).reshape(array.shape)  # it gives a single number a dim

@@ -23,9 +23,10 @@ from inference.posterior.psis import check_enough, effective_share, pareto_k
 from inference.programs.flat import DATA, Climbed, pair_of
 from inference.programs.guided import Guided
 from inference.programs.mapped import Mapped, TraceError, one_by_one
-from inference.programs.outline import Outline, first_run, outline
+from inference.programs.outline import Outline, outline
 from inference.programs.parameters import leaves_of
 from inference.programs.potential import ProgramPotential
+from inference.programs.runs import first_run
 from inference.programs.visiting import Visit
 from inference.running.pieces import pieces
 from inference.running.quiet import quietly
@@ -35,6 +36,7 @@ from zoo.base import ModelGuide
 from zoo.guides import Family
 from zoo.programs import Program
 from zoo.state.memory import check_room
+from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 
 __all__ = ["draw", "fit", "khat"]
@@ -180,7 +182,7 @@ def _flat_pair(seen: Outline, compile: str, anew: bool) -> tuple[ModelGuide, Cli
                     f"{name}: latent '{latent.name}' stands in plate '{plate.name}', which takes {plate.size} of "
                     f"{plate.full} rows: write a guide of your own for it, or leave `subsample_size` out"
                 )
-    with torch.enable_grad():
+    with torch.enable_grad(), unvalidated():
         leaves = leaves_of(first_run(seen.call))
     required, recorded = compile in ("graph", "inductor"), compile != "off"
     potential = ProgramPotential(seen, recorded, required, fixed=False)

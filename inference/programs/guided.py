@@ -16,8 +16,9 @@ from pyro import poutine
 from torch import Tensor
 
 from inference.programs.contracting import contracted
-from inference.programs.outline import Call, Outline, base, enumerating, sites_of
+from inference.programs.outline import Outline, base, enumerating
 from inference.programs.parameters import leaves_of
+from inference.programs.runs import Call, sites_of
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 

@@ -90,8 +90,26 @@ class _Lifted(fx.Interpreter):
         """Of what was given."""
         return super().run(*self.inputs)
 
+    def run_node(self, n: fx.Node) -> Any:
+        """A view that nothing is written into may be a copy: functions lay their results out in memory otherwise."""
+        if n.target is aten.view.default and not _written(n):
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            return aten.reshape.default(*args, **kwargs)
+        return super().run_node(n)
+
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         return self.held[target]
+
+
+def _written(node: fx.Node) -> bool:
+    """Whether what a node makes, or a view of it, is written into."""
+    for user in node.users:
+        schema = getattr(user.target, "_schema", None)
+        if schema is not None and (
+            schema.is_mutable or (any(found.alias_info for found in schema.returns) and _written(user))
+        ):
+            return True
+    return False
 
 
 class _Rewritten(fx.Interpreter):
@@ -132,8 +150,15 @@ def _sliced(own: Tensor, part: Tensor, dim: int = 0, begin: Any = None, end: Any
     return aten.slice_scatter.default(own, part, dim, begin, end, step)  # type: ignore[no-any-return]
 
 
+def _dirichlet(concentration: Tensor, *_: Any) -> Tensor:
+    gamma = torch._standard_gamma(concentration).clamp(min=torch.finfo(concentration.dtype).tiny)
+    return gamma / gamma.sum(-1, keepdim=True)
+
+
 # Operations that `vmap` has no rule for, as others that are the same.
 _OTHERWISE: dict[Any, Callable[..., Tensor]] = {
+    aten._sample_dirichlet.default: _dirichlet,  # which has no derivative of its own
+    aten.view.default: aten.reshape.default,
     aten.copy.default: lambda own, other, *_: other.to(own.dtype).expand(own.shape).clone(),
     aten.fill.Scalar: torch.full_like,
     aten.fill.Tensor: lambda own, value: value.to(own.dtype).expand(own.shape).clone(),

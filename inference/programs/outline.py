@@ -12,20 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Delta, Unit
 from pyro.poutine.enum_messenger import EnumMessenger
-from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
+from inference.programs import masks
+from inference.programs.runs import Call, First, Generators, check_fixed, compare, sites_of, trace_of
 from zoo.config import nearest
 from zoo.programs import Program
 from zoo.threads.handlers import unvalidated
-from zoo.threads.randomness import apart
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,7 @@ class Seen:
     event: int
     plates: tuple[Plate, ...]  # from the left
     value: Any  # in one run
+    cells: Tensor | None = None  # along its plates: which cells count, where a mask hides the others
 
 
 @dataclass(frozen=True)
@@ -122,86 +122,6 @@ class Outline:
         return self.latents[-1].end if self.latents else 0
 
 
-@dataclass(frozen=True)
-class Call:
-    """A program and the arguments it is run with."""
-
-    program: Program
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-    def __call__(self) -> Any:
-        """Run it."""
-        return self.program.model(*self.args, **self.kwargs)
-
-    def but(self, **changes: Any) -> Call:
-        """The same with other keyword arguments."""
-        return Call(self.program, self.args, {**self.kwargs, **changes})
-
-
-class Kept(Messenger):
-    """Parameters have these values, and no run makes one: `pyro.param` of a model leaves no mark in the store."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_param(self, message: Any) -> None:
-        if message["name"] in self.values:
-            message["value"], message["done"] = self.values[message["name"]], True
-
-
-class _First(Messenger):
-    """Sets each latent where its free value is 0, or draws it where it can be drawn from."""
-
-    def __init__(self, start: Mapping[str, Tensor], drawn: bool) -> None:
-        super().__init__()
-        self.start, self.drawn = start, drawn
-        self.improper: list[str] = []
-
-    def _pyro_sample(self, message: Any) -> None:
-        if message["is_observed"] or message["value"] is not None or isinstance(message["fn"], _Subsample):
-            return
-        name, fn = message["name"], message["fn"]
-        if name in self.start:
-            message["value"] = given(name, self.start[name], fn)
-        elif self.drawn or fn.support.is_discrete:
-            try:
-                message["value"] = fn(*message["args"], **message["kwargs"])
-            except NotImplementedError:
-                self.improper.append(name)
-                message["value"] = middle(fn)
-        else:
-            message["value"] = middle(fn)
-
-
-def middle(fn: Any) -> Tensor:
-    """The value of a distribution's support whose free value is 0."""
-    shape = torch.Size(fn.batch_shape) + torch.Size(fn.event_shape)
-    transform = biject_to(fn.support)
-    found: Tensor = transform(torch.zeros(transform.inverse_shape(shape)))
-    return found
-
-
-def given(name: str, value: Tensor, fn: Any) -> Tensor:
-    """A user's starting value of a site, in its shape.
-
-    Raises:
-        ValueError: it has another shape, or lies outside the support.
-    """
-    shape = torch.Size(fn.batch_shape) + torch.Size(fn.event_shape)
-    try:
-        found = value.to(torch.get_default_dtype()).expand(shape)
-    except RuntimeError:
-        raise ValueError(f"start, site '{name}': expected shape {tuple(shape)}, got {tuple(value.shape)}") from None
-    inside = fn.support.check(found)
-    if not bool(inside.all()):
-        first = tuple((~inside).nonzero()[0].tolist()) if inside.ndim else ()
-        at = found[first] if first else found
-        raise ValueError(f"start, site '{name}'{list(first) or ''}: {at.tolist()} lies outside {fn.support}")
-    return found
-
-
 def outline(
     program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], sampled: bool = True, whole: bool = True
 ) -> Outline:
@@ -219,15 +139,22 @@ def outline(
     """
     call = Call(program, args, kwargs)
     # The first where nothing is extreme, so that what Pyro's validation finds is a fault; the second as it may come.
-    trace, made = _trace(call, {}, _First(program.start, drawn=False))
-    other = _First(program.start, drawn=True)
+    generators = Generators()
+    trace, made = trace_of(call, {}, First(program.start, drawn=False))
+    generators.after_a_run()
+    other = First(program.start, drawn=True)
     with unvalidated():
-        again, _ = _trace(call, made, other)
-    _compare(program.name, trace, again)
-    unknown = program.start.keys() - trace.nodes.keys()
-    for name in sorted(unknown):
-        known = [n for n, node in trace.nodes.items() if node["type"] == "sample"]
-        raise ValueError(f"start: {program.name} has no site '{name}'{nearest(name, known)}")
+        again, _ = trace_of(call, made, other, seed=1)
+        compare(program.name, trace, again)
+        if sampled and whole:
+            check_fixed(call, made, trace)
+    generators.after_a_run()
+    generators.check(program.name)
+    free = [n for n, node in sites_of(trace).items() if not node["is_observed"]]
+    for name in sorted(program.start.keys() - set(free)):
+        known = "is observed there" if name in trace.nodes else f"has no site '{name}'{nearest(name, free)}"
+        where = f"site '{name}' of {program.name}" if name in trace.nodes else program.name
+        raise ValueError(f"start: {where} {known}")
     latents: list[Latent] = []
     sites: dict[str, Seen] = {}
     seen: dict[str, dict[str, Seen]] = {"observed": {}, "deterministic": {}, "enumerated": {}}
@@ -240,7 +167,8 @@ def outline(
                 _check_whole(program.name, name, fn)
             continue
         shape = value.shape if isinstance(value, Tensor) else torch.Size()
-        found = sites[name] = Seen(name, shape, _events(node), _plates(node), value)
+        cells = masks.cells(name, trace, again)
+        found = sites[name] = Seen(name, shape, _events(node), _plates(node), value, cells)
         if node["is_observed"]:
             kind_of = base(fn)
             if not isinstance(kind_of, Unit):  # a `pyro.factor` is a term of the density, and nothing seen
@@ -255,7 +183,7 @@ def outline(
             seen["enumerated"][name] = found
         else:
             free = biject_to(fn.support).inverse_shape(shape)
-            missing = _missing(name, shape[: len(shape) - fn.event_dim], trace, again)
+            missing = masks.missing(name, shape[: len(shape) - fn.event_dim], trace, again)
             latents.append(Latent(name, shape, free, latents[-1].end if latents else 0, fn.event_dim, missing))
     if sampled and not latents:
         why = "every latent is summed out" if seen["enumerated"] else "it draws nothing that is not observed"
@@ -269,12 +197,6 @@ def outline(
     )  # fmt: skip
 
 
-def first_run(call: Call) -> Any:
-    """A trace of the program where nothing is extreme, improper priors included, which cannot be drawn from."""
-    with apart(), _First(call.program.start, drawn=False):
-        return poutine.trace(call).get_trace()
-
-
 def enumerating(model: Callable[..., Any], depth: int) -> Callable[..., Any]:
     """The model with its discrete latents enumerated in dims left of its plates', whether it says so or not."""
     marked = poutine.infer_config(model, config_fn=_marks)
@@ -286,57 +208,6 @@ def _marks(message: Any) -> Any:
     return {} if known else {"enumerate": message["infer"].get("enumerate") or "parallel"}
 
 
-def _trace(call: Call, made: Mapping[str, Tensor], first: _First) -> tuple[Any, dict[str, Tensor]]:
-    """One run, and the values of its parameters; the store of parameters is left as it was."""
-    store = pyro.get_param_store()
-    before = set(store.keys())
-    try:
-        with apart(), torch.no_grad(), Kept(made), first:
-            trace = poutine.trace(call).get_trace()
-            trace.compute_log_prob()
-    except (AttributeError, TypeError) as error:
-        _refuse_arrays(call, error)
-        raise
-    except RuntimeError as error:
-        _refuse_arrays(call, error)
-        told = next(iter(str(error).splitlines()), "")
-        if "Multiple" in told and "sites named" in told:
-            raise ValueError(f"{call.program.name}: {told.lower()}: give each a name of its own") from error
-        raise
-    finally:
-        for name in set(store.keys()) - before:
-            del store[name]
-    values = {name: node["value"] for name, node in trace.nodes.items() if node["type"] == "param"}
-    return trace, {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
-
-
-def _refuse_arrays(call: Call, error: Exception) -> None:
-    """Say which arguments are arrays and no tensors, where a run fails."""
-    for name, value in [*enumerate(call.args), *call.kwargs.items()]:
-        if not isinstance(value, Tensor) and hasattr(value, "__array__"):
-            what = f"argument {name}" if isinstance(name, int) else f"argument '{name}'"
-            raise ValueError(
-                f"{call.program.name}: {what} is a {type(value).__module__.split('.')[0]} {type(value).__name__}, and "
-                f"the program fails on it ({next(iter(str(error).splitlines()), '')}): pass torch.as_tensor(…) of it"
-            ) from error
-
-
-def _compare(name: str, first: Any, second: Any) -> None:
-    """Refuse a program whose sites are not the same in every run."""
-    sites, again = ({n: v for n, v in t.nodes.items() if v["type"] == "sample"} for t in (first, second))
-    for site in [*sites, *again]:
-        if (site in sites) != (site in again):
-            raise ValueError(
-                f"{name}: site '{site}' is in one run and not in the next: what a program draws must not decide which "
-                "sites it has"
-            )
-        shapes = [getattr(found[site]["value"], "shape", ()) for found in (sites, again)]
-        if shapes[0] != shapes[1]:
-            kind = "plate" if isinstance(sites[site]["fn"], _Subsample) else "site"
-            one, other = map(tuple, shapes)
-            raise ValueError(f"{name}: {kind} '{site}' has shape {one} in one run and {other} in the next")
-
-
 def _check_whole(name: str, plate: str, fn: Any) -> None:
     if fn.subsample_size is not None and fn.subsample_size < fn.size:
         raise ValueError(
@@ -345,32 +216,9 @@ def _check_whole(name: str, plate: str, fn: Any) -> None:
         )
 
 
-def seen_of(name: str, nodes: Mapping[str, Any]) -> Any:
-    """Which cells of a partly observed site were seen, given its latent part `x_unobserved`; None of other sites."""
-    stem = name.removesuffix("_unobserved")
-    node = nodes.get(f"{stem}_observed") if stem != name else None
-    return node["mask"] if node is not None and not nodes[name]["is_observed"] else None
-
-
-def _missing(name: str, batch: torch.Size, first: Any, second: Any) -> Tensor | None:
-    """Cells of a partly observed site (`obs_mask`) that are latent: a cell that was seen has a stand-in that nothing
-    depends on. None where all are, or which ones differs from run to run."""
-    seen, again = (seen_of(name, trace.nodes) for trace in (first, second))
-    if not isinstance(seen, Tensor) or not isinstance(again, Tensor) or not torch.equal(seen, again):
-        return None
-    fits = torch.broadcast_shapes(seen.shape, batch) == batch
-    return ~seen.expand(batch) if fits and bool(seen.any()) else None
-
-
 def _densities(trace: Any) -> list[Tensor]:
     """Of all sites: what the user's data are in is what their sum is in."""
     return [node["log_prob"] for node in trace.nodes.values() if "log_prob" in node]
-
-
-def sites_of(trace: Any) -> dict[str, Any]:
-    """Sample sites of a trace, without the indices that plates draw."""
-    nodes = trace.nodes.items()
-    return {name: n for name, n in nodes if n["type"] == "sample" and not isinstance(n["fn"], _Subsample)}
 
 
 def _plates(node: Any) -> tuple[Plate, ...]:

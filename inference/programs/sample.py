@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from inference.programs.draws import check_proper
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
 from inference.running.deadline import Deadline
@@ -56,6 +57,8 @@ def sample(
         check_folder(wanted.folder)
     with quietly(seed):
         seen = outline(program, args, kwargs)
+        if start == "prior":
+            check_proper(seen, program.start)
         mode = wanted.mode
         potential = ProgramPotential(
             seen, recorded=mode != "off", required=compile in ("graph", "inductor"), recentred=method == "hmc"

@@ -12,7 +12,7 @@ those too. Everything here is of one point, as the program itself is; `inference
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ from torch.distributions import biject_to
 
 from inference.programs.centring import centrable, placed, shifted
 from inference.programs.contracting import contracted
-from inference.programs.outline import Kept, Outline, base, enumerating, given, middle, sites_of
+from inference.programs.outline import Outline, base, enumerating
+from inference.programs.runs import Kept, given, middle, sites_of
 from zoo.threads.handlers import unvalidated
 
 
@@ -117,13 +118,15 @@ class Visit:
         nodes = self._trace(_Given(values), enumerated=True).nodes
         return {name: nodes[name]["log_prob_sum"] for name in values if nodes[name]["log_prob"].shape.numel()}
 
-    def predictive(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """New values of whatever the program draws or observes, but for the latents given."""
-        trace = self._trace(_Given(values, redraw=True))
+    def predictive(self, values: Mapping[str, Tensor], kept: Collection[str] = ()) -> dict[str, Tensor]:
+        """New values of whatever the program draws or observes, but for the latents given and what is `kept`."""
+        trace = self._trace(_Given(values, True, kept))
         return {
             name: node["value"]
             for name, node in sites_of(trace).items()
-            if (name not in values or node["is_observed"]) and not isinstance(base(node["fn"]), Unit)
+            if (name not in values or node["is_observed"])
+            and name not in kept
+            and not isinstance(base(node["fn"]), Unit)
         }
 
     def culprits(self, point: Tensor) -> list[str]:
@@ -174,11 +177,11 @@ class _Set(Messenger):
 
 
 class _Given(Messenger):
-    """Gives latents these values; observed sites may be drawn anew."""
+    """Gives latents these values; observed sites may be drawn anew, but for those that are kept."""
 
-    def __init__(self, values: Mapping[str, Tensor], redraw: bool = False) -> None:
+    def __init__(self, values: Mapping[str, Tensor], redraw: bool = False, kept: Collection[str] = ()) -> None:
         super().__init__()
-        self.values, self.redraw = values, redraw
+        self.values, self.redraw, self.kept = values, redraw, kept
 
     def _pyro_sample(self, message: Any) -> None:
         fn = message["fn"]
@@ -187,7 +190,7 @@ class _Given(Messenger):
         if not message["is_observed"]:
             if message["name"] in self.values:
                 message["value"] = self.values[message["name"]]
-        elif self.redraw and not isinstance(base(fn), (Delta, Unit)):
+        elif self.redraw and message["name"] not in self.kept and not isinstance(base(fn), (Delta, Unit)):
             message["is_observed"], message["value"] = False, None
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inference.data.accept import designed, is_table
-from inference.data.check import check
+from inference.data.check import check, check_pair
 from inference.posterior.latents import Posterior
 from inference.running.checked import Checked, at
 from inference.running.vectorised import vectorised
@@ -22,6 +22,7 @@ def explaining(pair: ModelGuide, data: Any, what: str) -> Checked:
     Raises:
         ValueError: the pair explains no y, reads sequences, or has a latent of each row; data that do not fit it.
     """
+    check_pair(pair)
     if pair.design is not None and is_table(data):
         data = designed(pair.design, data, response=False)
     given = check(pair, data, complete=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from zoo.programs import Program
 
@@ -25,10 +25,15 @@ def or_program(home: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         @functools.wraps(function)
         def either(*args: P.args, **kwargs: P.kwargs) -> R:
             if args and isinstance(args[0], Program):
-                found = getattr(importlib.import_module(f"inference.programs.{home}"), function.__name__)
-                return cast(R, found(*args, **kwargs))
+                return cast(R, of_program(home, function.__name__)(*args, **kwargs))
             return function(*args, **kwargs)
 
         return either
 
     return wrap
+
+
+def of_program(home: str, name: str) -> Callable[..., Any]:
+    """A function of `inference.programs`, by its module and name."""
+    found: Callable[..., Any] = getattr(importlib.import_module(f"inference.programs.{home}"), name)
+    return found

@@ -112,6 +112,17 @@ def partly_seen(y):
         pyro.sample("y", dist.Normal(mu, 1.0), obs=y.nan_to_num(), obs_mask=seen)
 
 
+def answers(right, seen):
+    """Answers of people to items, some missing: a missing one is a discrete latent."""
+    people, items = pyro.plate("people", right.shape[0], dim=-2), pyro.plate("items", right.shape[1], dim=-1)
+    with people:
+        skill = pyro.sample("skill", dist.Normal(0.0, 1.0))
+    with items:
+        ease = pyro.sample("ease", dist.Normal(0.0, 1.0))
+    with people, items:
+        pyro.sample("right", dist.Bernoulli(logits=skill + ease), obs=right, obs_mask=seen)
+
+
 class Network(PyroModule):
     """A Bayesian network of one hidden layer, by `PyroSample`."""
 
@@ -162,6 +173,7 @@ PROGRAMS = {
     ),
     "conditioned": (poutine.condition(_open, data={"y": torch.tensor(1.0).double()}), ()),
     "network": (Network, (X[:, :2], Y)),
+    "answers": (answers, ((noise(4, 3) > 0).double(), noise(4, 3) > -1)),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pyro.infer import MCMC, NUTS, Predictive
 
 import inference
 import zoo
-from tests.helpers.programs import SCHOOLS, SIGMA, conjugate, mixture, noise, program, schools
+from tests.helpers.programs import PROGRAMS, SCHOOLS, SIGMA, Network, conjugate, mixture, noise, program, schools
 
 RUN = {"draws": 50, "chains": 8, "progress": False, "max_warmup": 100}
 
@@ -110,6 +110,60 @@ def test_draws_of_plain_mcmc_and_of_predictive_are_taken_too():
     draws = Predictive(conjugate, num_samples=7)(y)
     exported = inference.to_arviz(zoo.program(conjugate), draws, y)
     assert exported["posterior"]["mu"].sizes == {"chain": 1, "draw": 7}
+
+
+def test_only_cells_that_were_seen_are_scored_and_shown():
+    y = torch.tensor([1.0, math.nan, 2.0, math.nan, 3.0]).double()
+    model = zoo.program(program("partly_seen")[0], coords={"row": list("abcde")})
+    found = inference.sample(model, y, **RUN)
+    exported = inference.to_arviz(model, found, y)
+    assert list(exported["log_likelihood"]["y_observed_cell"].values) == ["a", "c", "e"]
+    assert np.array_equal(exported["observed_data"]["y_observed"], [1.0, 2.0, 3.0])
+    assert list(exported["posterior"]["y_unobserved_cell"].values) == ["b", "d"]
+    assert np.allclose(exported["posterior"]["y_unobserved"], exported["posterior"]["y"].sel(row=["b", "d"]))
+    assert exported["posterior_predictive"]["y_observed"].shape[-1] == 3
+    scores = az.loo(exported)
+    assert scores.n_data_points == 3
+    assert np.isfinite(scores["p_loo"])
+
+
+def test_cells_in_two_plates_are_called_after_both():
+    model, arguments = program("answers")
+    arguments = arguments[0].float(), arguments[1]
+    found = inference.sample(zoo.program(model), *arguments, **RUN | {"draws": 5, "max_warmup": 20})
+    exported = inference.to_arviz(zoo.program(model), found, *arguments)
+    places = ["{}, {}".format(*at) for at in arguments[1].nonzero().tolist()]
+    assert list(exported["log_likelihood"]["right_observed_cell"].values) == places
+
+
+def test_a_single_number_that_was_seen_has_no_dim():
+    model = pyro.condition(schools, data={"tau": torch.tensor(3.0)})
+    found = inference.sample(zoo.program(model), **RUN | {"draws": 5, "max_warmup": 20})
+    exported = inference.to_arviz(zoo.program(model), found, predictive=False)
+    assert exported["observed_data"]["tau"].dims == ()
+
+
+def test_arguments_of_a_module_are_called_as_its_forward_does():
+    model, arguments = Network(), [value.float() for value in PROGRAMS["network"][1]]
+    draws = Predictive(model, num_samples=3)(*arguments)
+    exported = inference.to_arviz(zoo.program(model), draws, *arguments)
+    assert exported["constant_data"]["x"].dims == ("row", "x_dim_1")
+
+
+def test_what_cannot_be_drawn_is_left_out_of_predictions_and_said():
+    def model(y):
+        loc = pyro.sample("loc", dist.Normal(torch.tensor([-1.0, 1.0]), 1.0).to_event(1))
+        emission = dist.Normal(loc, 1.0)
+        pyro.sample("y", dist.DiscreteHMM(torch.zeros(2), torch.zeros(2, 2), emission), obs=y)
+        pyro.sample("size", dist.Normal(loc.sum(), 1.0), obs=torch.tensor(1.0))
+
+    y = torch.randn(6)
+    found = inference.sample(zoo.program(model), y, **RUN | {"draws": 5, "max_warmup": 20})
+    with pytest.raises(ValueError, match=r"site 'y' \(DiscreteHMM\) cannot be drawn from.* needs its `duration`"):
+        inference.predict(zoo.program(model), found, y)
+    with pytest.warns(UserWarning, match="'y' .* left out of what is predicted"):
+        exported = inference.to_arviz(zoo.program(model), found, y)
+    assert list(exported["posterior_predictive"].data_vars) == ["size"]
 
 
 def test_what_is_not_this_program_s_is_refused(fitted, posterior):

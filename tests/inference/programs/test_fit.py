@@ -16,6 +16,7 @@ from torch.distributions import constraints
 import inference
 import zoo
 from inference.programs.guided import Guided
+from inference.programs.mapped import Mapped
 from inference.programs.outline import outline
 from tests.helpers.programs import conjugate, noise, schools
 
@@ -191,6 +192,31 @@ def test_weights_correct_the_draws_of_a_guide():
     assert found.method == "psis"
     exported = inference.to_arviz(program, found)
     assert exported["posterior"]["theta"].dims == ("chain", "draw", "school")
+
+
+def tossed(y):
+    fair = pyro.sample("fair", dist.Beta(10.0, 10.0))
+    with pyro.plate("toss", len(y)):
+        pyro.sample("y", dist.Bernoulli(fair), obs=y)
+
+
+def guide_of_tossed(y):
+    alpha = pyro.param("alpha", torch.tensor(15.0), constraint=constraints.positive)
+    beta = pyro.param("beta", torch.tensor(15.0), constraint=constraints.positive)
+    pyro.sample("fair", dist.Beta(alpha, beta))
+
+
+def test_a_beta_guide_has_gradients_in_a_graph():
+    """Of the guide a, b = 15, 15 the derivatives of KL(Beta(a, b) || Beta(16, 14)), by the trigamma function."""
+    y = torch.tensor([1.0] * 6 + [0.0] * 4)
+    guided = Guided(outline(zoo.program(tossed), (y,), {}), guide_of_tossed)
+    leaves = list(guided.leaves.values())
+    mapped = Mapped(guided.bound, torch.zeros(1), "tossed", leaves)
+    bound = mapped(torch.zeros(40_000, 1), leaves)
+    slopes = torch.stack(torch.autograd.grad(bound.mean(), leaves)) / 15  # of a and b, whose logarithms are free
+    of_a, of_both = torch.polygamma(1, torch.tensor(15.0)), torch.polygamma(1, torch.tensor(30.0))
+    gap = torch.tensor([-1.0, 1.0])  # (a - 16, b - 14)
+    assert torch.allclose(slopes, -(gap * of_a - gap.sum() * of_both), rtol=0.05)
 
 
 def branching(y):

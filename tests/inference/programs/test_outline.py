@@ -86,6 +86,16 @@ def draws_by_itself():
     pyro.sample("y", dist.Normal(x + torch.randn(()), 1.0), obs=ONE)
 
 
+def draws_by_numpy():
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    pyro.sample("y", dist.Normal(x + np.random.randn(), 1.0), obs=ONE)  # noqa: NPY002 - what users do
+
+
+def a_random_plate():
+    with pyro.plate("row", int(torch.randint(3, 50, ()))):
+        pyro.sample("x", dist.Normal(0.0, 1.0))
+
+
 def scaled_apart():
     p = pyro.sample("p", dist.Beta(1.0, 1.0))
     c = pyro.sample("c", dist.Bernoulli(p))
@@ -103,7 +113,9 @@ def scaled_apart():
         (a_part, "plate 'row' takes 10 of 100 rows"),
         (comes_and_goes, "site 'z' is in one run and not in the next"),
         (grows, "plate 'row' has shape (2,) in one run and (3,) in the next"),
-        (draws_by_itself, "draws random numbers itself"),
+        (draws_by_itself, "the density of site 'y' is another in each run"),
+        (draws_by_numpy, "the density of site 'y' is another in each run"),
+        (a_random_plate, "plate 'row' has shape"),
         (scaled_apart, "scaled differently"),
     ],
 )
@@ -118,11 +130,57 @@ def test_what_cannot_be_sampled_is_refused_by_name(model, told):
         ({"tau": -1.0}, "start, site 'tau': -1.0 lies outside"),
         ({"z": torch.zeros(3)}, "start, site 'z': expected shape (8,), got (3,)"),
         ({"ta": 1.0}, "has no site 'ta', did you mean 'tau'?"),
+        ({"y": 1.0}, "start: site 'y' of schools is observed there"),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused(start, told):
-    with pytest.raises(ValueError, match=re.escape(told)):
+    with pytest.raises(ValueError, match=re.escape(told)) as error:
         inference.sample(zoo.program(schools, start=start), draws=2, chains=2, progress=False)
+    assert "\n" not in str(error.value)  # Pyro adds the shapes of all sites
+
+
+def test_a_start_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="start, site 'tau': expected a number or an array of them, got 'wide'"):
+        zoo.program(schools, start={"tau": "wide"})
+
+
+def test_an_improper_prior_is_not_drawn_from():
+    flat = program("factored")[0]
+    with pytest.raises(ValueError, match="factored: site 'x' has an improper prior"):
+        inference.sample(zoo.program(flat), start="prior", draws=2, chains=2, progress=False)
+    for start in ({}, {"x": 1.0}):
+        with pytest.raises(ValueError, match="factored: site 'x' has an improper prior"):
+            inference.prior(zoo.program(flat, start=start))
+
+
+def test_what_a_fit_would_hold_one_draw_of_is_refused():
+    with pytest.raises(ValueError, match="draws_by_numpy draws from the random state of NumPy"):
+        inference.fit(zoo.program(draws_by_numpy), progress=False)
+
+
+@pytest.mark.parametrize("numbers", [[1.0, 2.0], np.ones(2), (1, 2)])
+def test_numbers_that_are_no_tensor_are_told(numbers):
+    def model(y):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+    with pytest.raises(ValueError, match=r"argument 0 is a .*: pass torch.as_tensor"):
+        inference.sample(zoo.program(model), numbers, progress=False)
+
+
+@pytest.mark.parametrize("name", ["plot", "anomaly", "generate", "effects", "predictions", "forecast", "novelty"])
+def test_what_is_of_pairs_says_what_programs_have(name):
+    more = {"generate": (3,), "forecast": (None, ONE, 3)}.get(
+        name, (ONE,) if name in ("plot", "anomaly") else (None, ONE)
+    )
+    with pytest.raises(ValueError, match=r"got program\(schools\): programs have fit, .* whose result ArviZ takes"):
+        getattr(inference, name)(zoo.program(schools), *more)
+
+
+def test_a_function_in_the_place_of_a_pair_is_told_to_be_a_program():
+    with pytest.raises(ValueError, match=r"a Pyro program goes in as zoo\.program\(model\)"):
+        inference.sample(schools, ONE)
 
 
 @pytest.mark.parametrize("model", [3, "schools", dist.Normal, None])
