@@ -26,6 +26,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from inference.compiling.narrowing import narrow
 from inference.compiling.tidying import constant, random, tidy
 from zoo import threads
 from zoo.threads.handlers import unvalidated
@@ -176,6 +177,7 @@ class _Recorder(TorchDispatchMode):
     def finish(self, outputs: Sequence[Any]) -> fx.GraphModule:
         """Close the graph over these outputs."""
         self.graph.output([self._node(x) if isinstance(x, Tensor) else x for x in outputs])
+        narrow(self.graph, self.written)
         tidy(self.graph, self.root, self.written)
         return fx.GraphModule(self.root, self.graph)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.func import vmap
 
+from inference.compiling import recording
 from inference.compiling.recording import record
 
 aten = torch.ops.aten
@@ -136,7 +137,8 @@ def made_up(seed):
 
 
 @pytest.mark.parametrize("first", range(0, 40, 10))
-def test_made_up_functions_are_what_they_were(first):
+def test_made_up_functions_are_what_they_were(first, monkeypatch):
+    monkeypatch.setattr(recording, "narrow", lambda *_: None)  # torch rounds sums over expanded elements otherwise
     for seed in range(first, first + 10):
         function = made_up(seed)
         graph, _ = record(function, [sample(0), sample(1)])
