@@ -17,7 +17,7 @@ from zoo import registry
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 
 
-SLOW = {"out_of_distribution", "image_generation", "polynomial_loo", "image_anomalies"}
+SLOW = {"out_of_distribution", "image_generation", "polynomial_loo", "image_anomalies", "pyro_program"}
 
 
 @pytest.mark.parametrize(

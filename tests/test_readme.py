@@ -116,7 +116,7 @@ def test_a_snippet_runs(number, reader, capsys):
 
 
 def test_there_is_a_snippet_for_each_use_and_one_for_a_pair_of_your_own():
-    assert len(SNIPPETS[EXAMPLES]) == 16
+    assert len(SNIPPETS[EXAMPLES]) == 17
     assert sum("@register" in snippet for snippet in SNIPPETS[EXAMPLES]) == 1
 
 

@@ -75,6 +75,9 @@ def program(
         posterior = inference.sample(program, x, y=y)
         idata = inference.to_arviz(program, posterior, x, y=y)
 
+    Parameters are where plain Pyro has them and are saved as there, by `pyro.get_param_store().save` or a module's
+    `state_dict`; draws by `inference.sample(store=…)`, or by the `to_netcdf` of what `to_arviz` makes.
+
     Args:
         model: a function, a method or a `PyroModule`.
         guide: for `inference.fit`: a family (`normal`, `multivariate`, `lowrank`, `laplace`, `delta`), an automatic
