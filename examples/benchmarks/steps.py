@@ -177,7 +177,8 @@ def ratio(one, of="pyro"):
 
 def table(results, names):
     """One line a program: Pyro's time, and ours as a share of it."""
-    heads = ["program", "Pyro, µs", "unchecked, µs", *(f"`{method}`" for method in METHODS), "graph, s", "Inductor, s"]
+    methods = [way for way in METHODS if any(f"{name}/{way}/0" in results for name in names)]
+    heads = ["program", "Pyro, µs", "unchecked, µs", *(f"`{way}`" for way in methods), "graph, s", "Inductor, s"]
     lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for name in names:
         runs = {method: results.get(f"{name}/{method}/0", {"failed": "not run"}) for method in METHODS}
@@ -186,7 +187,7 @@ def table(results, names):
             f"{statistics.median(t for one in whole for t in one[of]):,.0f}" if whole else ""
             for of in ("pyro", "pyro_unchecked")
         ]
-        cells += [one["failed"] if "failed" in one else f"{ratio(one):.3f}" for one in runs.values()]
+        cells += [one["failed"] if "failed" in one else f"{ratio(one):.3f}" for one in map(runs.get, methods)]
         for method in ("graph", "inductor"):
             one = runs[method]
             cells.append("" if "failed" in one else f"{one['wall']:.1f}, {one['recording']:.1f}")

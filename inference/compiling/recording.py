@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from inference.compiling.narrowing import narrow
-from inference.compiling.tidying import constant, random, tidy
+from inference.compiling.tidying import CUT, constant, random, tidy
 from zoo import threads
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart, draw
@@ -47,7 +47,7 @@ class TraceError(RuntimeError):
 
 
 def record(
-    function: Callable[..., Any], inputs: Sequence[Tensor], held: Sequence[Tensor] = ()
+    function: Callable[..., Any], inputs: Sequence[Tensor], held: Sequence[Tensor] = (), cuts: bool = False
 ) -> tuple[fx.GraphModule, Any]:
     """Write down what `function(*inputs)` does; the inputs and the random state are left as they are.
 
@@ -56,6 +56,7 @@ def record(
         inputs: tensors that it takes.
         held: tensors that it finds by itself, and that are to be inputs of the graph too, behind the others: parameters
             of a module, say.
+        cuts: gradients will be taken through the graph: where they are to end, at a `detach`, they do.
 
     Returns:
         The graph, which takes as many tensors and returns a flat list, and the spec to unflatten that list with.
@@ -67,7 +68,7 @@ def record(
     if not _ALONE and unready():
         raise TraceError(f"nothing can be traced here: {unready()}")
     copies = [tensor.detach().clone() for tensor in inputs]
-    recorder = _Recorder([*copies, *held])
+    recorder = _Recorder([*copies, *held], cuts)
     with _quiet(), recorder:
         outputs, spec = pytree.tree_flatten(function(*copies))
     return recorder.finish(outputs), spec
@@ -95,8 +96,9 @@ def drawn_apart(graph: fx.GraphModule) -> fx.GraphModule:
 class _Recorder(TorchDispatchMode):
     """Tensors are known by identity, held weakly: a strong reference would make autograd wrap them anew."""
 
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
+    def __init__(self, inputs: Sequence[Tensor], cuts: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.cuts = cuts
         self.graph, self.root = fx.Graph(), torch.nn.Module()
         self.nodes = WeakIdKeyDictionary()
         self.constants: list[Tensor] = []
@@ -119,6 +121,8 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         if isinstance(result, Tensor) and func._overloadpacket.__name__ in _SAME and _same(result, args[0]):
             self.nodes[result] = self._node(args[0])
+            if self.cuts and func is CUT and torch.is_grad_enabled():  # else inside an operation of somebody's own
+                self._remember(result, self.graph.call_function(CUT, (self.nodes[result],)))
             return result
         nodes, named = pytree.tree_map_only(Tensor, self._node, (args, kwargs))
         node = self.graph.call_function(func, nodes, named)

@@ -26,6 +26,7 @@ from torch import Tensor, fx
 from zoo.threads.randomness import draws
 
 aten = torch.ops.aten
+CUT = aten.detach.default  # where gradients are to end; in a graph only where some will be taken through it
 LARGEST_CONSTANT = 1 << 20  # elements
 _LARGEST_FILLED = 1 << 16  # of zeros and ones, which are quick to make
 
@@ -93,6 +94,7 @@ class _Tidying:
         output = next(node for node in graph.nodes if node.op == "output")
         self.told = {node.meta.get("storage") for node in output.all_input_nodes}
         self.given = {node.meta.get("storage") for node in graph.nodes if node.op in ("placeholder", "get_attr")}
+        self.cut = any(node.target is CUT for node in graph.nodes)
         self.strided = any("as_strided" in str(node.target) for node in graph.nodes)
 
     def run(self) -> None:
@@ -158,8 +160,8 @@ class _Tidying:
     def _seen(self, node: fx.Node) -> fx.Node | None:
         """An earlier node that lies where this one does, in memory that nobody writes into."""
         storage, offset = self._where(node)
-        if "layout" not in node.meta or storage in self.written:
-            return None
+        if self.cut or "layout" not in node.meta or storage in self.written:
+            return None  # two of the same memory are not the same to a gradient
         found = self.views.setdefault((storage, offset, _laid_out(node), node.meta["dtype"]), node)
         return None if found is node else found
 

@@ -12,6 +12,7 @@ exact        is the guide the posterior already?
 doubt        what is said beside "converged" of a guide far from the posterior
 search       where a guide starts in a pair that suggests nothing
 settled      whether a guide stands where the ELBO is highest
+falling      whether a bound that is drawn anew at each step still rises
 held_out     which rows are held out to stop early by
 keeping      a start in closed form, kept where steps lead no higher
 fisher       first widths of many latents, from gradients of single rows

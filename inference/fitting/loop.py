@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from inference.fitting import settled
+from inference.fitting.falling import Bound, Falling
 from inference.fitting.keeping import KeepingGuide
 from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
 from inference.fitting.step import SINGULAR, Stepper
@@ -106,6 +107,10 @@ class Loop:
         self.averaging = Averaging(list(self.stepper.parameters.values()))
         self.batch = self.train  # of the last step
         self.average_from = self.limit - round(self.average * self.limit) if self.known else self.limit
+        self.falling: Falling | None = None
+        if isinstance(self.pair, Bound) and self.schedule == "plateau":
+            window, tolerance = self.convergence.window, self.convergence.tolerance
+            self.falling = Falling(self.stepper, lambda: self.train, self.scalars[0], window, tolerance)
 
     @cached_property
     def rows(self) -> int:
@@ -213,7 +218,9 @@ class Loop:
     def _converged(self, step: int, loss: float, rows: Iterator[Tensor]) -> str | None:
         if self.schedule != "plateau" or step < self.anneal:
             return None
-        if self.convergence.update(loss):
+        if self.falling:
+            self.falling.add()
+        if self.convergence.update(loss, self.falling):
             # The first loss that stands still may only say that steps are too long for a narrow posterior.
             self.decay *= 0.3 if self.placed else 1.0
             self._standardise()

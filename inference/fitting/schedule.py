@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -90,15 +90,15 @@ class Convergence:
         """Whether the last stage is running: the time to average iterates."""
         return self._stage == self.stages
 
-    def update(self, loss: float) -> bool:
-        """Take one loss; True when a stage has just ended."""
+    def update(self, loss: float, falls: Callable[[], bool] | None = None) -> bool:
+        """Take one loss; True when a stage has just ended. It does not where `falls`, asked then, knows better."""
         self._losses.append(loss)
         width = self.window
         if len(self._losses) < 2 * width or len(self._losses) % (width // 2):
             return False
         earlier, later = np.array(self._losses[-2 * width : -width]), np.array(self._losses[-width:])
         error = math.sqrt((np.nanvar(earlier) + np.nanvar(later)) / width)
-        if np.nanmean(earlier) - np.nanmean(later) > max(self.tolerance, error):
+        if np.nanmean(earlier) - np.nanmean(later) > max(self.tolerance, error) or (falls is not None and falls()):
             return False
         self._losses = []
         self._stage += 1

@@ -14,6 +14,7 @@ sample       gradient MCMC
 fit          variational fit, draws of the guide and their weights
 flat         a program as a pair of one observation, which all that fits pairs takes
 guided       a program with a guide of the user's own
+scoring      gradients of such a guide's draws that have none themselves
 parameters   what is optimised behind `pyro.param`
 draws        prior and posterior predictive, pointwise log-likelihood
 scores       observations left out, models compared

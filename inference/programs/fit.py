@@ -85,8 +85,10 @@ def fit(
     With a guide of a family (`zoo.program(model, guide="multivariate")`) all continuous latents are fitted at once in
     the flat space without constraints, from the best Gaussian on the way to the mode; discrete ones are summed out.
     With a guide of your own, any Pyro guide, its parameters are fitted as `pyro.infer.SVI` does, discrete latents that
-    it leaves out summed out. `pyro.param`s of model and guide end where plain Pyro puts them: in its store, or the
-    module that they are of. Plates may take a part of their rows, afresh at each step.
+    it leaves out summed out; those that it draws have the score function's gradients, from two draws a step, each the
+    other's baseline. Latents of rows that a plate takes in part want such a guide, which reads them off the rows; it
+    has converged where the same draws say so too. `pyro.param`s of model and guide end where plain Pyro puts them: in
+    its store, or the module that they are of. Plates may take a part of their rows, afresh at each step.
 
     Args:
         program: see `zoo.program`.
@@ -101,7 +103,7 @@ def fit(
 
     Raises:
         ValueError: a program without latents and parameters, a discrete latent that can neither be summed out nor is
-            drawn by the guide, a guide without a gradient, options out of range.
+            drawn by the guide, options out of range.
         NonFiniteError: the loss stayed NaN or infinite.
     """
     with apart(int(seed)), torch.no_grad():
@@ -180,7 +182,8 @@ def _flat_pair(seen: Outline, compile: str, anew: bool) -> tuple[ModelGuide, Cli
             if plate.size < plate.full:
                 raise ValueError(
                     f"{name}: latent '{latent.name}' stands in plate '{plate.name}', which takes {plate.size} of "
-                    f"{plate.full} rows: write a guide of your own for it, or leave `subsample_size` out"
+                    f"{plate.full} rows: write a guide of your own that draws it in the same plate, from what it reads "
+                    "off those rows, or leave `subsample_size` out"
                 )
     with torch.enable_grad(), unvalidated():
         leaves = leaves_of(first_run(seen.call))

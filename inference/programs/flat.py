@@ -23,6 +23,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from inference.fitting.falling import Bound
 from inference.programs.mapped import Mapped, TraceError
 from zoo.base import Batch, ModelGuide
 from zoo.guides import Family
@@ -52,7 +53,7 @@ class Climbed:
         self.mapped: Mapped | None = None
         if recorded:
             try:
-                self.mapped = Mapped(function, point, name, leaves)
+                self.mapped = Mapped(function, point, name, leaves, cuts=True)
             except TraceError as error:
                 if required:
                     raise
@@ -124,8 +125,12 @@ def pair_of(
             with batch.plate():
                 return pyro.sample("x", _Rest(climbed, point, values), obs=batch.x)
 
-    Flat.__name__ = Flat.__qualname__ = name
-    return Flat(guide=family or "normal")
+    class Guided(Flat, Bound):
+        pass
+
+    made = Flat if family is not None else Guided
+    made.__name__ = made.__qualname__ = name
+    return made(guide=family or "normal")
 
 
 class _Anywhere(dist.Normal):

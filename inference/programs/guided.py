@@ -3,7 +3,8 @@
     ELBO = E_q[ log p(observed, z) - log q(z) ]
 
 with discrete latents that the guide leaves out summed out of the first term. Guide and model share plates, so that a
-plate that takes a part of its rows takes the same in both, and its scale is kept.
+plate that takes a part of its rows takes the same in both, and its scale is kept. Gradients of draws that have none are
+those of `inference.programs.scoring`, from two runs.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from pyro import poutine
 from torch import Tensor
 
 from inference.programs.contracting import contracted
-from inference.programs.outline import Outline, base, enumerating
+from inference.programs.outline import Outline, enumerating
 from inference.programs.parameters import leaves_of
 from inference.programs.runs import Call, sites_of
+from inference.programs.scoring import Drawn, surrogate
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 
@@ -32,7 +34,7 @@ class Guided:
 
     Raises:
         ValueError: a latent that the guide leaves out and that cannot be summed out, a site of the guide's that the
-            program lacks, or one whose draws have no gradient.
+            program lacks.
     """
 
     def __init__(self, seen: Outline, guide: Callable[..., Any]) -> None:
@@ -43,17 +45,14 @@ class Guided:
         self.leaves = leaves_of(model, trace)
         self.sites = [n for n, site in sites_of(trace).items() if not site["infer"].get("is_auxiliary")]
         self._check(sites_of(trace), sites_of(model))
+        drawn = {n: site for n, site in sites_of(trace).items() if not site["is_observed"]}
+        self.scored = [n for n, site in drawn.items() if not site["fn"].has_rsample]
 
     def _check(self, guide: Mapping[str, Any], model: Mapping[str, Any]) -> None:
         name = self.seen.call.program.name
         for site, node in guide.items():
             if site not in model and not node["infer"].get("is_auxiliary") and not node["is_observed"]:
                 raise ValueError(f"{name}: the guide draws '{site}', which the program does not have")
-            if not node["is_observed"] and not node["fn"].has_rsample:
-                raise ValueError(
-                    f"{name}: guide site '{site}' ({type(base(node['fn'])).__name__}) has no reparameterised sample: "
-                    "leave a discrete latent out of the guide, and it is summed out; or use pyro.infer.SVI"
-                )
         for site, node in model.items():
             if node["is_observed"] or site in guide:
                 continue
@@ -61,16 +60,26 @@ class Guided:
                 raise ValueError(f"{name}: latent '{site}' is neither drawn by the guide nor can it be summed out")
 
     def bound(self, _: Tensor) -> Tensor:
-        """One estimate of the ELBO, ()."""
-        run = self._run()
-        return run[0] - run[1]
+        """One estimate of the ELBO, (), the mean of two where draws have no gradient of their own."""
+        one = self._run()
+        if not self.scored:
+            return one.bound
+        other = self._run()
+        slopes = surrogate(one, other, self.scored) + surrogate(other, one, self.scored)
+        return (one.bound + other.bound + slopes) / 2
 
     def draw(self, _: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Values of the latents of one draw, deterministic sites too, log p and log q."""
-        log_p, log_q, values = self._run()
-        return values, log_p.detach(), log_q.detach()
+        run = self._run()
+        nodes = run.model.nodes
+        values: dict[str, Any] = {name: run.guide.nodes[name]["value"] for name in self.sites if name in nodes}
+        for name, site in self.seen.deterministic.items():
+            value: Any = nodes[name]["value"]
+            if value.shape == site.shape:
+                values[name] = value
+        return values, run.log_p.detach(), run.log_q.detach()
 
-    def _run(self) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _run(self) -> Drawn:
         call: Call = self.seen.call
         with unvalidated():
             guide = poutine.trace(lambda: self.guide(*call.args, **call.kwargs)).get_trace()
@@ -80,13 +89,6 @@ class Guided:
             trace = poutine.trace(model).get_trace()
             guide.compute_log_prob()
             trace.compute_log_prob()
-        total, factors = contracted(trace, call.program.name)
-        for factor in factors.values():
-            total = total + factor.sum()
-        log_q: Tensor = sum((site["log_prob_sum"] for site in sites_of(guide).values()), torch.zeros(()))
-        values: dict[str, Any] = {name: guide.nodes[name]["value"] for name in self.sites if name in trace.nodes}
-        for name, site in self.seen.deterministic.items():
-            value: Any = trace.nodes[name]["value"]
-            if value.shape == site.shape:
-                values[name] = value
-        return total, log_q, values
+        alone, factors = contracted(trace, call.program.name)
+        summed = sum((factor.sum() for factor in factors.values()), torch.zeros(()))
+        return Drawn(guide, trace, alone, summed)

@@ -34,12 +34,20 @@ class Mapped:
         example: such a nest. What the function makes of another of the same shapes must be the same operations.
         name: whose it is, for what is said.
         shared: tensors that the function holds, parameters that change between calls; the same for all points.
+        cuts: gradients will be taken through it, and end where the function says so.
 
     Raises:
         TraceError: the function reads the value of a tensor.
     """
 
-    def __init__(self, function: Callable[[Any], Any], example: Any, name: str, shared: Sequence[Tensor] = ()) -> None:
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        example: Any,
+        name: str,
+        shared: Sequence[Tensor] = (),
+        cuts: bool = False,
+    ) -> None:
         leaves, self._spec = pytree.tree_flatten(example)
 
         def flat(*tensors: Tensor) -> list[Tensor]:
@@ -47,7 +55,7 @@ class Mapped:
             return found
 
         with naming_the_site(), Unread():
-            graph, _ = record(flat, leaves, shared)
+            graph, _ = record(flat, leaves, shared, cuts)
         if len(graph.graph.nodes) > LARGE:
             warnings.warn(
                 f"{name}: one run of it is {len(graph.graph.nodes):,} operations: a Python loop over the data, "
@@ -57,7 +65,7 @@ class Mapped:
         self._constants = dict(graph.named_buffers())
         held = list(self._constants.values())
         pure = torch.func.functionalize(lambda *given: _Lifted(graph, self._constants, given).run(), remove="mutations")
-        self.graph, _ = record(pure, [*leaves, *shared, *held])
+        self.graph, _ = record(pure, [*leaves, *shared, *held], cuts=cuts)
         by_index(self.graph)
         self.random = [node for node in self.graph.graph.nodes if draws(node.target)]
 

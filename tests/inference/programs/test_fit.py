@@ -240,11 +240,6 @@ def lacks(y):
     pyro.sample("other", dist.Normal(pyro.param("a", torch.tensor(0.0)), 1.0))
 
 
-def discrete(y):
-    pyro.param("a", torch.tensor(0.0))
-    pyro.sample("which", dist.Poisson(3.0))
-
-
 def counting(y):
     rate = pyro.sample("mu", dist.Gamma(1.0, 1.0))
     pyro.sample("which", dist.Poisson(rate))
@@ -266,7 +261,6 @@ def local_of_a_part(y):
     [
         (conjugate, nothing_to_fit, "neither the model nor its guide has a parameter"),
         (conjugate, lacks, "the guide draws 'other', which the program does not have"),
-        (counting, discrete, "guide site 'which' (Poisson) has no reparameterised sample"),
         (counting, leaves_one_out, "latent 'which' is neither drawn by the guide nor can it be summed out"),
         (counting, "normal", "discrete site 'which' (Poisson) has no gradient"),
         (local_of_a_part, "normal", "latent 'z' stands in plate 'row', which takes 4 of 40 rows"),
