@@ -34,7 +34,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pyro
 import sampling
 import torch
-from programs import seen
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from pyro.infer.autoguide import AutoNormal, init_to_feasible, init_to_value
@@ -43,12 +42,19 @@ from pyro_programs import EXAMPLES
 
 import inference
 import zoo
+from inference.programs.outline import outline
 
 METHODS = ("graph", "inductor", "own_graph", "own_inductor")
 QUICK = ("eight_schools_reparam", "item_response", "gaussian_mixture")  # unless --only says otherwise
 WARM = 20  # steps before the clock starts
 BLOCK = 0.25  # CPU seconds of a block, about
 SMALL = 0.5  # ms that a step by a graph takes at most where a program is called small: 1/10 is asked of Inductor there
+
+
+def seen(name):
+    """A program, its arguments, and what it holds."""
+    model, arguments = EXAMPLES[name].program()
+    return model, arguments, outline(zoo.program(model), arguments, {})
 
 
 class Pyro:
