@@ -16,6 +16,9 @@ from inference.running.pieces import pieces
 from inference.sampling.labels import relabelled, stems
 
 SETTLED = 1.01  # what Vehtari et al. (2021) ask for
+MIXED = 1.05  # R-hat of chains, each of which has been everywhere some ten times
+FEW = 16  # chains, too few to tell by what they have in common
+_DRIFT = 4.0  # errors of the mean change of all chains: of some hundred numbers, now and then one is as far
 _APART = 1.5  # R-hat of chains that do not even overlap in their bulk
 _STAYS = 1.1  # R-hat, within groups, of chains that stay in theirs; of one on its way it is 1.3 and more
 _FAR = 4.0  # deviations between means of chains that do not meet
@@ -58,6 +61,28 @@ def _plain(draws: Tensor) -> Tensor:
 def limit(count: int) -> float:
     """R-hat that `count` draws of each chain should not exceed: 1.01, and more where so few cannot tell."""
     return max(SETTLED, 1 + 2.5 / count)
+
+
+def steady(draws: Tensor) -> bool:
+    """Whether the chains, taken together, stay as they are: mean and variance of each number, from half to half.
+
+    R-hat of short chains that move slowly is above 1.01 for lack of draws, however long ago they forgot where they
+    began. What all of them still have in common is seen in the mean of their changes: by t-tests, chains being
+    independent.
+
+    Args:
+        draws: (C, n, W), of chains whose R-hat is at most `MIXED`.
+    """
+    chains, half = len(draws), draws.shape[1] // 2
+    if chains < FEW:
+        return False
+    z = draws.double() - draws.double().mean((0, 1))
+    for value in (z, z.square()):
+        change = value[:, -half:].mean(1) - value[:, :half].mean(1)
+        error = change.std(0) / math.sqrt(chains)
+        if bool((change.mean(0).abs() > _DRIFT * error).any()):
+            return False
+    return True
 
 
 def worst(draws: Mapping[str, Tensor]) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """Warm-up of many chains: metric, step size and trajectory length, until R-hat says that the chains agree.
 
 Windows follow each other, each under the metric of the one before, and from some point on each twice as long. The last
-is the first in which R-hat of all latents settles, or in which the chains are seen to stay apart for good, each under
-the metric of its own mode: that of all together is as wide as they lie apart, and would take very many steps.
+is the first in which R-hat of all latents settles; or comes near to that, while all chains together stay as they are;
+or in which the chains are seen to stay apart for good, each under the metric of its own mode: that of all together is
+as wide as they lie apart, and would take very many steps.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from inference.sampling.adaptation import QUARTER, Moments, StepSize, Trajectory
 from inference.sampling.chains import STUCK, Chains, SamplingError, unit
 from inference.sampling.density import Density
 from inference.sampling.hamiltonian import Metric, State, plan
-from inference.sampling.mixing import SETTLED, limit, rhat, standstill
+from inference.sampling.mixing import MIXED, SETTLED, limit, rhat, standstill, steady
 from inference.sampling.store import evenly
 from zoo.settings import settings
 
@@ -90,7 +91,8 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
             break
         rhats = rhat(found.watched).nan_to_num(nan=1.0)
         bar.set_postfix_str(f"R-hat {float(rhats.max()):.3f}")
-        if float(rhats.max()) < limit(found.watched.shape[1]):
+        most_apart = float(rhats.max())
+        if most_apart < limit(found.watched.shape[1]) or (most_apart < MIXED and steady(found.watched)):
             break
         if chains.deadline.over(SHARE):
             chains.notes.append(_unsettled(chains, rhats, found.columns, f"after {chains.deadline.spent:.3g} s"))

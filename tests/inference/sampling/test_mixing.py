@@ -165,3 +165,28 @@ def test_warm_up_keeps_to_its_limit_however_short(most):
     with pytest.warns(UserWarning, match=words):
         found = sample(Bent().double(), torch.zeros(2), 2, 4, max_warmup=most, **QUICK)
     assert found.warmup <= most
+
+
+def autoregressions(n, rho=0.9, chains=64, numbers=5, seed=0):
+    """Stationary AR(1) series of variance 1, (chains, n, numbers): chains that move slowly."""
+    generator = torch.Generator().manual_seed(seed)
+    x = [torch.randn(chains, numbers, generator=generator, dtype=torch.float64)]
+    for _ in range(n - 1):
+        x.append(rho * x[-1] + (1 - rho**2) ** 0.5 * torch.randn(chains, numbers, generator=generator).double())
+    return torch.stack(x, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_slow_chains_are_steady_and_drifting_ones_are_not(seed):
+    draws = autoregressions(400, rho=0.8, seed=seed)
+    assert 1.01 < float(mixing.rhat(draws).max()) < mixing.MIXED  # too few draws, though nothing is amiss
+    assert mixing.steady(draws)
+    time = torch.linspace(0, 1, 400, dtype=torch.float64).view(1, -1, 1)
+    assert not mixing.steady(torch.cat([draws[..., :4], draws[..., 4:] + 0.8 * time], -1))  # on their way, together
+    assert not mixing.steady(torch.cat([draws[..., :4], draws[..., 4:] * (1 + 0.5 * time)], -1))  # spreading out
+    assert not mixing.steady(draws[: mixing.FEW - 1])
+
+
+def test_few_chains_are_told_steady_by_mistake():
+    wrong = sum(not mixing.steady(autoregressions(100, chains=16, numbers=50, seed=seed)) for seed in range(20))
+    assert wrong <= 6  # of 100 t-tests each, of 15 degrees of freedom: p(|t| > 4) = 0.0012 once, 0.11 in 100
