@@ -126,22 +126,23 @@ def points(of):
 def test_density_and_gradient_are_pyros(of):
     at = points(of)
     value, gradient = of.potential.value_and_gradient(at)
-    zero, moves = {}, False
+    zero, moves, slopes = {}, False, []
     for i, point in enumerate(at):
         potential, transforms = of.pyros(point)
         free = {latent.name: latent.unflatten(point).requires_grad_() for latent in of.seen.latents}
         log_p = -potential(free)
         assert float(value[i]) == pytest.approx(float(log_p), rel=1e-10)
         for name, transform in transforms.items():  # a support that moves stands still in Pyro's potential
-            here = transform(torch.zeros_like(free[name]))
+            here = transform.inv(torch.zeros_like(free[name]))
             moves |= not torch.equal(here, zero.setdefault(name, here))
-        slopes = torch.autograd.grad(log_p, list(free.values()), allow_unused=True)
-        theirs = torch.cat([
+        each = torch.autograd.grad(log_p, list(free.values()), allow_unused=True)
+        slopes.append(torch.cat([
             latent.flatten(torch.zeros(latent.free) if slope is None else slope)
-            for latent, slope in zip(of.seen.latents, slopes, strict=True)
-        ])  # fmt: skip
-        if not moves:
-            assert torch.allclose(gradient[i], theirs, rtol=1e-10, atol=1e-10 * float(theirs.abs().max()))
+            for latent, slope in zip(of.seen.latents, each, strict=True)
+        ]))  # fmt: skip
+    if not moves:
+        theirs = torch.stack(slopes)
+        assert torch.allclose(gradient, theirs, rtol=1e-10, atol=1e-10 * float(theirs.abs().max()))
 
 
 def inside(of, draws, count):
