@@ -170,6 +170,7 @@ _OTHERWISE: dict[Any, Callable[..., Tensor]] = {
     aten.copy.default: lambda own, other, *_: other.to(own.dtype).expand(own.shape).clone(),
     aten.fill.Scalar: torch.full_like,
     aten.fill.Tensor: lambda own, value: value.to(own.dtype).expand(own.shape).clone(),
+    aten.log_sigmoid_backward.default: lambda slope, own, _: slope * torch.sigmoid(-own),  # its buffer is one point's
     aten.scatter.value: _scattered,
     aten.slice_scatter.default: _sliced,
     aten.normal_functional.default: lambda own, mean=0.0, std=1.0, **_: torch.randn_like(own) * std + mean,

@@ -153,3 +153,17 @@ def test_missing_rows_of_vectors_under_a_moving_bound_are_walked_on_alone():
     inside = at[:, 1:].sigmoid()  # the row's numbers, as shares of top: uniform, so that only their Jacobians are left
     prior = torch.log(top * (1 - top / 2)) - torch.log(torch.tensor(2.0))
     assert torch.allclose(value, prior - 4 * top.log() + (inside * (1 - inside)).log().sum(1), rtol=1e-12)
+
+
+def test_log_sigmoid_of_many_points_writes_no_warnings(capfd):
+    """Torch's own rule for it resizes a buffer, and says so on standard error, in every step."""
+    points = torch.linspace(-40, 40, 12, dtype=torch.float64).reshape(4, 3)
+
+    def function(point):
+        with torch.enable_grad():
+            point = point.detach().requires_grad_()
+            return torch.autograd.grad(torch.nn.functional.logsigmoid(point).sum(), point)[0]
+
+    found = Mapped(function, points[0], "it")(points)
+    assert torch.allclose(found, 1 / (1 + points.exp()), rtol=1e-14, atol=0)
+    assert "resized" not in capfd.readouterr().err
