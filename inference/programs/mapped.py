@@ -155,6 +155,9 @@ def _scattered(own: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
 def _sliced(own: Tensor, part: Tensor, dim: int = 0, begin: Any = None, end: Any = None, step: int = 1) -> Tensor:
     size = own.shape[dim]  # the rule for it overflows at "to the end", and does not count from it
     begin, end = (None if at is None else min(at % size if at < 0 else at, size) for at in (begin, end))
+    if step == 1:  # side by side: no index, and so many elements at a time
+        begin, end = begin or 0, size if end is None else end
+        return torch.cat([own.narrow(dim, 0, begin), part, own.narrow(dim, end, size - end)], dim)
     return aten.slice_scatter.default(own, part, dim, begin, end, step)  # type: ignore[no-any-return]
 
 
@@ -163,7 +166,12 @@ def _dirichlet(concentration: Tensor, *_: Any) -> Tensor:
     return gamma / gamma.sum(-1, keepdim=True)
 
 
-# Operations that `vmap` has no rule for, as others that are the same.
+def _entered(own: Tensor, part: Tensor, dim: int, index: int) -> Tensor:
+    index = index % own.shape[dim]
+    return _sliced(own, part.unsqueeze(dim), dim, index, index + 1)
+
+
+# Operations that `vmap` has no rule for, or one by way of indices, as others that are the same.
 _OTHERWISE: dict[Any, Callable[..., Tensor]] = {
     aten._sample_dirichlet.default: _dirichlet,  # which has no derivative of its own
     aten.view.default: aten.reshape.default,
@@ -172,6 +180,7 @@ _OTHERWISE: dict[Any, Callable[..., Tensor]] = {
     aten.fill.Tensor: lambda own, value: value.to(own.dtype).expand(own.shape).clone(),
     aten.log_sigmoid_backward.default: lambda slope, own, _: slope * torch.sigmoid(-own),  # its buffer is one point's
     aten.scatter.value: _scattered,
+    aten.select_scatter.default: _entered,
     aten.slice_scatter.default: _sliced,
     aten.normal_functional.default: lambda own, mean=0.0, std=1.0, **_: torch.randn_like(own) * std + mean,
     aten.uniform.default: lambda own, low=0.0, high=1.0, **_: torch.rand_like(own) * (high - low) + low,

@@ -1,5 +1,7 @@
 """`as_strided` over points is what torch makes of each point, however the points lie in memory."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -51,7 +53,28 @@ def columns(point):
     return table.as_strided((3, 2), (1, 3), 3), part
 
 
-@pytest.mark.parametrize("function", [noise_on_the_diagonal, columns])
+def entries(point, deep=False):
+    """Entries and ranges of dims that are written, with the gradient through all of them."""
+    with torch.enable_grad():
+        point = point.detach().requires_grad_()
+        table = point.expand(2, 3, 4).sin()
+        table = table * torch.arange(24.0).reshape(2, 3, 4)
+        table[..., 0] = point[1]
+        table[:, -1] = point * 2
+        table[..., 1:3] = table[..., 2:].exp()
+        if deep:  # of three dims at once
+            table[1, 1:, 2] = point[3]
+        (gradient,) = torch.autograd.grad(table.logsumexp(-1).cos().sum(), point)
+    return gradient, table.detach()
+
+
+def test_entries_and_ranges_are_no_indices():
+    names = {str(node.target) for node in Mapped(entries, torch.zeros(4), "entries").graph.graph.nodes}
+    assert not [name for name in names if "as_strided" in name]
+    assert "aten.index_select.default" not in names
+
+
+@pytest.mark.parametrize("function", [noise_on_the_diagonal, columns, entries, partial(entries, deep=True)])
 def test_writes_into_views_are_mapped(function):
     points = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)).t()  # points side by side in memory
     found = torch.utils._pytree.tree_leaves(Mapped(function, points[0], "views")(points))
