@@ -6,7 +6,8 @@ dims aside, are moved in front of that,
 
     f(expand(x), expand(y)) = expand(f(x, y))
 
-where x and y together have fewer elements. The results are the same.
+where x and y together have fewer elements. The results are the same, but may lie in memory otherwise: views of them
+become `reshape`, and graphs that count on memory (`as_strided`, writes into what is viewed) stay as they are.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _NAMES = (
     "abs", "add", "cos", "digamma", "div", "erf", "exp", "expm1", "lgamma", "log", "log1p", "mul", "neg", "pow",
     "reciprocal", "rsqrt", "sigmoid", "sin", "softplus", "sqrt", "square", "sub", "tanh",
 )  # fmt: skip
+_VIEWS = ("view", "_unsafe_view")
+_STRIDED = ("as_strided", "as_strided_", "as_strided_scatter", "new_empty_strided")
 
 
 def narrow(graph: fx.Graph, written: dict[int, int]) -> None:
@@ -31,10 +34,13 @@ def narrow(graph: fx.Graph, written: dict[int, int]) -> None:
         graph: of nodes that know (`meta`) the storage, layout, type and device of their tensors.
         written: storages that something writes into: what lies there stays as it is.
     """
+    nodes = list(graph.nodes)
+    if any(_name(n) in _STRIDED or (_name(n) in _VIEWS and n.meta["storage"] in written) for n in nodes):
+        return
     small: dict[fx.Node, fx.Node] = {}  # what an expanded node was made of
     output = next(node for node in graph.nodes if node.op == "output")
     fixed = {*written, *(node.meta.get("storage") for node in output.all_input_nodes)}  # results have their own memory
-    for node in list(graph.nodes):
+    for node in nodes:
         if node.op != "call_function" or "layout" not in node.meta or node.meta["storage"] in fixed:
             continue
         if any(argument.meta.get("storage") in written for argument in node.all_input_nodes):
@@ -46,6 +52,12 @@ def narrow(graph: fx.Graph, written: dict[int, int]) -> None:
             a in small for a in node.all_input_nodes
         ):
             _move(graph, node, small)
+    moved = small.keys() - set(nodes)
+    for node in graph.nodes if moved else ():
+        if moved.intersection(node.all_input_nodes):
+            moved.add(node)
+            if _name(node) in _VIEWS:
+                node.target = aten.reshape.default
 
 
 def _move(graph: fx.Graph, node: fx.Node, small: dict[fx.Node, fx.Node]) -> None:

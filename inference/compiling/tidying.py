@@ -182,6 +182,8 @@ class _Tidying:
             return None
         if _laid_out(found) == _laid_out(node):
             return found
+        if _long(found) != _long(node):
+            return None  # the same entries in another order: of a transposed tensor, say
         return self.views.get((*self._where(found), _laid_out(node), node.meta["dtype"]))
 
     def _may_stand(self, node: fx.Node, found: fx.Node) -> bool:
@@ -225,6 +227,12 @@ def _laid_out(node: fx.Node) -> Any:
     """Shape and strides; those of dims of size 1 say nothing."""
     shape, strides, _ = node.meta["layout"]
     return shape, tuple(stride for size, stride in zip(shape, strides, strict=True) if size != 1)
+
+
+def _long(node: fx.Node) -> Any:
+    """Shape and strides without dims of size 1."""
+    shape, strides, _ = node.meta["layout"]
+    return [pair for pair in zip(shape, strides, strict=True) if pair[0] != 1]
 
 
 def _hashable(argument: Any) -> Any:

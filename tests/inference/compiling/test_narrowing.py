@@ -59,6 +59,21 @@ def test_a_number_without_dims_does_not_change_the_type():
     assert graph(a, b)[0].dtype == torch.float64
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: a.expand(3, 4).exp().view(-1) * 2,
+        lambda a, b: (a.expand(3, 4).exp() * b.expand(3, 4).t().contiguous().t()).contiguous().view(12),
+        lambda a, b: (a.expand(3, 4).exp().t() + 1).t().view(-1).as_strided((4,), (3,)),
+        lambda a, b: (a.expand(3, 4).exp() + torch.zeros(4, 3).double().t()).t().contiguous().view(-1).mul_(2.0),
+    ],
+)
+def test_what_lies_in_memory_otherwise_may_be_viewed(function):
+    a, b = torch.rand(3, 1, dtype=torch.float64), torch.rand(4, dtype=torch.float64)
+    graph, _ = record(function, [a, b])
+    assert torch.allclose(graph(a, b)[0], function(a, b), rtol=1e-15, atol=0)
+
+
 def test_what_is_written_into_stays():
     def function(a):
         whole = a.expand(4).exp()

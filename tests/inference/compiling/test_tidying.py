@@ -148,6 +148,23 @@ def test_made_up_functions_are_what_they_were(first, monkeypatch):
         assert torch.equal(ours[1], theirs[1])
 
 
+def test_a_copy_in_another_order_is_no_view_of_what_it_copies():
+    def function(x):
+        whole = x * 2
+        return (whole.view(4, 3) + 1, whole.t().reshape(4, 3).contiguous() - 1, whole.view(4, 3).t().contiguous() * 3)
+
+    graph, _ = record(function, [sample(0)])
+    for found, wanted in zip(graph(sample(1)), function(sample(1)), strict=True):
+        assert torch.equal(found, wanted)
+
+    def square(x):
+        whole = x * 2
+        return whole.t().contiguous() - whole  # its view of the same shape is another matrix
+
+    graph, _ = record(square, [sample(0, 3, 3)])
+    assert torch.equal(graph(sample(1, 3, 3))[0], square(sample(1, 3, 3)))
+
+
 def test_a_graph_may_be_mapped_and_recorded_again():
     graph, _ = record(
         lambda x: (x.unsqueeze(0).sum(0) * torch.ones_like(x)).exp().sum(-1).unsqueeze(0).sum(), [sample(0)]
