@@ -32,7 +32,10 @@ from zoo.programs import Program
 POINTS, DRAWS = 3, 20
 QUICK = {"draws": 6, "chains": 4, "max_warmup": 30, "progress": False}
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::RuntimeWarning")
+pytestmark = [
+    pytest.mark.usefixtures("double"),
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::RuntimeWarning"),
+]
 
 
 @dataclass
@@ -109,14 +112,6 @@ def case(name, config):
 def of(name, request):
     """The case of a name."""
     return case(name, request.config)
-
-
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def points(of):

@@ -10,6 +10,7 @@ import types
 import typing
 from pathlib import Path
 
+import pyro
 import pytest
 import torch
 
@@ -60,6 +61,25 @@ def pytest_configure(config):
         config.pair_names = sorted(set(zoo.names()) - before)
     else:
         config.pair_names = zoo.names()
+
+
+@pytest.fixture
+def double():
+    """float64 as torch's default, and a parameter store of the test's own, as programs have them."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    pyro.clear_param_store()
+    yield
+    pyro.clear_param_store()
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def no_fallback():
+    """An operation that `vmap` has no rule for is an error."""
+    torch._C._functorch._set_vmap_fallback_enabled(False)
+    yield
+    torch._C._functorch._set_vmap_fallback_enabled(True)
 
 
 def variants(name):

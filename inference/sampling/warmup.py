@@ -168,7 +168,8 @@ def _go_on(chains: Chains, points: Tensor, moments: Moments, draws: Tensor | Non
     if moved is None:
         return chains.stand(points, metric)
     flat = moved(whole.flatten(0, 1))
-    fresh = Moments(unit(flat.mean(0), flat.std(0), chains.number))
+    spread = flat.std(0)
+    fresh = Moments(unit(flat.mean(0), torch.where(spread > 0, spread, 1), chains.number))
     for some in flat.unflatten(0, whole.shape[:2]).unbind(1):
         z = fresh.under.into(some)
         fresh.add(State(z, z.new_zeros(len(z)), z))

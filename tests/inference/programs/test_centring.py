@@ -12,14 +12,12 @@ import zoo
 from inference.programs.centring import better, placed, shifted
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
+from inference.sampling.adaptation import Moments
+from inference.sampling.chains import Chains
+from inference.sampling.chains import unit as unit_metric
+from inference.sampling.warmup import _go_on
 
-
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def funnel(seen=None):
@@ -66,13 +64,15 @@ def test_values_stay_when_coordinates_change():
         assert torch.allclose(after[name], value, rtol=1e-12), name
 
 
+@pytest.mark.parametrize("unit", [-8.0, 0.0, 8.0])
 @pytest.mark.parametrize("dense", [False, True])
-def test_a_prior_is_standardised_and_what_is_seen_stays_as_it_is(dense):
-    v = 3 * torch.randn(4000, 1)
-    place = (v, v / 2)
+def test_a_prior_is_standardised_and_what_is_seen_stays_as_it_is(dense, unit):
+    """Whatever units the numbers are in."""
+    v, one = 3 * torch.randn(4000, 1), math.exp(unit)
+    place = (one * v, unit + v / 2)
     share = torch.ones(1)
-    assert float(better(v + (v / 2).exp() * torch.randn(4000, 1), place, share, dense)) == 0
-    seen = 2 + 0.01 * torch.randn(4000, 1)  # whatever v is
+    assert float(better(one * (v + (v / 2).exp() * torch.randn(4000, 1)), place, share, dense)) == 0
+    seen = one * (2 + 0.01 * torch.randn(4000, 1))  # whatever v is
     assert float(better(seen, place, share, dense)) == 1
     assert float(better(shifted(seen, place, share, 0 * share), place, 0 * share, dense)) == 1
 
@@ -132,3 +132,23 @@ def test_a_funnel_of_data_is_drawn_where_they_are():
     v = found["v"]
     assert float(v.mean()) == pytest.approx(mean, abs=5 * float(v.mean(1).std()) / math.sqrt(32))
     assert float(v.std()) == pytest.approx(float((weight * (grid - mean) ** 2).sum().sqrt()), rel=0.05)
+
+
+def test_a_number_that_never_moved_keeps_a_finite_scale():
+    def model():
+        funnel()
+        pyro.sample("w", dist.Normal(0.0, 1.0))
+
+    own = potential(model)
+    v = 3 * torch.randn(320, 1)
+    draws = torch.cat([v, v + (v / 2).exp() * torch.randn(320, 5), torch.zeros(320, 1)], -1).unflatten(0, (32, 10))
+    chains = Chains(own, 32, 0, "graph", True)
+    around = unit_metric(torch.zeros(7), torch.ones(7), 32)
+    chains.stand(draws[:, -1], around)
+    moments = Moments(around)
+    moments.add(chains.state)
+    _go_on(chains, draws[:, -1], moments, draws, around)
+    assert float(own.visit.shares[1:6].max()) == 0
+    assert bool(chains.metric.scale.isfinite().all())
+    assert bool((chains.metric.scale.diagonal() > 0).all())
+    assert bool(chains.state.z.isfinite().all())

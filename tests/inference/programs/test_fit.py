@@ -23,14 +23,7 @@ from tests.helpers.programs import conjugate, noise, schools
 Y = noise(40) * 3 + 5
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    pyro.clear_param_store()
-    yield
-    pyro.clear_param_store()
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def of_conjugate(y):

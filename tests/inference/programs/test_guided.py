@@ -19,14 +19,7 @@ from tests.helpers.programs import noise
 Y = torch.tensor([0.2, -0.4, 3.1, 2.7, 0.1])
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    pyro.clear_param_store()
-    yield
-    pyro.clear_param_store()
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def parts(y):
@@ -165,9 +158,9 @@ def near(y):
 def test_a_fit_whose_noise_hides_that_it_still_falls_is_not_called_converged():
     """A part of the rows differs from the next by a hundred times what 200 steps of 2e-4 gain."""
     y = 30 + 10 * noise(500)
-    result = inference.fit(zoo.program(far, near), y, lr=2e-4, max_steps=1300, compile="graph", progress=False)
+    result = inference.fit(zoo.program(far, near), y, lr=2e-4, max_steps=2600, compile="graph", progress=False)
     assert float(pyro.param("centre").detach()) < 1  # of 30
-    assert result.reason == "not converged after max_steps=1300"
+    assert result.reason == "not converged after max_steps=2600"
 
 
 def test_a_fit_that_stands_still_is_called_converged():

@@ -18,15 +18,7 @@ from tests.helpers.programs import PROGRAMS, program
 POINTS = 5
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch._C._functorch._set_vmap_fallback_enabled(False)  # an operation without a rule is an error here
-    yield
-    torch._C._functorch._set_vmap_fallback_enabled(True)
-    pyro.clear_param_store()
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double", "no_fallback")
 
 
 def points(name):

@@ -15,16 +15,10 @@ from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
 from tests.helpers.programs import SCHOOLS, conjugate, factored, noise, partly_seen, schools
 
-
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:warm-up stopped", "ignore:chains disagree", "ignore:.*diverged")
+pytestmark = [
+    pytest.mark.usefixtures("double"),
+    pytest.mark.filterwarnings("ignore:warm-up stopped", "ignore:chains disagree", "ignore:.*diverged"),
+]
 
 
 def error_of_mean(draws):

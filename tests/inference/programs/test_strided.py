@@ -8,12 +8,7 @@ import torch
 from inference.programs.mapped import Mapped
 from inference.programs.strided import places
 
-
-@pytest.fixture(autouse=True)
-def _no_fallback():
-    torch._C._functorch._set_vmap_fallback_enabled(False)
-    yield
-    torch._C._functorch._set_vmap_fallback_enabled(True)
+pytestmark = pytest.mark.usefixtures("no_fallback")
 
 
 @pytest.mark.parametrize(

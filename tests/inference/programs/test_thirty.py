@@ -2,7 +2,6 @@
 
 import warnings
 
-import pyro
 import pytest
 import torch
 from pyro.infer.autoguide.initialization import init_to_value
@@ -17,15 +16,7 @@ EXAMPLES = package("pyro_programs").EXAMPLES
 POINTS = 3
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch._C._functorch._set_vmap_fallback_enabled(False)  # an operation without a rule is an error here
-    yield
-    torch._C._functorch._set_vmap_fallback_enabled(True)
-    pyro.clear_param_store()
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double", "no_fallback")
 
 
 def test_there_are_thirty():
