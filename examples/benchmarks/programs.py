@@ -54,7 +54,7 @@ QUICK = ("eight_schools_reparam", "item_response", "gaussian_mixture")  # unless
 def seen(name):
     """A program, its arguments, and what it holds."""
     model, arguments = EXAMPLES[name].program()
-    return model, arguments, outline(zoo.program(model), arguments, {})
+    return model, arguments, outline(zoo.program(model, start=EXAMPLES[name].start), arguments, {})
 
 
 def named(name, draws):
@@ -78,8 +78,9 @@ class Methods:
         model, arguments = EXAMPLES[name].program()
         began = time.process_time()
         found = inference.sample(
-            zoo.program(model), *arguments, draws=100 if self.quick else 500, seed=seed, compile=mode, progress=False
-        )
+            zoo.program(model, start=EXAMPLES[name].start), *arguments, draws=100 if self.quick else 500, seed=seed,
+            compile=mode, progress=False,
+        )  # fmt: skip
         cpu = found.cpu["warmup"] + found.cpu["draws"]
         compiling = time.process_time() - began - cpu
         self.told = {"warmup": found.warmup, "steps": float(found.stats["n_steps"].double().mean())}
@@ -92,9 +93,8 @@ class Methods:
 
     def pyro(self, name, seed):
         model, arguments, held = seen(name)
-        count, values = 50 if self.quick else 300, {}
-        for site in held.improper:  # which Pyro cannot draw from to begin with
-            values[site] = torch.ones(held.sites[site].shape)
+        count = 50 if self.quick else 300
+        values = {site: torch.as_tensor(value) for site, value in EXAMPLES[name].start.items()}
         pyro.clear_param_store()
         pyro.set_rng_seed(seed)
         began = time.process_time()

@@ -64,8 +64,8 @@ class Pyro:
         model, self.arguments, held = seen(name)
         pyro.clear_param_store()
         pyro.set_rng_seed(0)
-        improper = {site: torch.ones(held.sites[site].shape) for site in held.improper}
-        start = init_to_value(values=improper) if improper else init_to_feasible
+        values = {site: torch.as_tensor(value) for site, value in EXAMPLES[name].start.items()}
+        start = init_to_value(values=values) if values else init_to_feasible
         self.guide = AutoNormal(poutine.block(model, hide=[*held.enumerated]), init_loc_fn=start)
         loss = Trace_ELBO(max_plate_nesting=held.depth)
         if held.enumerated:
@@ -109,7 +109,7 @@ def measured(name, method, rounds, block=BLOCK):
         clock["mark"] = time.process_time()
         return len(found["ours"]) == rounds
 
-    program = zoo.program(model, guide=plain.guide if own else "normal")
+    program = zoo.program(model, guide=plain.guide if own else "normal", start=EXAMPLES[name].start)
     result = inference.fit(
         program, *arguments, steps=10**6, average=0, lr=1e-3, callbacks=[watch], compile=mode, progress=False
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,16 +54,31 @@ def prior(program: Program, *args: Any, draws: int = 1000, seed: int = 0, **kwar
     return Posterior({name: value[None] for name, value in found.items()}, frozenset(), {}, "prior", 1, draws)
 
 
-def check_proper(seen: Outline, known: Collection[str] = ()) -> None:
-    """Refuse improper priors, but for sites that are `known` otherwise.
+def check_proper(seen: Outline) -> None:
+    """Refuse improper priors.
 
     Raises:
         ValueError: by site.
     """
+    if seen.improper:
+        name = seen.call.program.name
+        raise ValueError(f"{name}: site {listed(seen.improper)} has an improper prior, from which nothing can be drawn")
+
+
+def check_started(seen: Outline) -> None:
+    """Refuse improper priors without a start: nothing says where their mass might be.
+
+    Raises:
+        ValueError: by site.
+    """
+    known = seen.call.program.start
     improper = [site for site in seen.improper if site not in known]
     if improper:
-        name = seen.call.program.name
-        raise ValueError(f"{name}: site {listed(improper)} has an improper prior, from which nothing can be drawn")
+        where = ", ".join(f"'{site}': …" for site in improper)
+        raise ValueError(
+            f"{seen.call.program.name}: site {listed(improper)} has an improper prior, which says nothing of where to "
+            f"start: give a value to start around, zoo.program(model, start={{{where}}})"
+        )
 
 
 def predict(

@@ -20,6 +20,7 @@ from inference.posterior import draws as of_pairs
 from inference.posterior.khat import KHat
 from inference.posterior.latents import Posterior
 from inference.posterior.psis import check_enough, effective_share, pareto_k
+from inference.programs.draws import check_started
 from inference.programs.flat import DATA, Climbed, pair_of
 from inference.programs.guided import Guided
 from inference.programs.mapped import Mapped, TraceError, one_by_one
@@ -103,7 +104,7 @@ def fit(
 
     Raises:
         ValueError: a program without latents and parameters, a discrete latent that can neither be summed out nor is
-            drawn by the guide, options out of range.
+            drawn by the guide, an improper prior and no start for it, options out of range.
         NonFiniteError: the loss stayed NaN or infinite.
     """
     with apart(int(seed)), torch.no_grad():
@@ -177,6 +178,7 @@ def _own_guide(program: Program) -> Callable[..., Any] | None:
 def _flat_pair(seen: Outline, compile: str, anew: bool) -> tuple[ModelGuide, Climbed]:  # noqa: A002
     """The pair of a guide of a family; where one was fitted to latents of the same shapes, it goes on from there."""
     name = seen.call.program.name
+    check_started(seen)
     for latent in seen.latents:
         for plate in seen.sites[latent.name].plates:
             if plate.size < plate.full:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference.programs.draws import check_proper
+from inference.programs.draws import check_started
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
 from inference.running.deadline import Deadline
@@ -45,7 +45,7 @@ def sample(
 
     Raises:
         ValueError: a program without latents, with a discrete one that cannot be enumerated, of which a run differs
-            from the next; options out of range.
+            from the next, or with an improper prior and no start for it; options out of range.
         SamplingError: no start of finite density, or chains that never move.
         TraceError, CompileError: `compile` asks for what cannot be.
     """
@@ -57,8 +57,7 @@ def sample(
         check_folder(wanted.folder)
     with quietly(seed):
         seen = outline(program, args, kwargs)
-        if start == "prior":
-            check_proper(seen, program.start)
+        check_started(seen)
         mode = wanted.mode
         potential = ProgramPotential(
             seen, recorded=mode != "off", required=compile in ("graph", "inductor"), recentred=method == "hmc"

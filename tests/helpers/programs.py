@@ -9,6 +9,8 @@ from pyro import poutine
 from pyro.infer.reparam import LocScaleReparam
 from pyro.nn import PyroModule, PyroSample
 
+import zoo
+
 SCHOOLS = torch.tensor([28.0, 8, -3, 7, -1, 1, 18, 12]).double()
 SIGMA = torch.tensor([15.0, 10, 16, 11, 9, 11, 10, 18]).double()
 _made = torch.Generator().manual_seed(0)
@@ -163,7 +165,7 @@ PROGRAMS = {
     "mixture": (mixture, (noise(15) * 2,)),
     "chain": (chain, (noise(6),)),
     "crossed": (crossed, (noise(5, 4),)),
-    "factored": (factored, ()),
+    "factored": (zoo.program(factored, start={"x": 1.0}), ()),
     "gaussian_process": (gaussian_process, (torch.linspace(-1, 1, 9).double(), noise(9))),
     "correlated": (correlated, (noise(10, 3),)),
     "uniform_of_uniform": (uniform_of_uniform, ()),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Example:
         told: sites whose draws are scored and compared; by default all latents. A network's weights, which may trade
             places, are no more than what they make of the data.
         heavy: positive sites without a variance, compared by the means of their logarithms.
+        start: values to start around, of sites with an improper prior.
     """
 
     model: Callable[..., Any]
@@ -31,6 +32,7 @@ class Example:
     made: bool = False
     told: tuple[str, ...] = ()
     heavy: tuple[str, ...] = ()
+    start: Mapping[str, Any] = field(default_factory=dict)
 
     def program(self) -> tuple[Any, tuple[Any, ...]]:
         """The program and its arguments as tensors; floating-point ones are of torch's default type."""

@@ -148,7 +148,10 @@ def factor_analysis_data():
 EXAMPLES = listed(
     Example(ruggedness, ruggedness_data, "tutorial: Bayesian regression", made=True),
     Example(logistic_regression, logistic_regression_data, "documentation of HMC and NUTS"),
-    Example(robust_regression, robust_regression_data, "pyro.distributions.ImproperUniform, pyro.factor"),
+    Example(
+        robust_regression, robust_regression_data, "pyro.distributions.ImproperUniform, pyro.factor",
+        start={"line": [0.0, 0.0], "scale": 1.0},
+    ),
     Example(horseshoe, horseshoe_data, "examples/sparse_regression.py", heavy=("lambdas", "tau")),
     Example(
         bayesian_network, bayesian_network_data, "tutorial: modules", made=True, told=("sigma", "curve"),

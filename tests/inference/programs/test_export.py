@@ -176,4 +176,4 @@ def test_what_is_not_this_program_s_is_refused(fitted, posterior):
     with pytest.raises(ValueError, match="dims of 'mu': expected 0 names"):
         inference.to_arviz(zoo.program(schools, dims={"mu": ["a"]}), posterior, SCHOOLS, SIGMA)
     with pytest.raises(ValueError, match="improper prior"):
-        inference.prior(zoo.program(program("factored")[0]))
+        inference.prior(program("factored")[0])

@@ -288,7 +288,7 @@ def flat_priors(y):
 
 def test_a_prior_that_cannot_be_drawn_from_is_fitted_all_the_same():
     """Under a flat prior the posterior is Normal(mean of y, scale / sqrt(N))."""
-    program = zoo.program(flat_priors, guide="normal")
+    program = zoo.program(flat_priors, guide="normal", start={"mu": 0.0})
     pyro.param("scale", torch.tensor(2.0)).requires_grad_(False)
     inference.fit(program, Y, progress=False, steps=200)
     found = inference.draw(program, Y, draws=4000)["mu"]

@@ -14,7 +14,7 @@ import torch
 import inference
 import zoo
 from inference.programs.outline import outline
-from tests.helpers.programs import program, schools
+from tests.helpers.programs import factored, program, schools
 
 ONE = torch.tensor(1.0)
 
@@ -145,12 +145,26 @@ def test_a_start_that_is_no_number_is_refused():
 
 
 def test_an_improper_prior_is_not_drawn_from():
-    flat = program("factored")[0]
-    with pytest.raises(ValueError, match="factored: site 'x' has an improper prior"):
-        inference.sample(zoo.program(flat), start="prior", draws=2, chains=2, progress=False)
     for start in ({}, {"x": 1.0}):
-        with pytest.raises(ValueError, match="factored: site 'x' has an improper prior"):
-            inference.prior(zoo.program(flat, start=start))
+        with pytest.raises(ValueError, match="factored: site 'x' has an improper prior, from which nothing"):
+            inference.prior(zoo.program(factored, start=start))
+
+
+@pytest.mark.parametrize("call", [inference.sample, inference.fit])
+@pytest.mark.parametrize("options", [{}, {"compile": "off"}])
+def test_an_improper_prior_wants_a_start(call, options):
+    told = r"factored: site 'x' has an improper prior, .* zoo.program\(model, start={'x': …}\)"
+    with pytest.raises(ValueError, match=told):
+        call(zoo.program(factored), progress=False, **options)
+    for start in ("prior", "jitter"):
+        with pytest.raises(ValueError, match=told):
+            inference.sample(zoo.program(factored), start=start, draws=2, chains=2, progress=False)
+
+
+def test_chains_start_around_what_is_given_for_an_improper_prior():
+    begun = zoo.program(factored, start={"x": 3.0})
+    found = inference.sample(begun, start="prior", draws=500, chains=16, progress=False)
+    assert 1 < float(found["x"].mean()) < 4
 
 
 def test_what_a_fit_would_hold_one_draw_of_is_refused():
