@@ -14,7 +14,7 @@ import importlib
 import operator
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pyro
 import torch
 from torch import Tensor, fx
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
@@ -56,7 +57,8 @@ def record(
         inputs: tensors that it takes.
         held: tensors that it finds by itself, and that are to be inputs of the graph too, behind the others: parameters
             of a module, say.
-        cuts: gradients will be taken through the graph: where they are to end, at a `detach`, they do.
+        cuts: gradients will be taken through the graph: where they are to end, at a `detach` or after a block without
+            gradients, they do.
 
     Returns:
         The graph, which takes as many tensors and returns a flat list, and the spec to unflatten that list with.
@@ -69,7 +71,7 @@ def record(
         raise TraceError(f"nothing can be traced here: {unready()}")
     copies = [tensor.detach().clone() for tensor in inputs]
     recorder = _Recorder([*copies, *held], cuts)
-    with _quiet(), recorder:
+    with _quiet(), recorder.blocks if cuts else nullcontext(), recorder:
         outputs, spec = pytree.tree_flatten(function(*copies))
     return recorder.finish(outputs), spec
 
@@ -98,7 +100,7 @@ class _Recorder(TorchDispatchMode):
 
     def __init__(self, inputs: Sequence[Tensor], cuts: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.cuts = cuts
+        self.cuts, self.blocks = cuts, _Blocks()
         self.graph, self.root = fx.Graph(), torch.nn.Module()
         self.nodes = WeakIdKeyDictionary()
         self.constants: list[Tensor] = []
@@ -130,12 +132,18 @@ class _Recorder(TorchDispatchMode):
             node.meta["writes"] = True
             self.written.setdefault(self._storage(tensor), len(self.graph.nodes) - 1)
         if isinstance(result, Tensor):
-            self._remember(result, node)
+            self._remember(result, self._cut(result, node))
         else:
             for i, value in enumerate(result if isinstance(result, (tuple, list)) else ()):
                 if isinstance(value, Tensor):
                     self._remember(value, self.graph.call_function(operator.getitem, (node, i)))
         return result
+
+    def _cut(self, result: Tensor, node: fx.Node) -> fx.Node:
+        """Where no gradient goes through it: what a block without gradients works out anew."""
+        if not self.blocks.entered or node.meta.get("writes") or not result.is_floating_point():
+            return node
+        return self.graph.call_function(CUT, (node,))
 
     def _without_masks(self, func: Any, args: Any) -> Any:
         """Whole numbers in place of a constant mask as index: how many they are is known to a compiler too."""
@@ -184,6 +192,19 @@ class _Recorder(TorchDispatchMode):
         narrow(self.graph, self.written)
         tidy(self.graph, self.root, self.written)
         return fx.GraphModule(self.root, self.graph)
+
+
+class _Blocks(TorchFunctionMode):
+    """Whether somebody's `no_grad` block is running: operations written as `autograd.Function` leave no such trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch._C._set_grad_enabled:
+            self.entered = not args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _read(func: Any, tensors: Sequence[Tensor]) -> Sequence[Tensor]:

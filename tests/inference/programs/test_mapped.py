@@ -159,3 +159,52 @@ def test_log_sigmoid_of_many_points_writes_no_warnings(capfd):
     found = Mapped(function, points[0], "it")(points)
     assert torch.allclose(found, 1 / (1 + points.exp()), rtol=1e-14, atol=0)
     assert "resized" not in capfd.readouterr().err
+
+
+class Twice(torch.autograd.Function):
+    """x², by a formula of somebody's own: torch runs it without gradients, which its backward gives."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, slope):
+        return 2 * ctx.saved_tensors[0] * slope
+
+
+@torch.no_grad()
+def _held(x):
+    return x.exp().sum()
+
+
+def _within(x):
+    with torch.no_grad():
+        weight = x.cos()
+        with torch.enable_grad():
+            inner = x.sin()
+    return (weight * x).sum() + inner.sum() + Twice.apply(x)[0]
+
+
+CUTS = {
+    "detach": lambda x: (x.detach() * x**2).sum(),
+    "block": _within,
+    "decorated": lambda x: _held(x) * x[1],
+    "own_function": lambda x: (Twice.apply(x) * x).sum(),
+    "switched": lambda x: (torch.set_grad_enabled(False), x.sin(), torch.set_grad_enabled(True))[1].dot(x),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_gradients_of_a_recorded_density_end_where_the_program_lets_them_end(name):
+    """Beside torch's own gradient of the function as it is written."""
+    at = torch.randn(4, 3, generator=torch.Generator().manual_seed(2))
+    mapped = Mapped(CUTS[name], at[0], name, cuts=True)
+    for run in (lambda x: mapped(x), lambda x: torch.stack([mapped.one(point) for point in x])):
+        points = at.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(run(points).sum(), points)
+        for i, point in enumerate(at):
+            leaf = point.clone().requires_grad_()
+            (wanted,) = torch.autograd.grad(CUTS[name](leaf), leaf)
+            assert torch.allclose(slope[i], wanted, rtol=1e-12), i
