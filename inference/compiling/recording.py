@@ -132,18 +132,15 @@ class _Recorder(TorchDispatchMode):
             node.meta["writes"] = True
             self.written.setdefault(self._storage(tensor), len(self.graph.nodes) - 1)
         if isinstance(result, Tensor):
-            self._remember(result, self._cut(result, node))
+            self._remember(result, node)
+            new = self.blocks.entered and result.is_floating_point() and not node.meta.get("writes")
+            if new and self._varies(result):  # no gradient goes into what such a block works out
+                self._remember(result, self.graph.call_function(CUT, (node,)))
         else:
             for i, value in enumerate(result if isinstance(result, (tuple, list)) else ()):
                 if isinstance(value, Tensor):
                     self._remember(value, self.graph.call_function(operator.getitem, (node, i)))
         return result
-
-    def _cut(self, result: Tensor, node: fx.Node) -> fx.Node:
-        """Where no gradient goes through it: what a block without gradients works out anew."""
-        if not self.blocks.entered or node.meta.get("writes") or not result.is_floating_point():
-            return node
-        return self.graph.call_function(CUT, (node,))
 
     def _without_masks(self, func: Any, args: Any) -> Any:
         """Whole numbers in place of a constant mask as index: how many they are is known to a compiler too."""

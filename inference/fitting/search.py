@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,8 +27,10 @@ from inference.fitting import curvature
 from inference.fitting.curvature import as_point, some_rows
 from inference.fitting.fisher import prior_width
 from inference.fitting.objective import Objective
-from inference.fitting.step import SINGULAR, Stepper
+from inference.fitting.step import SINGULAR
+from inference.programs.mapped import Mapped, one_by_one
 from inference.running.densities import UnsupportedGuide
+from inference.running.pieces import pieces
 from zoo import guides
 from zoo.base import Batch, ModelGuide
 from zoo.settings import settings
@@ -40,7 +43,9 @@ _PART = 0.01  # of a latent's conditional width: of third order nothing is left,
 _FLAT = 1e-10  # of the largest curvature, in the latents' own units: less is none
 _LONGEST = 3.0  # of a step, in deviations of the prior
 
-Density = Callable[[Tensor], "tuple[float, Tensor]"]
+Density = Callable[
+    [Tensor], tuple[Tensor, Tensor]
+]  # minus the log joint density and its gradient: (S, P) -> (S,), (S, P)
 
 
 @dataclass(frozen=True)
@@ -73,20 +78,16 @@ def move(pair: ModelGuide, batch: Batch, objective: Objective, mode: str) -> boo
         gradients = _plain(double, some, objective)
         if mode != "off":
             try:
-                recorded = _recorded(double, some, objective)
-                recorded(loc)
-                gradients = recorded
+                gradients = _recorded(double, some, objective, loc)
             except (*FAILED, UnsupportedGuide):  # of which the steps will tell
                 pass
 
-        def density(at: Tensor) -> tuple[float, Tensor]:
-            """Minus the log joint density and its gradient."""
-            loc.copy_(at)
+        def density(at: Tensor) -> tuple[Tensor, Tensor]:
             try:
                 with torch.enable_grad():
                     return gradients(at)
             except (ValueError, SINGULAR):  # outside of what a distribution takes
-                return math.inf, torch.full_like(at, math.nan)
+                return torch.full_like(at[:, 0], math.inf), torch.full_like(at, math.nan)
 
         try:
             spread = prior_width(double, some, loc)
@@ -103,26 +104,37 @@ def move(pair: ModelGuide, batch: Batch, objective: Objective, mode: str) -> boo
     return True
 
 
-def _recorded(pair: ModelGuide, batch: Batch, objective: Objective) -> Density:
-    """At the point where the pair's point guide stands, by a graph."""
-    stepper = Stepper(pair, objective, "graph", fallback=False, fixed=batch)
-    one = torch.ones((), dtype=pair.dtype, device=pair.device)
-    place = list(stepper.parameters).index("auto.loc")
+def _recorded(pair: ModelGuide, batch: Batch, objective: Objective, loc: Tensor) -> Density:
+    """By a graph of one point, for many at once."""
+    one = _value_and_gradient(pair, batch, objective)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of its length, of which the steps will tell
+        mapped = Mapped(one, loc.clone(), pair.name)
 
-    def density(_: Tensor) -> tuple[float, Tensor]:
-        loss, gradients = stepper(batch, one)
-        return float(loss) * batch.total, gradients[place].detach() * batch.total
+    def density(at: Tensor) -> tuple[Tensor, Tensor]:
+        if len(at) == 1 or not mapped.together:
+            return one_by_one(mapped.one, at)  # type: ignore[no-any-return]
+        found = [mapped(at[piece]) for piece in pieces(len(at), mapped.width)]
+        return torch.cat([value for value, _ in found]), torch.cat([gradient for _, gradient in found])
 
     return density
 
 
 def _plain(pair: ModelGuide, batch: Batch, objective: Objective) -> Density:
+    one = _value_and_gradient(pair, batch, objective)
+    return lambda at: one_by_one(one, at)
+
+
+def _value_and_gradient(pair: ModelGuide, batch: Batch, objective: Objective) -> Density:
+    """Of one point: (P,) -> (), (P,)."""
     function = curvature.negative_log_joint(pair, batch, objective)
 
-    def density(at: Tensor) -> tuple[float, Tensor]:
-        at = at.detach().requires_grad_()
-        value = function(at)
-        return float(value.detach()), torch.autograd.grad(value, at)[0]
+    def density(at: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            at = at.detach().requires_grad_()
+            value = function(at)
+            (gradient,) = torch.autograd.grad(value, at)
+        return value.detach(), gradient
 
     return density
 
@@ -163,16 +175,16 @@ def _search(density: Density, before: Place, longest: Tensor, full: bool, point:
 
     def bound(place: Place) -> float:
         if point:
-            return -density(place.loc)[0]
+            return -float(density(place.loc[None])[0])
         tril = place.tril if full else place.width.diag_embed()
-        values = [density(place.loc + tril @ draw)[0] for draw in noise]
-        found = float(tril.diagonal().log().sum()) - sum(values) / len(values)  # but for a constant of the entropy
+        values = density(place.loc + noise @ tril.mT)[0]
+        found = float(tril.diagonal().log().sum() - values.mean())  # but for a constant of the entropy
         return found if math.isfinite(found) else -math.inf
 
     best, found = bound(before), None
     # The prior median may be no place at all, as of Gamma(0, 0), and that of a few draws may lie where exp(x w) is 1e9,
     # from where Newton's method comes back by 1 a step.
-    origins = sorted((before.loc, torch.zeros_like(before.loc)), key=lambda at: _or_infinite(density(at)[0]))
+    origins = sorted((before.loc, torch.zeros_like(before.loc)), key=lambda at: _or_infinite(density(at[None])[0]))
     for origin in origins:
         since = 0
         for place in _path(density, origin, longest, point):
@@ -186,13 +198,13 @@ def _search(density: Density, before: Place, longest: Tensor, full: bool, point:
     return None
 
 
-def _or_infinite(value: float) -> float:
-    return value if math.isfinite(value) else math.inf
+def _or_infinite(value: Tensor) -> float:
+    return float(value) if math.isfinite(value) else math.inf
 
 
 def _path(density: Density, at: Tensor, longest: Tensor, point: bool) -> Iterator[Place]:
     """The Laplace approximations on the way to the mode, or there alone for a `point`."""
-    value, gradient = density(at)
+    value, gradient = _at(density, at)
     scale = torch.ones_like(at)
     for _ in range(_STEPS):
         if not math.isfinite(value) or not bool(gradient.isfinite().all()):
@@ -211,13 +223,19 @@ def _path(density: Density, at: Tensor, longest: Tensor, point: bool) -> Iterato
             return
         step = step / max(1.0, float((step.abs() / longest).max()))
         for _ in range(_HALVINGS):
-            new, slope = density(at + step)
+            new, slope = _at(density, at + step)
             if math.isfinite(new) and new <= value + 1e-4 * float(gradient @ step):
                 break
             step = step / 2
         else:
             return
         at, value, gradient, scale = at + step, new, slope, own
+
+
+def _at(density: Density, at: Tensor) -> tuple[float, Tensor]:
+    """At one point, (P,)."""
+    value, gradient = density(at[None])
+    return float(value), gradient[0]
 
 
 def _place(at: Tensor, own: Tensor, root: Tensor) -> Place:
@@ -237,7 +255,7 @@ def _polished(found: Place, density: Density, hessian: Callable[[Tensor], Tensor
             return found
         root = own[:, None] * torch.linalg.inv(factor).mT
         found = _place(at, own, root)
-        slope = root.mT @ density(at)[1]  # in widths of the Gaussian
+        slope = root.mT @ _at(density, at)[1]  # in widths of the Gaussian
         if not float(slope.norm()) < 0.1:
             return found
         at = at - root @ slope
@@ -248,8 +266,8 @@ def _hessian(density: Density, at: Tensor, scale: Tensor) -> Tensor:
     """Central differences of the gradient, (P, P), each step a small part of the latent's own width."""
     for _ in range(3):
         steps = _PART * scale
-        rows = [(density(at + s)[1] - density(at - s)[1]) / (2 * s.sum()) for s in steps.diag_embed()]
-        found = torch.stack(rows)
+        above, below = density(torch.cat([at + steps.diag_embed(), at - steps.diag_embed()]))[1].chunk(2)
+        found = (above - below) / (2 * steps[:, None])
         wanted = found.diagonal().abs().clamp(min=1e-4).rsqrt()
         if not bool(((wanted / scale).log().abs() > math.log(10)).any()):
             break

@@ -7,6 +7,7 @@ into operations that do not (`functionalize`), since a tensor of one point canno
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -68,6 +69,17 @@ class Mapped:
         self.graph, _ = record(pure, [*leaves, *shared, *held], cuts=cuts)
         by_index(self.graph)
         self.random = [node for node in self.graph.graph.nodes if draws(node.target)]
+
+    @functools.cached_property
+    def width(self) -> int:
+        """Numbers in the largest tensor of one point."""
+        return max((node.meta.get("size", 1) for node in self.graph.graph.nodes), default=1)
+
+    @functools.cached_property
+    def together(self) -> bool:
+        """Whether points run side by side: operations of somebody's own have no rule for that, and run in turn."""
+        targets = [node.target for node in self.graph.graph.nodes if node.op == "call_function"]
+        return all(getattr(target, "namespace", "aten") in ("aten", "prims") for target in targets)
 
     def __call__(self, points: Any, shared: Sequence[Tensor] = ()) -> Any:
         """Of S points: every tensor of the nest has a leading (S,), and so has every result."""
