@@ -28,8 +28,8 @@ from inference.fitting.curvature import as_point, some_rows
 from inference.fitting.fisher import prior_width
 from inference.fitting.objective import Objective
 from inference.fitting.step import SINGULAR
-from inference.programs.mapped import Mapped, one_by_one
 from inference.running.densities import UnsupportedGuide
+from inference.running.mapped import Mapped, one_by_one
 from inference.running.pieces import pieces
 from zoo import guides
 from zoo.base import Batch, ModelGuide
@@ -43,9 +43,7 @@ _PART = 0.01  # of a latent's conditional width: of third order nothing is left,
 _FLAT = 1e-10  # of the largest curvature, in the latents' own units: less is none
 _LONGEST = 3.0  # of a step, in deviations of the prior
 
-Density = Callable[
-    [Tensor], tuple[Tensor, Tensor]
-]  # minus the log joint density and its gradient: (S, P) -> (S,), (S, P)
+Density = Callable[[Tensor], tuple[Tensor, Tensor]]  # of minus the log joint, with gradients: (S, P) -> (S,), (S, P)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,6 @@ masks        which cells of a site count
 visiting     one run of a program on flat, unconstrained latents
 centring     coordinates of latents whose scale other latents decide
 contracting  log densities of a run whose discrete latents are summed out
-mapped       a function of one point, recorded and run for many
-unread       what torch reads a value for, without need
-strided      views of memory, as selections
 potential    the log density that chains walk on
 sample       gradient MCMC
 fit          variational fit, draws of the guide and their weights

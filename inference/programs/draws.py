@@ -11,10 +11,10 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.posterior.latents import Posterior
-from inference.programs.mapped import Mapped, TraceError, one_by_one
 from inference.programs.outline import Outline, base, outline
 from inference.programs.runs import First
 from inference.programs.visiting import Visit
+from inference.running.mapped import Mapped, TraceError, one_by_one
 from inference.running.pieces import pieces
 from inference.running.quiet import quietly
 from inference.running.words import check_count, listed, told

@@ -23,12 +23,12 @@ from inference.posterior.psis import check_enough, effective_share, pareto_k
 from inference.programs.draws import check_started
 from inference.programs.flat import DATA, Climbed, pair_of
 from inference.programs.guided import Guided
-from inference.programs.mapped import Mapped, TraceError, one_by_one
 from inference.programs.outline import Outline, outline
 from inference.programs.parameters import leaves_of
 from inference.programs.potential import ProgramPotential
 from inference.programs.runs import first_run
 from inference.programs.visiting import Visit
+from inference.running.mapped import Mapped, TraceError, one_by_one
 from inference.running.pieces import pieces
 from inference.running.quiet import quietly
 from inference.running.words import check_count

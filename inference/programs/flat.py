@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from inference.fitting.falling import Bound
-from inference.programs.mapped import Mapped, TraceError
+from inference.running.mapped import Mapped, TraceError
 from zoo.base import Batch, ModelGuide
 from zoo.guides import Family
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from inference.compiling.fallback import somebodys_level
 from inference.programs.centring import better, shifted
-from inference.programs.mapped import Mapped, TraceError, one_by_one
 from inference.programs.outline import Latent, Outline
 from inference.programs.visiting import Visit
+from inference.running.mapped import Mapped, TraceError, one_by_one
 from inference.running.pieces import pieces
 
 

@@ -7,7 +7,7 @@ out,
 
 Supports may move with other latents: every bijection is made in the very run that uses it. Latents of a scale that
 others decide may stand in other coordinates than u (`inference.programs.centring`), in which case the Jacobian has
-those too. Everything here is of one point, as the program itself is; `inference.programs.mapped` runs it for many.
+those too. Everything here is of one point, as the program itself is; `inference.running.mapped` runs it for many.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ cells        observations as named columns
 densities    log densities of one run, discrete locals summed out
 marginal     those with the locals summed or integrated out, in pieces
 vectorised   one trace for many draws
+mapped       a function of one point, recorded and run for many
+unread       what torch reads a value for, without need
+strided      views of memory, as selections
 pieces       cuts of rows and draws that keep to `settings.memory`
 width        what one draw of one row holds
 deadline     when the time that a user gave is over

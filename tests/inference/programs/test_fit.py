@@ -16,8 +16,8 @@ from torch.distributions import constraints
 import inference
 import zoo
 from inference.programs.guided import Guided
-from inference.programs.mapped import Mapped
 from inference.programs.outline import outline
+from inference.running.mapped import Mapped
 from tests.helpers.programs import conjugate, noise, schools
 
 Y = noise(40) * 3 + 5

@@ -9,10 +9,10 @@ from scipy.stats import ks_2samp
 
 import inference
 import zoo
-from inference.programs.mapped import Mapped
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
-from inference.programs.unread import Unread
+from inference.running.mapped import Mapped
+from inference.running.unread import Unread
 from tests.helpers.programs import PROGRAMS, program
 
 POINTS = 5

@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from inference.programs.mapped import Mapped
-from inference.programs.strided import places
+from inference.running.mapped import Mapped
+from inference.running.strided import places
 
 pytestmark = pytest.mark.usefixtures("no_fallback")
 

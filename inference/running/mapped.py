@@ -18,9 +18,9 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from inference.compiling.recording import TraceError, record
-from inference.programs.strided import by_index
-from inference.programs.unread import Unread
 from inference.running.naming import naming_the_site
+from inference.running.strided import by_index
+from inference.running.unread import Unread
 from zoo.threads.randomness import draws
 
 LARGE = 5_000  # operations of a graph that is worth a word: a loop over data, unrolled
