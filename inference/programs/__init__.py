@@ -4,6 +4,7 @@ outline      what a program holds: latents, observations, plates, from one run o
 runs         ordinary runs of it by Pyro, and what differs between them
 masks        which cells of a site count
 visiting     one run of a program on flat, unconstrained latents
+roots        matrices without a root, and gradients of normal densities by their covariance
 centring     coordinates of latents whose scale other latents decide
 contracting  log densities of a run whose discrete latents are summed out
 potential    the log density that chains walk on

@@ -17,6 +17,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
+from inference.programs.roots import Roots
 from zoo.programs import Program
 from zoo.threads.randomness import apart
 
@@ -31,7 +32,8 @@ class Call:
 
     def __call__(self) -> Any:
         """Run it."""
-        return self.program.model(*self.args, **self.kwargs)
+        with Roots():
+            return self.program.model(*self.args, **self.kwargs)
 
     def but(self, **changes: Any) -> Call:
         """The same with other keyword arguments."""

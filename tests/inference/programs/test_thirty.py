@@ -14,6 +14,7 @@ from tests.helpers.places import package
 
 EXAMPLES = package("pyro_programs").EXAMPLES
 POINTS = 3
+ALL = EXAMPLES | package("pyro_programs.subspaces").EXAMPLES
 
 
 pytestmark = pytest.mark.usefixtures("double", "no_fallback")
@@ -23,11 +24,11 @@ def test_there_are_thirty():
     assert len(EXAMPLES) == 30
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", ALL)
 def test_sites_and_density_and_gradient_are_pyros(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that two plates of one size are two, say
-        model, arguments = EXAMPLES[name].program()
+        model, arguments = ALL[name].program()
         seen = outline(zoo.program(model), arguments, {})
         own = ProgramPotential(seen, required=True)
         at = torch.randn(POINTS, seen.size, generator=torch.Generator().manual_seed(1))
