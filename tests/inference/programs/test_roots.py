@@ -94,7 +94,8 @@ def test_a_matrix_without_a_root_has_no_density_and_stops_nothing(recorded):
 
 
 @pytest.mark.filterwarnings("ignore:.*transitions diverged", "ignore:chains disagree", "ignore:warm-up stopped")
-@pytest.mark.parametrize("compile", ["graph", pytest.param("off", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("compile", ["graph", "off"])
 def test_chains_turn_back_where_matrices_have_no_root(compile):  # noqa: A002 - as users call it
     """The prior has most of its mass where there is none, and chains start there too."""
     data = torch.tensor([[0.5, 1.0], [0.3, 0.8]])
