@@ -7,6 +7,7 @@ marginal     those with the locals summed or integrated out, in pieces
 vectorised   one trace for many draws
 mapped       a function of one point, recorded and run for many
 unread       what torch reads a value for, without need
+gathering    gradients of what is read piece by piece, put together at once
 strided      views of memory, as selections
 pieces       cuts of rows and draws that keep to `settings.memory`
 width        what one draw of one row holds

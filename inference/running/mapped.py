@@ -18,6 +18,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from inference.compiling.recording import TraceError, record
+from inference.running.gathering import gather
 from inference.running.naming import naming_the_site
 from inference.running.strided import by_index
 from inference.running.unread import Unread
@@ -68,6 +69,8 @@ class Mapped:
         pure = torch.func.functionalize(lambda *given: _Lifted(graph, self._constants, given).run(), remove="mutations")
         self.graph, _ = record(pure, [*leaves, *shared, *held], cuts=cuts)
         by_index(self.graph)
+        if not cuts:  # of one that gradients are taken through, they are taken later
+            gather(self.graph)
         self.random = [node for node in self.graph.graph.nodes if draws(node.target)]
 
     @functools.cached_property
