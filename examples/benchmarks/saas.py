@@ -58,8 +58,11 @@ PASSED = 1.01
 
 
 def seen_so_far(draws, count):
-    """R-hat of the first draws of each chain, (chain, draw, ...) by site."""
-    return sampling.worst_rhat(scalars({site: np.asarray(draws[site], dtype=float)[:, :count] for site in LATENTS}))
+    """R-hat of the first draws of each chain, (chain, draw, ...) by site; of one chain, that of its two halves."""
+    values = {site: np.asarray(draws[site], dtype=float)[:, :count] for site in LATENTS}
+    if len(values["mean"]) == 1:
+        values = {site: value[0].reshape(2, count // 2, *value.shape[2:]) for site, value in values.items()}
+    return sampling.worst_rhat(scalars(values))
 
 
 def ours(name, seed, quick, limit, chains=64):
