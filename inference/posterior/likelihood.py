@@ -103,6 +103,7 @@ def has_continuous_locals(pair: ModelGuide, data: Any) -> bool:
 
 
 @in_turn
+@or_program("discrete")
 def assignments(pair: ModelGuide, posterior: Posterior, data: Any, *, new: bool = False) -> dict[str, Tensor]:
     """Posterior probabilities of each enumerated local latent, averaged over draws: site -> (N, categories).
 

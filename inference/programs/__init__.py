@@ -15,6 +15,7 @@ guided       a program with a guide of the user's own
 scoring      gradients of such a guide's draws that have none themselves
 parameters   what is optimised behind `pyro.param`
 draws        prior and posterior predictive, pointwise log-likelihood
+discrete     posterior probabilities of latents that were summed out
 scores       observations left out, models compared
 export       to ArviZ
 """

@@ -217,6 +217,26 @@ def _mapped(
     seen: Outline, function: Callable[[Any], dict[str, Tensor]], values: Mapping[str, Tensor], draws: int
 ) -> dict[str, Tensor]:
     """A function of the values of latents, at each of S draws of them: site -> (S, ...)."""
+    sizes = [site.shape.numel() for site in seen.sites.values()]
+    check_room("draws", draws, draws * sum(sizes) * seen.dtype.itemsize)
+    parts = list(_parts(seen, function, values, draws))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def averaged(seen: Outline, function: Callable[[Any], dict[str, Tensor]], posterior: Posterior) -> dict[str, Tensor]:
+    """The mean over draws of a function of the values of latents: site -> (...)."""
+    total = posterior.chains * posterior.size
+    found: dict[str, Tensor] = {}
+    for part in _parts(seen, function, _latents(seen, posterior), total):
+        for name, value in part.items():
+            found[name] = found.get(name, 0) + value.sum(0) / total
+    return found
+
+
+def _parts(
+    seen: Outline, function: Callable[[Any], dict[str, Tensor]], values: Mapping[str, Tensor], draws: int
+) -> Iterator[dict[str, Tensor]]:
+    """The same, in pieces of bounded memory."""
     index = torch.arange(draws, device=seen.device)
 
     def of_one(point: tuple[Tensor, dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -229,10 +249,5 @@ def _mapped(
             run: Callable[[Any], Any] = Mapped(of_one, one, seen.call.program.name)
         except TraceError:  # what looks at its values runs plain
             run = lambda piece: one_by_one(of_one, piece)  # noqa: E731
-        sizes = [site.shape.numel() for site in seen.sites.values()]
-        check_room("draws", draws, draws * sum(sizes) * seen.dtype.itemsize)
-        parts = [
-            run((index[some], {name: value[some] for name, value in values.items()}))
-            for some in pieces(draws, 4 * sum(sizes))
-        ]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        for some in pieces(draws, 4 * sum(site.shape.numel() for site in seen.sites.values())):
+            yield run((index[some], {name: value[some] for name, value in values.items()}))

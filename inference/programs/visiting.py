@@ -113,6 +113,10 @@ class Visit:
         }
         return alone | {names: value for names, value in factors.items() if found.keys() & set(names.split("+"))}
 
+    def enumerated(self, values: Mapping[str, Tensor]) -> Any:
+        """A run given the latents, with log densities, the discrete ones enumerated."""
+        return self._trace(_Given(values), enumerated=True)
+
     def log_prior(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """log p of each latent given those above it, ()."""
         nodes = self._trace(_Given(values), enumerated=True).nodes
@@ -122,12 +126,17 @@ class Visit:
         """New values of whatever the program draws or observes, but for the latents given and what is `kept`."""
         trace = self._trace(_Given(values, True, kept))
         return {
-            name: node["value"]
+            name: self._roomy(name, node["value"])
             for name, node in sites_of(trace).items()
             if (name not in values or node["is_observed"])
             and name not in kept
             and not isinstance(base(node["fn"]), Unit)
         }
+
+    def _roomy(self, name: str, value: Any) -> Any:
+        """A new value with as many dims as what was observed: data may have more of size 1, on the left."""
+        missing = len(self.seen.sites[name].shape) - value.ndim if name in self.seen.observed else 0
+        return value[(None,) * missing] if missing > 0 else value
 
     def culprits(self, point: Tensor) -> list[str]:
         """Sites whose value or log density is not finite at a point."""

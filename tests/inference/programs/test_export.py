@@ -177,3 +177,19 @@ def test_what_is_not_this_program_s_is_refused(fitted, posterior):
         inference.to_arviz(zoo.program(schools, dims={"mu": ["a"]}), posterior, SCHOOLS, SIGMA)
     with pytest.raises(ValueError, match="improper prior"):
         inference.prior(program("factored")[0])
+
+
+def test_data_with_more_dims_than_their_distribution_draws_are_predicted_in_theirs():
+    """As `pyro.contrib.forecast` observes its residuals: (1, T) where the noise is (T,)."""
+
+    def model(y):
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("time", 5):
+            pyro.sample("y", dist.Normal(loc, torch.ones(5)), obs=y)
+
+    y = noise(1, 5)
+    found = inference.sample(zoo.program(model), y, draws=30, chains=4, progress=False)
+    assert inference.predict(zoo.program(model), found, y)["y"].shape == (4, 30, 1, 5)
+    exported = inference.to_arviz(zoo.program(model), found, y)
+    assert exported["posterior_predictive"]["y"].dims == ("chain", "draw", "time")
+    assert exported["observed_data"]["y"].dims == ("time",)
