@@ -10,6 +10,9 @@
     KeptConstants: The pair's constants (centres, units, designs) are those of the data it was first fitted to
     LostPrecision: The pair's floating-point type keeps only part of how a column varies, as it lies far from zero
 
+    infer: Draws of the posterior by the cheapest road whose evidence holds, and one line that says why to believe them
+    Inferred: Draws of the posterior, which road they came by, and why they may be believed
+
     sample: Draw from the posterior of all continuous latents, global and local; discrete ones are summed out
     Sampled: Draws by MCMC, and how they came about
     reopen: The draws that `sample(store=folder)` wrote, mapped into memory; of a killed run those that were whole
@@ -125,6 +128,8 @@ if TYPE_CHECKING:
     from inference.questions.sequences import forecast, one_step_ahead, sample_paths, smooth, viterbi
     from inference.questions.tables import tables
     from inference.questions.texts import Perplexity, perplexity, write
+    from inference.roads.grounds import Inferred
+    from inference.roads.infer import infer
     from inference.running.constants import KeptConstants
     from inference.sampling.sample import Sampled, SamplingError, sample
     from inference.sampling.store import reopen
@@ -136,6 +141,8 @@ _HOMES = {
     "running.constants": ("KeptConstants",),
     "data.precision": ("LostPrecision",),
     "data.suited": ("pair_for",),
+    "roads.infer": ("infer",),
+    "roads.grounds": ("Inferred",),
     "sampling.sample": ("sample", "Sampled", "SamplingError"),
     "sampling.store": ("reopen",),
     "posterior.draws": ("draw", "predict", "prior", "generate", "Posterior"),
@@ -180,6 +187,7 @@ __all__ = [
     "CSVLogger",
     "Estimator",
     "Fit",
+    "Inferred",
     "KeptConstants",
     "LostPrecision",
     "NonFiniteError",
@@ -213,6 +221,7 @@ __all__ = [
     "generate",
     "importance",
     "impute",
+    "infer",
     "khat",
     "log_likelihood",
     "log_marginal",

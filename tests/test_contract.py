@@ -23,10 +23,11 @@ FLOORS = [
     {"posterior", "fitting"},
     {"questions", "sampling"},
     {"codes", "forecasting"},
+    {"roads"},
     {"gallery", "estimator", "programs"},
     {"command"},
 ]
-MOST_ARROWS = 55
+MOST_ARROWS = 63
 MOST_LINES = 400
 
 

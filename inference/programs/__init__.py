@@ -9,6 +9,7 @@ centring     coordinates of latents whose scale other latents decide
 contracting  log densities of a run whose discrete latents are summed out
 potential    the log density that chains walk on
 sample       gradient MCMC
+infer        the cheapest road whose evidence holds
 fit          variational fit, draws of the guide and their weights
 flat         a program as a pair of one observation, which all that fits pairs takes
 guided       a program with a guide of the user's own

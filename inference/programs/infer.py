@@ -1,0 +1,61 @@
+"""`inference.infer` of any Pyro program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inference.programs.outline import outline
+from inference.programs.potential import ProgramPotential
+from inference.programs.sample import sample
+from inference.roads.climbing import climb
+from inference.roads.grounds import Inferred
+from inference.roads.infer import check_options
+from inference.roads.judging import judged
+from inference.roads.roads import by_gaussian
+from inference.running.deadline import Deadline
+from inference.running.quiet import quietly
+from inference.sampling import starts
+from zoo.programs import Program
+
+
+def infer(
+    program: Program,
+    *args: Any,
+    budget: float | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+    **kwargs: Any,
+) -> Inferred:
+    """Draws of the posterior of a program by the cheapest road whose evidence holds: Gaussian, then Hamiltonian.
+
+    Args:
+        program: see `zoo.program`.
+        args, kwargs: what its model takes.
+        budget, draws, seed, progress: see `inference.infer`.
+
+    Returns:
+        Draws by site, (chain, draw, *plates, *event), deterministic sites too, with the road and its evidence.
+
+    Raises:
+        ValueError: see `inference.sample` of a program.
+        SamplingError: no road led to a single draw.
+    """
+    check_options(budget, draws, progress)
+    deadline = Deadline(budget)
+    with quietly(seed):
+        seen = outline(program, args, kwargs)
+
+    def gaussian(rest: float | None) -> Inferred | None:
+        with quietly(seed):
+            potential = ProgramPotential(seen)
+            made = by_gaussian(potential, starts.centre(potential, {}), draws, seed)
+            return None if made is None else made[0]
+
+    def hamiltonian(rest: float | None) -> Inferred:
+        found = sample(
+            program, *args, draws=max(4, draws // 2), max_seconds=rest, seed=seed, progress=progress, **kwargs
+        )
+        return judged(found, {latent.name: seen.dims_of(latent.name) for latent in seen.latents})
+
+    return climb(program.name, (("Gaussian", gaussian), ("Hamiltonian", hamiltonian)), deadline)

@@ -1,0 +1,13 @@
+"""Roads to a posterior, and the evidence that each must show.
+
+infer        `infer`: the cheapest road whose evidence holds, for pairs
+climbing     roads one after the other
+grounds      what is told of a posterior, and why to believe it
+judging      chains as evidence
+roads        the Gaussian road with its evidence
+gaussian     a normal distribution near the posterior
+paths        Newton paths from several starts, the best bound on each
+matching     batch and match, then the bound itself
+weighing     draws, their importance weights, and what they correct
+evaluating   a density at many points, by graphs of few shapes
+"""

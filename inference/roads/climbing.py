@@ -1,0 +1,68 @@
+"""Roads one after the other, the cheapest first, until the evidence of one holds or the time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from inference.fitting.loop import NonFiniteError
+from inference.roads.grounds import Inferred, Tried
+from inference.running.deadline import Deadline
+from inference.sampling.chains import SamplingError, clock
+
+Road = Callable[[float | None], "Inferred | None"]  # of the seconds left; None where it is no road for this posterior
+
+
+def climb(name: str, roads: Sequence[tuple[str, Road]], deadline: Deadline) -> Inferred:
+    """The first posterior whose evidence holds; else the one of which most does, not trusted.
+
+    Args:
+        name: whose posterior it is.
+        roads: by name, in order.
+        deadline: no road begins after it.
+
+    Raises:
+        SamplingError: no road gave a single draw.
+    """
+    best: Inferred | None = None
+    tried: list[Tried] = []
+    left: list[str] = []
+    for road, take in roads:
+        if deadline.over() and tried:
+            left.append(road)
+            continue
+        began = clock()
+        try:
+            rest = None if deadline.seconds is None else max(0.1, deadline.seconds - deadline.spent)
+            found, failed = take(rest), ""
+        except (SamplingError, NonFiniteError) as error:
+            found, failed = None, str(error)
+        seconds, cpu = (now - then for now, then in zip(clock(), began, strict=True))
+        if found is None and not failed:
+            continue
+        mine = Tried(road, found.grounds if found else (), seconds, cpu, failed)
+        tried.append(mine)
+        if found is not None and (best is None or _short_of(found) <= _short_of(best)):
+            best = replace(found, road=road, trusted=mine.holds)
+        if mine.holds:
+            break
+    if best is None:
+        told = "; ".join(str(one) for one in tried) or "there was no time for any"
+        raise SamplingError(f"{name}: no road led to a posterior: {told}")
+    advice = "" if best.trusted else _advice(best, left, deadline)
+    return replace(best, tried=tuple(tried), advice=advice)
+
+
+def _short_of(found: Inferred) -> int:
+    """How much of the evidence does not hold."""
+    return sum(not ground.holds for ground in found.grounds)
+
+
+def _advice(best: Inferred, left: list[str], deadline: Deadline) -> str:
+    """What to change."""
+    told = []
+    if left:
+        told.append(f"the budget of {deadline.seconds:g} s left no time for the {', '.join(left)} road: give it more")
+    if best.advice:
+        told.append(best.advice)
+    return ". ".join(one[0].upper() + one[1:] for one in told)

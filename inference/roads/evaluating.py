@@ -1,0 +1,74 @@
+"""A log density and its gradient at any number of points, by graphs of few shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from inference.compiling.fallback import Fallback, Fastest
+from inference.sampling.density import Density
+
+FEW, MANY = 64, 512  # points at once
+LARGE = 1 << 20  # numbers in a tensor, above which an allocator asks for fresh pages each time: five times as slow
+DEAR = 0.2  # seconds of recording, from which one shape has to do
+
+
+class Evaluated:
+    """A density whose gradient is recorded; points go through it in pieces of one shape, the last one filled up.
+
+    Args:
+        potential: the density.
+    """
+
+    def __init__(self, potential: Density) -> None:
+        self.potential, self.size = potential, potential.size
+        self.count = 0  # of points so far
+        plain = bool(getattr(potential, "plain", False))
+        self.run = Fastest(
+            potential.value_and_gradient, Fallback(potential.name, "inference", "off" if plain else "graph")
+        )
+        self._most = 0
+
+    def __call__(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The log density, (S,), -∞ where it or its gradient is no number, and the gradient, 0 there: (S, P)."""
+        points = points.to(self.potential.dtype)
+        self.count += len(points)
+        self._most = self._most or _at_once(self.potential, points[:2])
+        width = min(MANY if len(points) >= MANY and self.run.seconds < DEAR else FEW, self._most)
+        call, values, gradients = self.run.bind(), [], []
+        for part in points.split(width):
+            short = width - len(part)
+            filled = torch.cat([part, part[-1:].expand(short, -1)]) if short else part
+            value, gradient = call(filled.contiguous(), *self.potential.held)
+            values.append(value[: len(part)])
+            gradients.append(gradient[: len(part)])
+        value, gradient = torch.cat(values).double(), torch.cat(gradients).double()
+        good = value.isfinite() & gradient.isfinite().all(-1)
+        return value.masked_fill(~good, -torch.inf), gradient.masked_fill(~good[:, None], 0.0)
+
+
+def _at_once(potential: Density, points: Tensor) -> int:
+    """How many points, a power of two, keep every tensor of a run below `LARGE` numbers."""
+    if getattr(potential, "plain", False):
+        return MANY
+    widest: Any = _Widest()  # type: ignore[no-untyped-call]
+    with widest:
+        potential.value_and_gradient(points, *potential.held)
+    most = LARGE * len(points) // max(1, widest.numbers)
+    return int(min(MANY, max(4, 1 << max(0, most.bit_length() - 1))))
+
+
+class _Widest(TorchDispatchMode):
+    """How many numbers the largest tensor of a run holds."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in pytree.tree_leaves(found) if isinstance(leaf, Tensor)]
+        self.numbers = max(self.numbers, *sizes, 0) if sizes else self.numbers
+        return found

@@ -1,0 +1,128 @@
+"""The Gaussian road: a normal distribution of free latents near the posterior, corrected by importance weights.
+
+Starts -> Newton paths, the best bound on them (`paths`) -> batch and match, then the bound itself (`matching`) -> draws
+with Pareto-smoothed weights (`weighing`). Paths that end elsewhere are other modes; how much of the posterior they hold
+their bounds tell. One that differs in the order of its labels alone is no other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inference.roads.evaluating import Evaluated
+from inference.roads.matching import climb, match
+from inference.roads.paths import Gaussian, walk
+from inference.roads.weighing import Weighed, weigh
+from inference.sampling import starts
+from inference.sampling.chains import SamplingError
+from inference.sampling.density import Density
+from inference.sampling.labels import relabelled, stems
+
+STARTS, CLOUD = 8, 8  # paths; points of a handful, each of which gives one: the first path begins at the best of all
+ITERATIONS = 100  # of batch and match
+RIVALS = 2  # other ends that are looked at more closely
+NEAR = 10.0  # nats below the best bound, from which an end may come near it once it is looked at
+FEW = 64  # draws by which labels are put in order
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the Gaussian road comes to.
+
+    Args:
+        guide: the Gaussian.
+        weighed: its draws.
+        elsewhere: the part of the posterior, from 0 to 1, that other paths found in modes of their own.
+        relabelled: whether a path ended at the same mode with its labels in another order.
+        points: at how many the density was looked at.
+    """
+
+    guide: Gaussian
+    weighed: Weighed
+    elsewhere: float
+    relabelled: bool
+    points: int
+
+
+def gaussian(potential: Density, centre: Tensor, seed: int = 0) -> Found:
+    """A Gaussian near a density, and its weighed draws.
+
+    Args:
+        potential: the density.
+        centre: free latents around which half of the starts lie, (P,); the others are drawn from the prior.
+        seed: of all that is drawn.
+
+    Raises:
+        SamplingError: no start of finite density.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    density = Evaluated(potential)
+    ends = walk(density, _starts(potential, density, centre), generator)
+    if not ends:
+        raise SamplingError(f"{potential.name}: no Gaussian has a finite bound on the evidence around any start")
+
+    def finished(end: Gaussian) -> Gaussian:
+        return climb(density, match(density, end, ITERATIONS, generator), generator)
+
+    guide, rivals, same = finished(ends[0]), list[Gaussian](), False
+    for end in ends[1:]:
+        if len(rivals) == RIVALS or end.bound < guide.bound - NEAR or _inside(guide, end):
+            continue
+        if _relabelled(potential, guide, end, generator):
+            same = True
+            continue
+        other = finished(end)
+        if any(_inside(known, other) and _inside(other, known) for known in (guide, *rivals)):
+            continue
+        if other.bound > guide.bound:
+            guide, other = other, guide
+        rivals.append(other)
+    mass = sum(math.exp(max(-700.0, rival.bound - guide.bound)) for rival in rivals)
+    return Found(guide, weigh(density, guide, seed), mass / (1 + mass), same, density.count)
+
+
+def _inside(guide: Gaussian, other: Gaussian) -> bool:
+    """Whether a mean lies where the draws of a Gaussian do."""
+    size = len(guide.loc)
+    return float(guide.away(other.loc[None])) < size + 4 * math.sqrt(2 * size)
+
+
+def _relabelled(potential: Density, one: Gaussian, other: Gaussian, generator: torch.Generator) -> bool:
+    """Whether two Gaussians are the same once their labels are in one order, as far as their widths tell."""
+    noise = torch.randn(FEW, len(one.loc), dtype=torch.float64, generator=generator).to(one.loc)
+    found = [potential.constrain(gaussian.at(noise).to(potential.dtype))[0] for gaussian in (one, other)]
+    known = [block.name for block in potential.blocks if block.name not in potential.local]
+    draws = {name: torch.stack([values[name] for values in found]) for name in known}  # (2, FEW, *event)
+    for stem in stems(potential.dims):
+        aligned = relabelled(draws, potential.dims, stem)
+        if aligned is not None and all(_close(value) for value in aligned.values()):
+            return True
+    return False
+
+
+def _close(value: Tensor) -> bool:
+    """Whether two sets of draws, (2, S, ...), have their means within two deviations."""
+    spread = value.std(1).amax(0) + 1e-12
+    return bool(((value[0].mean(0) - value[1].mean(0)).abs() < 2 * spread).all())
+
+
+def _starts(potential: Density, density: Evaluated, centre: Tensor) -> Tensor:
+    """Points of finite density to walk from, (K, P): the best of all, then one of each of K - 1 handfuls.
+
+    The others are not the best of theirs: those would all lie at the highest mode.
+    """
+    half = STARTS * CLOUD // 2
+    near = centre + 2 * torch.rand(half, len(centre), dtype=centre.dtype, device=centre.device) - 1
+    prior = potential.prior(half)
+    still = prior.std(0) == 0  # what cannot be drawn
+    prior = torch.where(still | ~prior.isfinite(), near.flip(0), prior)
+    points = torch.cat([centre[None], near[1:], prior]).double()
+    value, _ = density(points)
+    first = [int(part.isfinite().long().argmax()) + k * CLOUD for k, part in enumerate(value.split(CLOUD))]
+    picked = [int(value.argmax()), *(i for i in first[1:] if bool(value[i].isfinite()))]
+    found = points[picked] if bool(value[picked[0]].isfinite()) else points[:0]
+    return found if len(found) else starts.place(potential, "jitter", centre[None], STARTS).double()

@@ -1,0 +1,231 @@
+"""A posterior that can be believed, by the cheapest road whose evidence holds; see `inference.roads`."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from inference.codes.refinement import refine
+from inference.data.check import check
+from inference.data.learnable import check_learnable
+from inference.fitting import curvature, exact
+from inference.fitting.fit import fit
+from inference.fitting.objective import choose, plain
+from inference.posterior.draws import draw, drawn
+from inference.posterior.khat import khat
+from inference.posterior.loo import resample
+from inference.posterior.psis import threshold
+from inference.roads.climbing import Road, climb
+from inference.roads.grounds import Ground, Inferred
+from inference.roads.judging import judged
+from inference.roads.roads import LIMITS, by_gaussian
+from inference.running.checked import Checked
+from inference.running.constants import take
+from inference.running.deadline import Deadline
+from inference.running.naming import proper
+from inference.running.programmed import or_program
+from inference.running.quiet import quietly
+from inference.running.words import check_bool, check_count, check_number
+from inference.sampling import starts
+from inference.sampling.potential import Potential
+from inference.sampling.sample import sample
+from zoo import guides
+from zoo.base import ModelGuide
+from zoo.threads.handlers import unvalidated
+from zoo.threads.turns import in_turn
+
+RELIABLE = 0.95  # of the observations, whose guides weights can correct
+EQUAL = 1e-3  # nats that log weights of an exact guide differ by, at most; in single precision a part of them
+
+
+@in_turn
+@or_program("infer")
+def infer(
+    pair: ModelGuide,
+    data: Any,
+    *,
+    budget: float | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> Inferred:
+    """Draws of the posterior by the cheapest road whose evidence holds, and one line that says why to believe them.
+
+    The roads, in order: *exact*, where the guide is the posterior in closed form; *Gaussian*, a normal distribution of
+    the latents without constraints, its draws corrected by importance weights; *amortised*, for pairs with an encoder:
+    `fit`, judged by the weights of every observation, `refine` where those fall short; *Hamiltonian*, `sample`. A road
+    whose evidence does not hold is told, and the next one taken. Where none does, the best of them is returned with
+    `trusted` False, and `advice`.
+
+    The result is a `Posterior`: `predict`, `log_likelihood`, `loo`, `to_arviz` take it. The pair ends as the road
+    leaves it: its guide exact, Gaussian or trained, so that `save` keeps it; after the Hamiltonian road it is sampled.
+
+    Args:
+        pair: the pair; a trained one is not fitted again, but judged.
+        data: see `inference.data`.
+        budget: seconds, after which no further road begins; what was best by then is returned, and what is missing
+            told. No limit by default.
+        draws: how many; of the Hamiltonian road half as many of each of its 64 chains.
+        seed: seeds everything drawn; the caller's random state is left as it was.
+        progress: show bars.
+
+    Returns:
+        an `inference.Inferred`, which has the road, its evidence, every road tried and what it cost.
+
+    Raises:
+        ValueError: data that do not fit the pair, options out of range, no latents.
+        SamplingError: no road led to a single draw; the message says how each of them failed.
+
+    Example::
+
+        posterior = inference.infer(pair, data)
+        print(posterior)  # trust it: Gaussian road, 0.4 s, k̂ 0.32 ≤ 0.67, effective share 0.95 ≥ 0.2, …
+    """
+    check_options(budget, draws, progress)
+    deadline = Deadline(budget)
+    with proper():
+        given = check(pair, data)
+        check_learnable(given)
+    roads: list[tuple[str, Road]] = []
+    drawn_apart = given.continuous_locals and type(pair).guide is not ModelGuide.guide
+    encoded = bool(pair.own_parameters()) or drawn_apart
+    continuous = any(not (site.observed or site.enumerated) for site in given.sites.values())
+    if not continuous:
+        roads = [("points", partial(_points, given, draws, seed, progress))]
+    else:
+        roads = [("exact", partial(_exact, given, draws, seed))]
+        if encoded:
+            roads.append(("amortised", partial(_amortised, given, draws, seed, progress)))
+        else:
+            roads.append(("Gaussian", partial(_gaussian, given, draws, seed)))
+    if continuous:
+        roads.append(("Hamiltonian", partial(_hamiltonian, given, draws, seed, progress)))
+    return climb(pair.name, roads, deadline)
+
+
+def check_options(budget: Any, draws: Any, progress: Any) -> None:
+    """Refuse options out of range.
+
+    Raises:
+        ValueError: by name.
+    """
+    check_count("draws", draws)
+    check_bool("progress", progress)
+    if budget is not None:
+        check_number("budget", budget)
+
+
+def _exact(given: Checked, draws: int, seed: int, rest: float | None) -> Inferred | None:
+    """The closed form, where the pair's guide is one."""
+    pair, batch = given.pair, given.batch
+    if given.continuous_locals or not given.globals:
+        return None
+    before, trained = copy.deepcopy(pair.state_dict()), pair.trained
+    with quietly(seed, pair):
+        if not trained:
+            take(pair, batch)
+            values, few = pair.initial(batch), batch.select(slice(0, min(2, batch.size)))
+            if pair.automatic is not None and values:
+                with torch.no_grad(), unvalidated():
+                    guides.start(pair.automatic, pair.guide_family, pair.model, few, values)
+                    curvature.set_widths(pair, batch, plain(choose(pair, few)), values)
+        evidence = exact.exact_evidence(pair, batch, seed)
+    if evidence is None:
+        pair.load_state_dict(before)
+        return None
+    with pair.learning("trained"):
+        pass
+    found = drawn(given, draws, seed=seed)
+    spread = float((found.stats["log_p"] - found.stats["log_q"]).std()) if draws > 1 else 0.0
+    alike = EQUAL if pair.dtype == torch.float64 else max(EQUAL, 1e-6 * abs(evidence))
+    return Inferred(
+        **vars(found), grounds=(Ground("deviation of log weights", spread, alike),), log_evidence=evidence, error=0.0
+    )
+
+
+def _gaussian(given: Checked, draws: int, seed: int, rest: float | None) -> Inferred | None:
+    """A Gaussian over all latents, in double precision; the pair's guide is put there."""
+    pair, batch = given.pair, given.batch
+    before = copy.deepcopy(pair.state_dict())
+    try:
+        with quietly(seed, pair):
+            if not pair.trained:
+                take(pair, batch)
+            double = pair if pair.dtype == torch.float64 else copy.deepcopy(pair).double()
+            wide = Checked(double, batch.to(dtype=torch.float64), given.example.to(dtype=torch.float64), given.sites)
+            potential = Potential(wide)
+            centre = starts.centre(potential, double.initial(wide.batch))
+            made = by_gaussian(potential, centre, draws, seed)
+    except BaseException:
+        pair.load_state_dict(before)
+        raise
+    if made is None:
+        return None
+    found, gaussian = made
+    if all(ground.holds for ground in found.grounds):
+        with pair.learning("trained" if isinstance(pair.automatic, guides.Standardised) else "sampled"):
+            if isinstance(pair.automatic, guides.Standardised) and not potential.local:
+                _put(pair.automatic, gaussian.guide.loc, gaussian.guide.tril, pair.dtype)
+    kept = {name: value.to(pair.dtype) for name, value in found.draws.items()}
+    return replace(found, draws=kept, stats={name: value.to(pair.dtype) for name, value in found.stats.items()})
+
+
+@torch.no_grad()
+def _put(auto: Any, loc: torch.Tensor, tril: torch.Tensor, dtype: torch.dtype) -> None:
+    """Put an automatic guide at a Gaussian, as far as it can hold one."""
+    width = torch.linalg.inv(tril).square().sum(0).rsqrt()  # of each number, the others held
+    auto.centre.copy_(loc.to(dtype))
+    auto.loc.zero_()
+    auto.standardise(width.to(dtype), tril.to(dtype))
+
+
+def _points(given: Checked, draws: int, seed: int, progress: bool, rest: float | None) -> Inferred:
+    """A pair without continuous latents: its parameters are points, its likelihood exact."""
+    pair = given.pair
+    advice = "there is no posterior of the parameters: compare pairs by what they say of rows held out"
+    if not pair.trained:
+        told = fit(pair, given, seed=seed, progress=progress, max_seconds=rest)
+        advice = f"{told.reason}; {advice}"
+    return Inferred(**vars(draw(pair, given, draws, seed=seed)), advice=advice)
+
+
+def _amortised(given: Checked, draws: int, seed: int, progress: bool, rest: float | None) -> Inferred:
+    """A fit, judged by the weights of each observation's guide, refined where they fall short."""
+    pair, deadline = given.pair, Deadline(rest)
+    told = None if pair.trained else fit(pair, given, seed=seed, progress=progress, max_seconds=rest)
+    judge = khat(pair, given, seed=seed)
+    found = draw(pair, given, draws, seed=seed)
+    grounds, advice = [], ""
+    if judge.globals is not None:
+        share = judge.share or 0.0
+        exactly = share >= 0.99
+        grounds += [
+            Ground("k̂ of the globals", judge.globals, np.inf if exactly else threshold(judge.draws)),
+            Ground("effective share", share, LIMITS["share"], least=True),
+        ]
+        if all(ground.holds for ground in grounds):
+            found = resample(found, seed=seed)
+    if judge.reliable is not None:
+        good = float(judge.reliable.mean())
+        if good < RELIABLE and not deadline.over(0.7) and not judge.globals:
+            better = refine(pair, given, covariance="full", seed=seed)
+            gain = float((better.elbo - better.encoder_elbo).mean())
+            found = replace(found, draws={**found.draws, **better.draws(draws, seed=seed)})
+            advice = (
+                f"refined guides gain {gain:.2g} nats an observation over the encoder; a larger encoder would too. "
+            )
+        grounds.append(Ground("share of observations whose guide weights can correct", good, RELIABLE, least=True))
+    if told is not None and not told.reason.startswith(("the ELBO has converged", "the guide is the exact")):
+        advice += told.reason
+    return Inferred(**vars(found), grounds=tuple(grounds), advice=advice.strip(), found=judge)
+
+
+def _hamiltonian(given: Checked, draws: int, seed: int, progress: bool, rest: float | None) -> Inferred:
+    """Chains, and how they agree."""
+    found = sample(given.pair, given, max(4, draws // 2), max_seconds=rest, seed=seed, progress=progress)
+    return judged(found, given.pair.dims)

@@ -1,0 +1,86 @@
+"""Chains as evidence: do they agree, do they hold enough independent draws, could they move everywhere?
+
+Thresholds are those of Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), "Rank-normalization, folding, and
+localization: an improved R-hat", and of Betancourt (2016), "Diagnosing suboptimal cotangent disintegrations in
+Hamiltonian Monte Carlo". Labels that a model does not tell apart are put in one order first: R-hat of the aligned draws
+is what counts then, and the draws are handed on aligned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from inference.roads.grounds import Ground, Inferred
+from inference.sampling.engine import Sampled
+from inference.sampling.labels import relabelled, stems
+from inference.sampling.mixing import limit, worst
+
+RHAT, EFFECTIVE, ENERGY = 1.01, 400, 0.3
+COLUMNS = 400  # numbers whose effective draws are counted, evenly spaced where there are more
+
+
+def judged(found: Sampled, dims: Mapping[str, Sequence[str]]) -> Inferred:
+    """Draws by MCMC with their evidence.
+
+    Args:
+        found: the draws.
+        dims: names of the event dims of sites, which tell labels.
+    """
+    draws, names = dict(found.draws), [name for name in found.rhat if name in found.draws]
+    rhat = max(found.rhat.values(), default=math.inf)
+    aligned = ""
+    if rhat > limit(found.size):
+        draws, rhat, aligned = _aligned(draws, names, dims, rhat)
+    bulk, tail = _effective([draws[name] for name in names])
+    diverging = found.stats.get("diverging")
+    energy = found.stats.get("energy")
+    grounds = [
+        Ground(f"R-hat{aligned}", round(rhat, 4), max(RHAT, limit(found.size))),
+        Ground("bulk ESS", bulk, EFFECTIVE, least=True),
+        Ground("tail ESS", tail, EFFECTIVE, least=True),
+        Ground("divergences", 0.0 if diverging is None else float(diverging.sum()), 0),
+    ]
+    if energy is not None and found.size >= 4:
+        fraction = (energy.diff(dim=1).square().mean(1) / energy.var(1).clamp(min=1e-300)).double()
+        grounds.append(Ground("E-BFMI", float(fraction.median()), ENERGY, least=True))
+    return Inferred(
+        draws, found.local, found.stats, found.method, found.chains, found.size,
+        grounds=tuple(grounds), advice=" ".join(found.notes), found=found,
+    )  # fmt: skip
+
+
+def _aligned(
+    draws: dict[str, Tensor], names: Sequence[str], dims: Mapping[str, Sequence[str]], rhat: float
+) -> tuple[dict[str, Tensor], float, str]:
+    """Draws with their labels in the order that makes chains agree, their R-hat, and words for it."""
+    best, found, told = rhat, draws, ""
+    for stem in stems(dims):
+        tried = relabelled(draws, dims, stem)
+        if tried is not None and (mine := max(worst({name: tried[name] for name in names}).values())) < best:
+            best, found, told = mine, tried, f" with labels of '{stem}' in one order ({rhat:.2f} as they came)"
+    return found, best, told
+
+
+def _effective(values: Sequence[Tensor]) -> tuple[float, float]:
+    """The least bulk and tail effective sample size of any number that moves, each (C, n, ...)."""
+    from arviz_stats import base  # the same beside ArviZ 0.23 and 1.x
+
+    stats: Any = base
+    columns = [value.detach().double().cpu().numpy().reshape(*value.shape[:2], -1) for value in values]
+    if not columns or columns[0].shape[1] < 4:
+        return 0.0, 0.0
+    every = np.concatenate(columns, -1)
+    every = every[..., np.ptp(every, axis=(0, 1)) > 0]
+    if not every.shape[-1]:
+        return math.inf, math.inf
+    some = every[..., np.unique(np.linspace(0, every.shape[-1] - 1, COLUMNS).round().astype(int))]
+
+    def least(method: str, **given: Any) -> float:
+        return float(np.nanmin(stats.array_stats.ess(some, chain_axis=0, draw_axis=1, method=method, **given)))
+
+    return least("bulk"), least("tail", prob=(0.05, 0.95))

@@ -1,0 +1,143 @@
+"""`inference.infer`: the road it takes, what it says of it, and that everything takes its draws."""
+
+from __future__ import annotations
+
+import arviz as az
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import inference
+import zoo
+from inference.roads.climbing import climb
+from inference.roads.grounds import Ground, Inferred
+from inference.running.deadline import Deadline
+from inference.sampling.chains import SamplingError
+
+
+def schools(sigma, y):
+    mu, tau = pyro.sample("mu", dist.Normal(0.0, 5.0)), pyro.sample("tau", dist.HalfCauchy(5.0))
+    with pyro.plate("school", len(y)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(()).to(y), 1.0))
+        pyro.sample("y", dist.Normal(mu + tau * z, sigma), obs=y)
+
+
+SIGMA = torch.tensor([15.0, 10, 16, 11, 9, 11, 10, 18], dtype=torch.float64)
+Y = torch.tensor([28.0, 8, -3, 7, -1, 1, 18, 12], dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    data = zoo.datasets.load("faithful")
+    pair = zoo.create("gmm", features=2, components=2, guide="multivariate").double()
+    return pair, data, inference.infer(pair, data, progress=False)
+
+
+def test_a_mixture_goes_by_the_gaussian_road(mixture):
+    _, _, posterior = mixture
+    assert posterior.road == "Gaussian"
+    assert posterior.trusted
+    assert [tried.road for tried in posterior.tried] == ["Gaussian"]
+    assert repr(posterior).startswith("trust it: Gaussian road, ")
+    assert "\n" not in repr(posterior)
+    means = posterior["locs"][0].mean(0)
+    means = means[means[:, 0].argsort()]
+    np.testing.assert_allclose(means[:, 0], [2.03, 4.29], atol=0.05)  # the two kinds of eruptions
+    assert posterior.cpu > 0
+
+
+def test_the_guide_is_left_at_the_gaussian(mixture):
+    pair, data, posterior = mixture
+    judged = inference.khat(pair, data)
+    assert judged.share > 0.7
+    drawn = inference.draw(pair, data, 2000)
+    bound = float((drawn.stats["log_p"] - drawn.stats["log_q"]).mean())
+    assert bound == pytest.approx(posterior.found.weighed.bound, abs=0.1)
+
+
+def test_everything_takes_its_draws(mixture, tmp_path):
+    pair, data, posterior = mixture
+    idata = inference.to_arviz(pair, posterior, data)
+    assert np.isfinite(np.asarray(az.summary(idata, var_names=["locs"], kind="stats")["mean"], dtype=float)).all()
+    assert inference.predict(pair, posterior, 3)["x"].shape == (1, 1000, 3, 2)
+    assert inference.log_likelihood(pair, posterior, data).shape == (1, 1000, 272)
+    assert np.isfinite(inference.loo(pair, posterior, data).elpd)
+    assert posterior.thin(10).road == "Gaussian"
+    pair.save(tmp_path / "geyser")
+    again = inference.khat(zoo.load(tmp_path / "geyser"), data)
+    assert again.share > 0.7
+
+
+def test_a_closed_form_is_recognised():
+    series = np.random.default_rng(0).normal(size=60).cumsum() * 0.3
+    pair = zoo.create("autoregressive", order=1, steps=60).double()
+    posterior = inference.infer(pair, series[None], draws=100, progress=False)
+    assert posterior.road == "exact"
+    assert posterior.trusted
+    fitted = zoo.create("autoregressive", order=1, steps=60).double()
+    loss = inference.fit(fitted, series[None], progress=False).losses[0]
+    assert posterior.log_evidence == pytest.approx(-loss, rel=1e-9)
+
+
+def test_a_program_takes_the_same_roads():
+    posterior = inference.infer(zoo.program(schools), SIGMA, Y, progress=False)
+    assert posterior.trusted
+    assert abs(float(posterior["mu"].mean()) - 4.39) < 0.1 * 3.3  # posteriordb, eight schools
+    assert abs(posterior.log_evidence - -31.3113) < 4 * posterior.error + 0.02  # quadrature
+
+
+@pytest.mark.slow
+def test_where_the_gaussian_falls_short_chains_follow():
+    def model():
+        pyro.sample("x", dist.StudentT(torch.tensor(2.5, dtype=torch.float64), 0.0, 1.0).expand([3]).to_event(1))
+
+    posterior = inference.infer(zoo.program(model), progress=False)
+    assert [tried.road for tried in posterior.tried] == ["Gaussian", "Hamiltonian"]
+    assert posterior.road == "Hamiltonian"
+    assert "before it Gaussian (" in repr(posterior)
+
+
+def made(value, limit=1.0, **more):
+    return Inferred({"x": torch.zeros(1, 2)}, chains=1, size=2, grounds=(Ground("R-hat", value, limit),), **more)
+
+
+def test_the_best_road_is_kept_where_none_holds():
+    found = climb("p", [("one", lambda rest: made(2.0)), ("two", lambda rest: made(1.5))], Deadline())
+    assert not found.trusted
+    assert found.road == "two"
+    assert repr(found).startswith("do not trust: two road")
+    assert "R-hat 1.5 > 1" in repr(found)
+    assert "one (R-hat 2 > 1" in repr(found)
+
+
+def test_a_road_that_fails_is_told_and_the_next_one_taken():
+    def fails(rest):
+        raise SamplingError("no start")
+
+    found = climb("p", [("one", fails), ("none", lambda rest: None), ("two", lambda rest: made(0.5))], Deadline())
+    assert found.trusted
+    assert [tried.failed for tried in found.tried] == ["no start", ""]
+    with pytest.raises(SamplingError, match=r"p: no road led to a posterior: one \(no start"):
+        climb("p", [("one", fails)], Deadline())
+
+
+def test_a_budget_keeps_the_best_and_says_what_is_missing():
+    found = climb("p", [("one", lambda rest: made(2.0)), ("two", lambda rest: made(0.5))], Deadline(1e-9))
+    assert found.road == "one"
+    assert "left no time for the two road: give it more" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"budget": -1}, "budget"),
+        ({"budget": "long"}, "budget"),
+        ({"draws": 0}, "draws"),
+        ({"progress": 1}, "progress"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        inference.infer(zoo.create("gmm", features=2), zoo.datasets.load("faithful"), **options)
