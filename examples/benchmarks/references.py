@@ -83,7 +83,10 @@ def hidden_markov(y):
     rows = pyro.sample("rows", dist.Dirichlet(torch.ones(2, 2)).to_event(1))
     mu = flat("mu", constraints.positive_ordered_vector, (2,))
     pyro.factor("prior", dist.Normal(torch.tensor([3.0, 10.0]), 1.0).log_prob(mu).sum())
-    pyro.sample("y", dist.DiscreteHMM(torch.zeros(2), rows.log(), dist.Normal(mu, 1.0), duration=len(y)), obs=y)
+    first = dist.Normal(mu, 1.0).log_prob(y[0])  # each state counts 1 there; Pyro's chain moves before it emits
+    pyro.factor("first", first.logsumexp(-1))
+    rest = dist.DiscreteHMM(first, rows.log(), dist.Normal(mu, 1.0), duration=len(y) - 1)
+    pyro.sample("y", rest, obs=y[1:])
 
 
 def mixture(y):

@@ -9,7 +9,7 @@ from inference.roads.gaussian import Found, gaussian
 from inference.roads.grounds import Ground, Inferred
 from inference.sampling.density import Density
 
-LIMITS = {"share": 0.2, "effective": 400, "moved": 0.5, "elsewhere": 0.01}
+LIMITS = {"share": 0.3, "effective": 400, "moved": 0.5, "elsewhere": 0.01}
 NEARLY = 0.95  # share from which weights are so nearly equal that the shape of their tail says nothing
 LARGEST = 200  # latents beyond which no full covariance is tried
 
@@ -30,10 +30,10 @@ def by_gaussian(potential: Density, centre: Tensor, draws: int, seed: int) -> tu
     picked = weighed.resampled(draws, np.random.default_rng(seed)).to(weighed.points.device)
     values, jacobian = potential.constrain(weighed.points[picked].to(potential.dtype))
     log_p = weighed.log_p[picked].to(jacobian) - jacobian
-    k = -np.inf if weighed.share >= NEARLY else weighed.k
     effective = weighed.share * len(weighed.points)
+    tail = () if weighed.share >= NEARLY else (Ground("k̂", weighed.k, weighed.limit),)
     grounds = (
-        Ground("k̂", weighed.k, weighed.limit if np.isfinite(k) else np.inf),
+        *tail,
         Ground("effective share", weighed.share, LIMITS["share"], least=True),
         Ground("effective draws", effective, LIMITS["effective"], least=True),
         Ground("weights moved moments by", max(weighed.shift, weighed.stretch), LIMITS["moved"]),
