@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -95,6 +95,11 @@ class ProgramPotential:
             return one_by_one(self.visit.value_and_gradient, points)  # type: ignore[no-any-return]
         return self._maps["density"](points, held or self.held)  # type: ignore[misc,no-any-return]
 
+    def parts(self, points: Tensor, beta: Tensor, *held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log p(u) and log p(x | u), each (S,), and the gradient of log p(u) + b log p(x | u): (S, P), (S,)."""
+        zero = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+        return self._run("parts", self.visit.parts, (zero, zero.sum()), held)((points, beta))  # type: ignore[no-any-return]
+
     def log_density(self, points: Tensor) -> Tensor:
         """(S, P) -> (S,)."""
         return self.value_and_gradient(points)[0]
@@ -168,19 +173,24 @@ class ProgramPotential:
         rows = len(points)
         return {name: (loc.reshape(rows, -1), scale.reshape(rows, -1)) for name, (loc, scale) in found.items()}
 
-    def _run(self, name: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """A function of one point, for many."""
+    def _run(
+        self, name: str, function: Callable[[Any], Any], example: Any = None, held: Sequence[Tensor] = ()
+    ) -> Callable[[Any], Any]:
+        """A function of one point, for many: in the coordinates of now or in those of `held`."""
         if self.plain:
             return lambda points: one_by_one(function, points)
         if name not in self._maps:
-            point = torch.zeros(self.size, dtype=self.dtype, device=self.device)
-            self._maps[name] = Mapped(function, point, self.name, self.held)
+            example = torch.zeros(self.size, dtype=self.dtype, device=self.device) if example is None else example
+            self._maps[name] = Mapped(function, example, self.name, self.held)
         mapped = self._maps[name]
-        return lambda points: mapped(points, self.held)  # type: ignore[misc]
+        return lambda points: mapped(points, held or self.held)  # type: ignore[misc]
 
+    @torch.no_grad()
     def free(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Values to start at are part of the program, `zoo.program(start=…)`: free latents drawn with them."""
-        return self.prior(len(next(iter(values.values()))))
+        """The inverse of `constrain`, of values of all latents, each (S, ...): (S, P), in the program's coordinates."""
+        given = {latent.name: values[latent.name] for latent in self.seen.latents}
+        example = {name: value[0] for name, value in given.items()}
+        return self._run("free", self.visit.free, example)(given)  # type: ignore[no-any-return]
 
     def culprits(self, point: Tensor) -> list[str]:
         """Sites whose value or log density is not finite at a point, (P,)."""

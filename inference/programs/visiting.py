@@ -28,6 +28,7 @@ from inference.programs.centring import centrable, placed, shifted
 from inference.programs.contracting import contracted
 from inference.programs.outline import Outline, base, enumerating
 from inference.programs.runs import Kept, given, middle, sites_of
+from inference.sampling.potential import Unseen
 from zoo.threads.handlers import unvalidated
 
 
@@ -60,10 +61,11 @@ class Visit:
         self._trace(found, enumerated=True)
         return found.places
 
-    def log_density(self, point: Tensor) -> Tensor:
-        """(P,) -> ()."""
+    def log_density(self, point: Tensor, seen: bool = True) -> Tensor:
+        """(P,) -> (); with observed sites left out where not `seen`: that of the prior."""
         found = self._set(point)
-        total, factors = contracted(self._trace(found, enumerated=True), self.seen.call.program.name)
+        trace = self._trace(found, enumerated=True, seen=seen)
+        total, factors = contracted(trace, self.seen.call.program.name)
         for value in factors.values():
             total = total + value.sum()
         log_p: Tensor = total + found.log_jacobian
@@ -76,6 +78,17 @@ class Visit:
             value = self.log_density(point)
             (gradient,) = torch.autograd.grad(value, point, allow_unused=True)
         return value.detach().to(point.dtype), torch.zeros_like(point) if gradient is None else gradient
+
+    def parts(self, at: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """log p(u), log p(x | u) and the gradient of log p(u) + b log p(x | u): (P,), () -> (), (), (P,)."""
+        point, beta = at
+        with torch.enable_grad():
+            point = point.detach().requires_grad_()
+            prior = self.log_density(point, seen=False)
+            likelihood = self.log_density(point) - prior
+            (gradient,) = torch.autograd.grad(prior + beta * likelihood, point, allow_unused=True)
+        found = torch.zeros_like(point) if gradient is None else gradient
+        return prior.detach().to(point.dtype), likelihood.detach().to(point.dtype), found
 
     def constrain(self, point: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Values of the latents and of deterministic sites, by name, and the log Jacobian, ().
@@ -90,6 +103,12 @@ class Visit:
             if value.shape == site.shape:
                 values[name] = value
         return values, point.new_zeros(()) + found.log_jacobian
+
+    def free(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The inverse of `constrain` in the program's own coordinates: (P,)."""
+        found = _Freed(values)
+        self._trace(found, enumerated=True)
+        return torch.cat([latent.flatten(found.free[latent.name]) for latent in self.seen.latents])
 
     def prior(self, point: Tensor) -> Tensor:
         """Free numbers of a draw from the prior, (P,) of any value -> (P,); 0 where none can be drawn."""
@@ -146,9 +165,9 @@ class Visit:
     def _set(self, point: Tensor) -> _Set:
         return _Set(self.seen, point, self.centrable, self.shares)
 
-    def _trace(self, handler: Messenger, enumerated: bool = False) -> Any:
-        """A run under a handler, with log densities."""
-        call: Any = self.seen.call
+    def _trace(self, handler: Messenger, enumerated: bool = False, seen: bool = True) -> Any:
+        """A run under a handler, with log densities; those of observed sites are 0 where not `seen`."""
+        call: Any = self.seen.call if seen else Unseen(self.seen.dtype)(self.seen.call)
         if enumerated and self.seen.enumerated:
             call = enumerating(call, self.seen.depth)
         with unvalidated(), Kept(self.parameters), handler:
@@ -201,6 +220,21 @@ class _Given(Messenger):
                 message["value"] = self.values[message["name"]]
         elif self.redraw and message["name"] not in self.kept and not isinstance(base(fn), (Delta, Unit)):
             message["is_observed"], message["value"] = False, None
+
+
+class _Freed(Messenger):
+    """Gives latents these values, and records the free numbers that belong to them."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+        self.free: dict[str, Tensor] = {}
+
+    def _pyro_sample(self, message: Any) -> None:
+        name = message["name"]
+        if name in self.values and not message["is_observed"]:
+            message["value"] = self.values[name]
+            self.free[name] = biject_to(message["fn"].support).inv(self.values[name])
 
 
 class _Drawn(Messenger):

@@ -61,6 +61,9 @@ class Density(Protocol):
     def value_and_gradient(self, points: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
         """(S, P) -> (S,), (S, P)."""
 
+    def parts(self, points: Tensor, beta: Tensor, *held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log p(u) and log p(x | u), each (S,), and the gradient of log p(u) + b log p(x | u) by u; (S, P), (S,)."""
+
     def recentre(self, draws: Tensor, dense: bool) -> Callable[[Tensor], Tensor] | None:
         """Choose other coordinates by draws, (S, P): what takes points there, or None where they stay."""
 

@@ -21,6 +21,7 @@ from typing import Any, cast
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import biject_to
@@ -116,8 +117,29 @@ class Potential:
 
     def log_density(self, points: Tensor) -> Tensor:
         """The log density at S points, (S, P) -> (S,)."""
+        return self._log_density(points, self.pair.model)
+
+    def parts(self, points: Tensor, beta: Tensor, *held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The log density in two parts, that of `prior` and the log likelihood, and a gradient between the two.
+
+        Args:
+            points: free latents, (S, P).
+            beta: of the likelihood in the gradient, b, (S,).
+            held: nothing.
+
+        Returns:
+            log p(u) with its Jacobian, (S,); log p(x | u), (S,); and the gradient of log p(u) + b log p(x | u), (S, P).
+        """
+        with torch.enable_grad(), naming_the_site():
+            points = points.detach().requires_grad_()
+            prior = self._log_density(points, Unseen(self.dtype)(self.pair.model))
+            likelihood = self.log_density(points) - prior
+            (gradient,) = torch.autograd.grad((prior + beta * likelihood).sum(), points)
+        return prior.detach(), likelihood.detach(), gradient
+
+    def _log_density(self, points: Tensor, model: Callable[[Batch], Any]) -> Tensor:
         free = Unconstrained(self.unflatten(points))
-        alone = SimpleNamespace(model=free(self.pair.model), guide=_nothing)  # every latent has its value already
+        alone = SimpleNamespace(model=free(model), guide=_nothing)  # every latent has its value already
         with unvalidated():
             terms = run(cast(ModelGuide, alone), self.batch, len(points))
         total: Tensor = terms.likelihood.sum(-1) + terms.global_log_p + free.log_jacobian
@@ -229,6 +251,37 @@ class Unconstrained(Messenger):
         self.left.discard(name)
         if self.stops and not self.left:
             raise SeenAll
+
+
+class Unseen(Messenger):
+    """Leaves observed sites out of the log density: what is left is that of the latents, the prior.
+
+    Args:
+        dtype: of log densities.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def _pyro_sample(self, message: Any) -> None:
+        if message["is_observed"]:  # not by the mask of the site, which says what is missing
+            message["fn"] = _Uncounted(message["fn"], self.dtype)
+
+
+class _Uncounted(MaskedDistribution):
+    """A distribution whose density counts as 1, wherever, in a given type; nothing is worked out for it."""
+
+    def __init__(self, fn: Any, dtype: torch.dtype) -> None:
+        super().__init__(fn, False)
+        self.dtype = dtype
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> _Uncounted:
+        return _Uncounted(self.base_dist.expand(batch_shape), self.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        found: Tensor = super().log_prob(value)
+        return found.to(self.dtype)
 
 
 class SeenAll(Exception):
