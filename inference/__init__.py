@@ -33,6 +33,10 @@
     resample: Draws of a guide, resampled in proportion to their Pareto-smoothed weights p / q
     to_arviz: All that is known of a posterior, in the container of the ArviZ that is installed
 
+    log_evidence: log p(x), the log density of all the data under the model, averaged over the prior
+    Evidence: The log evidence of a model
+    compare_evidence: Models of the same data by their evidence: Bayes factors and posterior probabilities, with errors
+
     encode: Codes of each observation: mean, standard deviation, and draws if asked for
     decode: What observations with these codes are expected to be, averaged over the global latents
     reconstruct: Observations as their codes tell them, (N, *event): the expected x given z
@@ -128,6 +132,8 @@ if TYPE_CHECKING:
     from inference.questions.sequences import forecast, one_step_ahead, sample_paths, smooth, viterbi
     from inference.questions.tables import tables
     from inference.questions.texts import Perplexity, perplexity, write
+    from inference.roads.comparing import compare_evidence
+    from inference.roads.evidence import Evidence, log_evidence
     from inference.roads.grounds import Inferred
     from inference.roads.infer import infer
     from inference.running.constants import KeptConstants
@@ -152,6 +158,8 @@ _HOMES = {
     "posterior.loo": ("loo", "resample"),
     "posterior.comparing": ("compare",),
     "posterior.export": ("to_arviz",),
+    "roads.evidence": ("log_evidence", "Evidence"),
+    "roads.comparing": ("compare_evidence",),
     "codes.encoding": ("encode", "decode", "reconstruct"),
     "codes.imputation": ("impute",),
     "codes.pooling": ("pool", "Pooled"),
@@ -186,6 +194,7 @@ __all__ = [
     "Bits",
     "CSVLogger",
     "Estimator",
+    "Evidence",
     "Fit",
     "Inferred",
     "KeptConstants",
@@ -208,6 +217,7 @@ __all__ = [
     "coefficients",
     "collapsed",
     "compare",
+    "compare_evidence",
     "decode",
     "draw",
     "effects",
@@ -223,6 +233,7 @@ __all__ = [
     "impute",
     "infer",
     "khat",
+    "log_evidence",
     "log_likelihood",
     "log_marginal",
     "log_score",

@@ -167,14 +167,30 @@ def _check_alike(first: str, one: Entry, name: str, other: Entry) -> None:
         raise ValueError(f"{both}: they score {counts[0]} and {counts[1]} observations, not the same rows")
     if counts[0] < 2:
         raise ValueError(f"{both}: of a single observation nothing is left to predict it from")
-    if not one.observed or not other.observed:
+    check_same_values(both, one.observed, other.observed, "scores")
+
+
+def check_same_values(
+    both: str, one: Mapping[str, np.ndarray[Any, Any]], other: Mapping[str, np.ndarray[Any, Any]], what: str
+) -> None:
+    """Refuse densities of other variables, or of other values, where these are known.
+
+    Args:
+        both: what cannot be done then, in words.
+        one, other: the values that each is a density of, by site.
+        what: those densities, in words.
+
+    Raises:
+        ValueError: with what differs.
+    """
+    if not one or not other:
         return
-    shapes = [{key: value.shape for key, value in entry.observed.items()} for entry in (one, other)]
+    shapes = [{key: value.shape for key, value in values.items()} for values in (one, other)]
     if shapes[0] != shapes[1]:
         told_ = [", ".join(f"{key} {tuple(shape)}" for key, shape in found.items()) for found in shapes]
         raise ValueError(f"{both}: they are densities of different things, {told_[0]} and {told_[1]}")
-    for key, value in one.observed.items():
-        against = other.observed[key]
+    for key, value in one.items():
+        against = other[key]
         if value.dtype.kind in "fiub" and against.dtype.kind in "fiub":
             same = np.isclose(value, against, rtol=_ALIKE, atol=1e-30, equal_nan=True)
         else:
@@ -182,7 +198,7 @@ def _check_alike(first: str, one: Entry, name: str, other: Entry) -> None:
         if not same.all():
             at = tuple(int(i) for i in np.argwhere(~same)[0])
             raise ValueError(
-                f"{both}: their {key} differ, as at {at}, {value[at]} and {against[at]}: scores are comparable only of "
+                f"{both}: their {key} differ, as at {at}, {value[at]} and {against[at]}: {what} are comparable only of "
                 "the same rows in the same units"
             )
 

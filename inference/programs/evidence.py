@@ -55,8 +55,6 @@ def log_evidence(
             posterior = drawing.check(seen, posterior, None)
         smc = method == "smc" or (method == "auto" and posterior is None)
         density = ProgramPotential(seen, recentred=smc)
-        found = of_density(
-            density, posterior, method, precision, deadline, seed, "off" if density.plain else "graph", 256
-        )
+        found = of_density(density, posterior, method, precision, deadline, "off" if density.plain else "graph", 256)
     observed = {name: np.asarray(site.value.detach().cpu().numpy()) for name, site in seen.observed.items()}
     return replace(found, observed=observed)

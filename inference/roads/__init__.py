@@ -10,4 +10,12 @@ paths        Newton paths from several starts, the best bound on each
 matching     batch and match, then the bound itself
 weighing     draws, their importance weights, and what they correct
 evaluating   a density at many points, by graphs of few shapes
+
+tempered     sequential Monte Carlo from the prior, or a Gaussian, to the posterior
+tempering    the densities in between
+particles    their weights, temperatures and resampling
+modes        modes of a cloud of points, and a mixture of Gaussians with one for each
+bridge       bridge sampling
+evidence     `log_evidence`
+comparing    `compare_evidence`
 """

@@ -5,9 +5,9 @@ With draws u_i of the posterior p(u) / Z and v_j of a proposal q, both (nearly) 
     Z = E_q[p h] / E_post[q h],  h = 1 / (s1 p + s2 Z q),  s1 = n1 / (n1 + n2)
 
 found by iteration (Meng & Wong 1996, "Simulating ratios of normalizing constants via a simple identity"); n1 counts
-draws by their effective number. The proposal is a Gaussian of free latents, or a mixture with one for each mode, of half
-of the draws; the estimate is from the other half, and the other way round (Gronau et al. 2017, "A tutorial on bridge
-sampling", sections 4 and 5, which has the error too, after Frühwirth-Schnatter 2004).
+draws by their effective number. The proposal is a Gaussian of free latents, or a mixture with one for each mode, of
+half of the draws; the estimate is from the other half, and the other way round (Gronau et al. 2017, "A tutorial on
+bridge sampling", sections 4 and 5, which has the error too, after Frühwirth-Schnatter 2004).
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Bridge:
     modes: int
 
 
-def bridge(points: Tensor, log_p: Tensor, density: Values, seed: int) -> Bridge:
+def bridge(points: Tensor, log_p: Tensor, density: Values, generator: torch.Generator) -> Bridge:
     """The log evidence from draws.
 
     Args:
         points: free latents, (C, n, P).
         log_p: their log density with the Jacobian, (C, n).
         density: the same at other points.
-        seed: of the proposal's draws.
+        generator: of the proposal's draws; of numbers other than those that made `points`.
 
     Raises:
         ValueError: too few draws for what they are.
@@ -61,7 +61,6 @@ def bridge(points: Tensor, log_p: Tensor, density: Values, seed: int) -> Bridge:
     else:
         half = points.shape[1] // 2
         halves = [(points[:, :half], log_p[:, :half]), (points[:, half:], log_p[:, half:])]
-    generator = torch.Generator(points.device).manual_seed(int(seed))
     found = [_one(mixture(of[0].flatten(0, 1)), *by, density, generator) for of, by in (halves, halves[::-1])]
     values, errors = [value for value, _, _ in found], [error for _, error, _ in found]
     # Each half has told where the other's proposal lies, and nothing more of it: the two are nearly independent.

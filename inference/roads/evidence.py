@@ -1,10 +1,10 @@
 """The evidence of a model, log p(x): its density of all the data, averaged over the prior.
 
-    exact        the guide is the posterior in closed form: log p(x, t) - log q(t) is the same at every t
-    importance   mean weight of a guide's draws
-    smc          weights of particles from the prior to the posterior (`inference.roads.tempered`), or bridge sampling
-                 from where they end, whichever is surer
-    bridge       bridge sampling from draws of the posterior (`inference.roads.bridge`)
+exact        the guide is the posterior in closed form: log p(x, t) - log q(t) is the same at every t
+importance   mean weight of a guide's draws
+smc          weights of particles from the prior to the posterior (`inference.roads.tempered`), or bridge sampling
+             from where they end, whichever is surer
+bridge       bridge sampling from draws of the posterior (`inference.roads.bridge`)
 """
 
 from __future__ import annotations
@@ -149,9 +149,7 @@ def log_evidence(
     with quietly(seed, own):
         density = Potential(given)
         wide = max(1, given.size * given.width)
-        found = of_density(
-            density, posterior, method, precision, deadline, seed, at_once=max(32, min(1024, 2**18 // wide))
-        )
+        found = of_density(density, posterior, method, precision, deadline, at_once=max(32, min(1024, 2**18 // wide)))
     return replace(found, observed=observed)
 
 
@@ -174,7 +172,6 @@ def of_density(
     method: Method,
     precision: float,
     deadline: Deadline,
-    seed: int,
     mode: Mode = "graph",
     at_once: int = 1024,
 ) -> Evidence:
@@ -186,29 +183,27 @@ def of_density(
     if method == "auto":
         method = "smc" if posterior is None else "importance" if posterior.method in ("svi", "psis") else "bridge"
     if method == "smc":
-        return _by_particles(density, precision, deadline, seed, mode, at_once)
+        return _by_particles(density, precision, deadline, mode, at_once)
     if method == "exact":
         raise ValueError(f"method: nothing is known of {density.name} in closed form")
     if posterior is None:
         raise ValueError(f"method: '{method}' needs draws of the posterior: posterior=…")
     if method == "importance":
         return _by_weights(posterior)
-    return _by_bridge(density, posterior, seed, mode, at_once)
+    return _by_bridge(density, posterior, mode, at_once)
 
 
 def _exact(given: Checked, trained: bool, seed: int) -> float | None:
     """The evidence where the guide, as it is or as a fit would place it, is the posterior."""
     if trained:
         return exact.exact_evidence(given.pair, given.batch, seed)
-    if given.pair.automatic is None or not given.pair.initial(given.batch):
+    if not given.pair.initial(given.batch):
         return None
     made = fit(given.pair, given, steps=None, max_steps=1, progress=False, compile="off", seed=seed)
     return -float(made.losses[0]) * given.batch.total if made.reason == exact.REASON else None
 
 
-def _by_particles(
-    density: Density, precision: float, deadline: Deadline, seed: int, mode: Mode, at_once: int
-) -> Evidence:
+def _by_particles(density: Density, precision: float, deadline: Deadline, mode: Mode, at_once: int) -> Evidence:
     """Sequential Monte Carlo, with more particles until it is sure enough."""
     try:
         path = FromPrior(density)
@@ -216,7 +211,7 @@ def _by_particles(
         raise ValueError(f"{density.name}: a latent has an improper prior, of which there is no evidence") from error
     particles, found = PARTICLES, None
     for _ in range(RUNS):
-        run = tempered.run(path, particles=particles, seed=seed, mode=mode, deadline=deadline, at_once=at_once)
+        run = tempered.run(path, particles=particles, mode=mode, deadline=deadline, at_once=at_once)
         if not run.whole:
             if found is not None:
                 break
@@ -236,7 +231,9 @@ def _by_weights(posterior: Posterior) -> Evidence:
     """
     ratios = weights_of(posterior)
     if ratios is None:
-        raise ValueError("posterior: 'importance' needs draws of a guide that has a density: from draw, with stats=True")
+        raise ValueError(
+            "posterior: 'importance' needs draws of a guide that has a density: from draw, with stats=True"
+        )
     check_enough("posterior: draws", len(ratios))
     k, limit = float(pareto_k(ratios)), threshold(len(ratios))
     if k >= limit:
@@ -250,7 +247,7 @@ def _by_weights(posterior: Posterior) -> Evidence:
     return Evidence(float(top + np.log(weights.mean())), error, "importance")
 
 
-def _by_bridge(density: Density, posterior: Posterior, seed: int, mode: Mode, at_once: int) -> Evidence:
+def _by_bridge(density: Density, posterior: Posterior, mode: Mode, at_once: int) -> Evidence:
     """Bridge sampling from draws.
 
     Raises:
@@ -258,7 +255,9 @@ def _by_bridge(density: Density, posterior: Posterior, seed: int, mode: Mode, at
     """
     lacking = [block.name for block in density.blocks if block.name not in posterior.draws]
     if lacking:
-        raise ValueError(f"posterior: bridge sampling needs draws of all continuous latents; it lacks {listed(lacking)}")
+        raise ValueError(
+            f"posterior: bridge sampling needs draws of all continuous latents; it lacks {listed(lacking)}"
+        )
     some = posterior.thin(max(1, AT_MOST // posterior.chains))
     flat = {block.name: some[block.name].flatten(0, 1).to(density.device) for block in density.blocks}
     points = density.free(flat).to(density.dtype)
@@ -267,7 +266,8 @@ def _by_bridge(density: Density, posterior: Posterior, seed: int, mode: Mode, at
     if not bool(log_p.isfinite().all()):
         raise ValueError("posterior: draws of it have no density under this model: were they made for other data?")
     lead = (some.chains, some.size)
-    found = bridge(points.unflatten(0, lead), log_p.reshape(lead), look, seed)
+    generator = torch.Generator(points.device).manual_seed(int(torch.randint(2**62, ())))
+    found = bridge(points.unflatten(0, lead), log_p.reshape(lead), look, generator)
     return Evidence(found.value, found.error, "bridge")
 
 

@@ -1,7 +1,7 @@
 """Modes of a cloud of points, and a mixture of Gaussians with one for each: a proposal that leaves out none.
 
-A cloud is cut in two across a coordinate or one of its longest axes, as long as the parts lie far apart there for what either is wide:
-points of one mode, whatever its shape, overlap at the cut.
+A cloud is cut in two across a coordinate or one of its longest axes, as long as the parts lie far apart there for what
+either is wide: points of one mode, whatever its shape, overlap at the cut.
 """
 
 from __future__ import annotations

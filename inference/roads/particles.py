@@ -1,4 +1,4 @@
-"""Weights of particles in islands: the next temperature, resampling, evidence. All tensors are (I, N): islands first."""
+"""Weights of particles in islands: the next temperature, resampling, evidence. Tensors are (I, N): islands first."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
 """The tempered road: sequential Monte Carlo along a path to the posterior, which modes far apart do not stop.
 
-Particles are drawn from the first density of a path (`inference.roads.tempering`), weighed towards the next, resampled where
-few carry the weight (systematically, within their island), and moved by the Hamiltonian kernel of
-`inference.sampling.hamiltonian` (Del Moral, Doucet & Jasra 2006, "Sequential Monte Carlo samplers"). Weights multiply to
-an unbiased estimate of p(x), the evidence; and a mode has as many particles as it has mass, whether or not anything
+Particles are drawn from the first density of a path (`inference.roads.tempering`), weighed towards the next, resampled
+where few carry the weight (systematically, within their island), and moved by the Hamiltonian kernel of
+`inference.sampling.hamiltonian` (Del Moral, Doucet & Jasra 2006, "Sequential Monte Carlo samplers"). Weights multiply
+to an unbiased estimate of p(x), the evidence; and a mode has as many particles as it has mass, whether or not anything
 could walk there from another.
 
 The inverse temperature goes as far as the conditional effective sample size lets it (Zhou, Johansen & Aston 2016); step
 sizes follow the acceptance of all particles, the metric is their covariance, and moves go on until particles have
-forgotten where they began (Buchholz, Chopin & Jacob 2021, "Adaptive tuning of Hamiltonian Monte Carlo within sequential
-Monte Carlo"). Islands share all that, and nothing else: they are weighed and resampled each by itself, so that what they
-do not agree on is the error.
+forgotten where they began (Buchholz, Chopin & Jacob 2021, "Adaptive tuning of Hamiltonian Monte Carlo within
+sequential Monte Carlo"). Islands share all that, and nothing else: they are weighed and resampled each by itself, so
+that what they do not agree on is the error.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from torch import Tensor
 from inference.compiling.compiled import Mode
 from inference.compiling.fallback import Fallback, Fastest
 from inference.posterior.latents import Posterior
-from inference.roads.tempering import Path
 from inference.roads.bridge import bridge
 from inference.roads.modes import mixture, shares
 from inference.roads.particles import effective, log_mean, next_beta, normalised, systematic
+from inference.roads.tempering import Path
 from inference.running.deadline import Deadline
 from inference.running.pieces import pieces
 from inference.sampling.chains import DENSE, SamplingError, clock
@@ -55,10 +55,10 @@ class Tempered(Posterior):
     Args:
         log_evidence: log p(x), in nats.
         error: its standard error.
-        by: "smc", the weights of the particles, or "bridge", bridge sampling from the draws, which had the smaller error.
+        by: "smc", the weights of the particles, or "bridge", bridge sampling from the draws: the surer.
         of_islands: the log evidence that the weights of each island gave.
-        modes: what part of the posterior each mode of the free latents has, and the standard error of that; draws are in
-            these proportions. Empty where there is one mode.
+        modes: what part of the posterior each mode of the free latents has, and the standard error of that; draws are
+            in these proportions. Empty where there is one mode.
         apart: the standard deviation between islands of the mean of a free latent, in posterior deviations, of the
             latent for which it is largest: means over all islands are off by some `apart` / sqrt(islands).
         betas: the inverse temperatures.
@@ -91,7 +91,6 @@ class Islands:
     Args:
         path: what they move along.
         islands, particles: I, and N in each.
-        seed: of resampling, momenta and acceptance; the first draws come from torch's own state.
         mode: how the leapfrog step runs.
         at_once: particles that move together, for what memory and cache hold.
 
@@ -100,11 +99,10 @@ class Islands:
     """
 
     def __init__(
-        self, path: Path, islands: int, particles: int, seed: int, mode: Mode, fallback: bool = True,
+        self, path: Path, islands: int, particles: int, mode: Mode, fallback: bool = True,
         at_once: int | None = None,
     ) -> None:  # fmt: skip
         self.path, self.density, self.shape = path, path.density, (islands, particles)
-        self.generator = torch.Generator(self.density.device).manual_seed(int(seed))
         way = Fallback(self.density.name, "sampling", mode, fallback)
         held = len(self.density.held)
         self._parts = Fastest(path.parts, way).bind()
@@ -113,6 +111,8 @@ class Islands:
         self.size, self.index, self.moved, self.acceptance = 0.5, 0, 0, math.nan
         self.beta, self.betas = 0.0, [0.0]
         self.points = path.draws(islands * particles)
+        # Not from the numbers that the first draws came from: momenta would be where the particles are.
+        self.generator = torch.Generator(self.density.device).manual_seed(int(torch.randint(2**62, ())))
         first = self.points.new_zeros(self.shape)
         self.log_weights, self.log_evidence = normalised(first), first[:, 0]
         self.log_ratio = self._look()
@@ -221,7 +221,8 @@ class Islands:
         points = self.points.unflatten(0, self.shape)
         means = (weights * points).sum(1)
         spread = ((weights * (points - means.mean(0)).square()).sum(1)).mean(0).sqrt()
-        return (means - means.mean(0)) / (spread + torch.finfo(spread.dtype).tiny)
+        found: Tensor = (means - means.mean(0)) / (spread + torch.finfo(spread.dtype).tiny)
+        return found
 
     def _recentre(self) -> None:
         """Go on in coordinates that suit the particles."""
@@ -262,7 +263,8 @@ class Islands:
     def _weights(self) -> Tensor:
         """Of all particles, (S,)."""
         weights = self.log_weights.exp().flatten()
-        return weights / weights.sum()
+        found: Tensor = weights / weights.sum()
+        return found
 
     @property
     def _dense(self) -> bool:
@@ -274,12 +276,12 @@ class Islands:
 
 
 def _finished(
-    cloud: Islands, value: float, error: float, seed: int, notes: list[str]
+    cloud: Islands, value: float, error: float, notes: list[str]
 ) -> tuple[float, float, str, tuple[tuple[float, float], ...]]:
-    """The evidence by bridge sampling where that is surer, and the modes in the proportions that their own draws tell."""
+    """The evidence by bridge sampling where that is surer, and modes in the proportions that weights tell."""
     log_p = cloud.log_density(cloud.points).reshape(cloud.shape)
     try:
-        found = bridge(cloud.points.unflatten(0, cloud.shape), log_p, cloud.log_density, seed)
+        found = bridge(cloud.points.unflatten(0, cloud.shape), log_p, cloud.log_density, cloud.generator)
     except ValueError:  # too few effective draws
         return value, error, "smc", ()
     proposal = mixture(cloud.points)
@@ -315,18 +317,18 @@ def run(
     *,
     islands: int = 8,
     particles: int = 128,
-    seed: int = 0,
     mode: Mode = "graph",
     share: float = SHARE,
     deadline: Deadline | None = None,
     at_once: int | None = None,
 ) -> Tempered:
-    """Draws of the posterior at the end of a path, and its evidence. Runs under `inference.running.quiet`.
+    """Draws of the posterior at the end of a path, and its evidence.
+
+    All that is random comes from torch's state: run it under `inference.running.quiet.quietly`.
 
     Args:
         path: see `inference.roads.tempering`.
         islands, particles: I, and N in each; islands of fewer than 2 have no error.
-        seed: of resampling and moves.
         mode: how leapfrog steps run.
         share: conditional effective sample size of a step, of the particles.
         deadline: when to stop at the latest: the draws are then of the temperature that was reached.
@@ -342,7 +344,7 @@ def run(
         print(found.log_evidence, found.error)
     """
     began, deadline, notes = clock(), deadline or Deadline(), []
-    cloud = Islands(path, islands, particles, seed, mode, at_once=at_once)
+    cloud = Islands(path, islands, particles, mode, at_once=at_once)
     while cloud.beta < 1 and len(cloud.betas) <= MOST and not deadline.over():
         cloud.weigh(share)
         if cloud.beta < 1:
@@ -355,9 +357,10 @@ def run(
     each = tuple(cloud.log_evidence.tolist())
     cloud.pool()
     cloud.move(*LAST, FORGOTTEN_LAST)
-    by, modes = "smc", ()
+    by: str = "smc"
+    modes: tuple[tuple[float, float], ...] = ()
     if whole:
-        value, error, by, modes = _finished(cloud, value, error, seed, notes)
+        value, error, by, modes = _finished(cloud, value, error, notes)
     if cloud.acceptance < 0.2:
         notes.append(f"particles hardly move: {cloud.acceptance:.0%} of the last moves were accepted")
     values, jacobian = cloud.density.constrain(cloud.points)
@@ -367,7 +370,7 @@ def run(
     return Tempered(
         {name: found.unflatten(0, lead) for name, found in values.items()}, cloud.density.local,
         {"lp": joint.reshape(lead), "log_p": (joint - jacobian).reshape(lead)}, "smc", islands, particles,
-        log_evidence=value, error=error, by=by, of_islands=each, modes=modes, apart=apart, betas=tuple(cloud.betas), moves=cloud.moved,
-        acceptance=cloud.acceptance, whole=whole, notes=tuple(notes), seconds=now[0] - began[0],
+        log_evidence=value, error=error, by=by, of_islands=each, modes=modes, apart=apart, betas=tuple(cloud.betas),
+        moves=cloud.moved, acceptance=cloud.acceptance, whole=whole, notes=tuple(notes), seconds=now[0] - began[0],
         cpu=now[1] - began[1], points=cloud.points,
     )  # fmt: skip

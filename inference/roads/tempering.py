@@ -44,7 +44,9 @@ class FromPrior:
     def __init__(self, density: Density) -> None:
         self.density = density
         few = density.prior(2)
-        density.parts(few, few.new_zeros(2), *density.held)  # a program writes it down on its first run, and not in another
+        density.parts(
+            few, few.new_zeros(2), *density.held
+        )  # a program writes it down on its first run, and not in another
 
     def draws(self, count: int) -> Tensor:
         """Points of the prior, (S, P)."""

@@ -273,14 +273,14 @@ class _Uncounted(MaskedDistribution):
     """A distribution whose density counts as 1, wherever, in a given type; nothing is worked out for it."""
 
     def __init__(self, fn: Any, dtype: torch.dtype) -> None:
-        super().__init__(fn, False)
+        super().__init__(fn, False)  # type: ignore[no-untyped-call]
         self.dtype = dtype
 
-    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> _Uncounted:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> _Uncounted:
         return _Uncounted(self.base_dist.expand(batch_shape), self.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        found: Tensor = super().log_prob(value)
+        found: Tensor = super().log_prob(value)  # type: ignore[no-untyped-call]
         return found.to(self.dtype)
 
 
