@@ -35,7 +35,7 @@
 
     log_evidence: log p(x), the log density of all the data under the model, averaged over the prior
     Evidence: The log evidence of a model
-    compare_evidence: Models of the same data by their evidence: Bayes factors and posterior probabilities, with errors
+    compare_evidence: Models of the same data by their evidence, the most probable first
 
     encode: Codes of each observation: mean, standard deviation, and draws if asked for
     decode: What observations with these codes are expected to be, averaged over the global latents
