@@ -10,7 +10,7 @@ from inference.programs.sample import sample
 from inference.roads.climbing import climb
 from inference.roads.grounds import Inferred
 from inference.roads.infer import check_options
-from inference.roads.judging import judged
+from inference.roads.judging import LEAST, judged
 from inference.roads.roads import by_gaussian
 from inference.running.deadline import Deadline
 from inference.running.quiet import quietly
@@ -54,7 +54,7 @@ def infer(
 
     def hamiltonian(rest: float | None) -> Inferred:
         found = sample(
-            program, *args, draws=max(4, draws // 2), max_seconds=rest, seed=seed, progress=progress, **kwargs
+            program, *args, draws=max(LEAST, draws // 2), max_seconds=rest, seed=seed, progress=progress, **kwargs
         )
         return judged(found, {latent.name: seen.dims_of(latent.name) for latent in seen.latents})
 

@@ -22,7 +22,7 @@ from inference.posterior.loo import resample
 from inference.posterior.psis import threshold
 from inference.roads.climbing import Road, climb
 from inference.roads.grounds import Ground, Inferred
-from inference.roads.judging import judged
+from inference.roads.judging import LEAST, judged
 from inference.roads.roads import LIMITS, by_gaussian
 from inference.running.checked import Checked
 from inference.running.constants import take
@@ -70,7 +70,8 @@ def infer(
         data: see `inference.data`.
         budget: seconds, after which no further road begins; what was best by then is returned, and what is missing
             told. No limit by default.
-        draws: how many; of the Hamiltonian road half as many of each of its 64 chains.
+        draws: how many; of the Hamiltonian road half as many of each of its 64 chains, but 250 at the
+            least, without which R-hat cannot tell.
         seed: seeds everything drawn; the caller's random state is left as it was.
         progress: show bars.
 
@@ -227,5 +228,5 @@ def _amortised(given: Checked, draws: int, seed: int, progress: bool, rest: floa
 
 def _hamiltonian(given: Checked, draws: int, seed: int, progress: bool, rest: float | None) -> Inferred:
     """Chains, and how they agree."""
-    found = sample(given.pair, given, max(4, draws // 2), max_seconds=rest, seed=seed, progress=progress)
+    found = sample(given.pair, given, max(LEAST, draws // 2), max_seconds=rest, seed=seed, progress=progress)
     return judged(found, given.pair.dims)

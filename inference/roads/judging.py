@@ -18,9 +18,10 @@ from torch import Tensor
 from inference.roads.grounds import Ground, Inferred
 from inference.sampling.engine import Sampled
 from inference.sampling.labels import relabelled, stems
-from inference.sampling.mixing import limit, worst
+from inference.sampling.mixing import worst
 
 RHAT, EFFECTIVE, ENERGY = 1.01, 400, 0.3
+LEAST = 250  # draws of each chain: with fewer R-hat is above its threshold for lack of them
 COLUMNS = 400  # numbers whose effective draws are counted, evenly spaced where there are more
 
 
@@ -34,13 +35,13 @@ def judged(found: Sampled, dims: Mapping[str, Sequence[str]]) -> Inferred:
     draws, names = dict(found.draws), [name for name in found.rhat if name in found.draws]
     rhat = max(found.rhat.values(), default=math.inf)
     aligned = ""
-    if rhat > limit(found.size):
+    if rhat > RHAT:
         draws, rhat, aligned = _aligned(draws, names, dims, rhat)
     bulk, tail = _effective([draws[name] for name in names])
     diverging = found.stats.get("diverging")
     energy = found.stats.get("energy")
     grounds = [
-        Ground(f"R-hat{aligned}", round(rhat, 4), max(RHAT, limit(found.size))),
+        Ground(f"R-hat{aligned}", rhat, RHAT),
         Ground("bulk ESS", bulk, EFFECTIVE, least=True),
         Ground("tail ESS", tail, EFFECTIVE, least=True),
         Ground("divergences", 0.0 if diverging is None else float(diverging.sum()), 0),
