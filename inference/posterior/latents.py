@@ -10,10 +10,12 @@ from torch import Tensor
 
 from inference.running.words import check_count, told
 
+SHOWN = 12  # sites that are named where a posterior is printed
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Posterior:
-    """Draws of the latents of a pair.
+    """Draws of the latents of a pair. Printed, it says in a line what it holds.
 
     Args:
         draws: site name -> (chain, draw, *event) for global and (chain, draw, N, *event) for local latents.
@@ -51,6 +53,12 @@ class Posterior:
         if name not in self.draws:
             raise KeyError(f"no draws of '{name}'; there are: {', '.join(self.draws) or 'none'}")
         return self.draws[name]
+
+    def __repr__(self) -> str:
+        sites = [name + (str([*value.shape[2:]]) if value.ndim > 2 else "") for name, value in self.draws.items()]
+        shown = [*sites[:SHOWN], f"and {len(sites) - SHOWN} more"] if len(sites) > SHOWN else sites
+        several = f"{self.chains} chains of " if self.chains != 1 else ""
+        return f"{type(self).__name__}({several}{self.size:,} draws, {self.method}: {', '.join(shown) or 'no latents'})"
 
     def flat(self, names: frozenset[str] | None = None) -> dict[str, Tensor]:
         """Draws with chain and draw joined, (S, ...), of the sites named or of all."""

@@ -22,6 +22,7 @@ from inference.programs.outline import Outline, outline
 from inference.programs.visiting import Visit
 from inference.running.quiet import quietly
 from inference.running.words import told
+from zoo.config import nearest
 from zoo.programs import Program
 from zoo.settings import settings
 from zoo.version import __version__, versions
@@ -113,6 +114,26 @@ def to_arviz(
         **(attrs or {}),
     }
     return containers.build(groups, labels, notes, own)
+
+
+def check_names(seen: Outline) -> None:
+    """Refuse names and labels of the program that fit none of its sites, before any work.
+
+    Raises:
+        ValueError: dims of an unknown site, or too many of them; labels of an unknown dim, or of another number.
+    """
+    program, sizes = seen.call.program, dict[str, int]()
+    for name in program.dims:
+        if name not in seen.sites:
+            raise ValueError(f"dims: {program.name} has no site '{name}'{nearest(name, seen.sites)}")
+    for name, site in seen.sites.items():
+        sizes |= zip(seen.dims_of(name), site.shape, strict=True)
+    for dim, labels in program.coords.items():
+        if dim not in sizes and "_dim_" not in dim and not dim.endswith("_cell"):  # which arguments and masks make
+            known = ", ".join(sorted(sizes))
+            raise ValueError(f"coords: {program.name} has no dim '{dim}'{nearest(dim, sizes)}; there are: {known}")
+        if sizes.get(dim, len(labels)) != len(labels):
+            raise ValueError(f"coords: dim '{dim}' of {program.name} has size {sizes[dim]}, got {len(labels)} labels")
 
 
 def _drawable(seen: Outline, seed: int, draw: Callable[[Collection[str]], dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from inference.posterior.khat import KHat
 from inference.posterior.latents import Posterior
 from inference.posterior.psis import check_enough, effective_share, pareto_k
 from inference.programs.draws import check_started
+from inference.programs.export import check_names
 from inference.programs.flat import DATA, Climbed, pair_of
 from inference.programs.guided import Guided
 from inference.programs.outline import Outline, outline
@@ -96,8 +97,10 @@ def fit(
         args, kwargs: what its model, and its guide, take.
         tolerance: improvement in nats per observed number that counts as none.
         initialise: begin anew, or do not; by default a program that was fitted to arguments of the same shape goes on.
-        steps, lr, schedule, clip, particles, average, max_steps, max_seconds, seed, compile, progress, callbacks,
-        loggers, log_every: see `inference.fit`.
+        lr: Adam's step size; by default 2e-2, or 1e-2 with a guide of your own, an automatic one of Pyro's too, or
+            where the model has parameters.
+        steps, schedule, clip, particles, average, max_steps, max_seconds, seed, compile, progress, callbacks, loggers,
+        log_every: see `inference.fit`.
 
     Returns:
         what happened, with losses of all observations together.
@@ -110,6 +113,7 @@ def fit(
     with apart(int(seed)), torch.no_grad():
         own = _own_guide(program)
         seen = outline(program, args, kwargs, sampled=own is None, whole=False)
+        check_names(seen)
         pair, climbed = _bound_pair(seen, own, compile) if own else _flat_pair(seen, compile, bool(initialise))
     numbers = sum(site.shape.numel() for site in seen.observed.values())
     result = fitting.fit(

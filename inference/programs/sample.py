@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inference.programs.draws import check_started
+from inference.programs.export import check_names
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
 from inference.running.deadline import Deadline
@@ -60,6 +61,7 @@ def sample(
     with quietly(seed):
         seen = outline(program, args, kwargs)
         check_started(seen)
+        check_names(seen)
         mode = wanted.mode
         potential = ProgramPotential(
             seen, recorded=mode != "off", required=compile in ("graph", "inductor"), recentred=method == "hmc"

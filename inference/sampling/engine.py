@@ -37,9 +37,9 @@ Method = Literal["hmc", "nuts"]
 LOOKED_AT = 50  # draws of each chain, at least, that tell why chains disagree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sampled(Posterior):
-    """Draws by MCMC, and how they came about.
+    """Draws by MCMC, and how they came about. Printed, it says in a line what it holds and how the chains agree.
 
     Args:
         rhat: the largest R-hat of each site.
@@ -60,6 +60,15 @@ class Sampled(Posterior):
     compile: str = "off"
     seconds: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        told = [f"after {self.warmup:,} of warm-up in {sum(self.seconds.values()):.1f} s"]
+        if self.rhat:
+            site = max(self.rhat, key=self.rhat.__getitem__)
+            told.append(f"R-hat at most {self.rhat[site]:.3f} ('{site}')")
+        if (diverged := self.stats.get("diverging")) is not None:
+            told.append(f"{int(diverged.sum()):,} divergent")
+        return f"{super().__repr__()[:-1]}; {', '.join(told)})" + "".join(f"\n  {note}" for note in self.notes)
 
 
 @dataclass(frozen=True)
