@@ -23,6 +23,7 @@ def sample(
     chains: int = 64,
     method: Method = "hmc",
     start: Start = "auto",
+    ess: int | None = None,
     max_warmup: int = 2000,
     max_seconds: float | None = None,
     thin: int = 1,
@@ -38,9 +39,9 @@ def sample(
         program: see `zoo.program`.
         args, kwargs: what its model takes; an argument called like an option here goes in by position, or is bound
             before, with `functools.partial`.
-        draws, chains, method, max_warmup, max_seconds, thin, seed, compile, store, progress: see `inference.sample`.
-            A density of many operations on large tensors, a Gaussian process of a hundred rows, costs four times as
-            much for 64 chains as for 16, which agree after fewer draws in all: take `chains=16`.
+        draws, chains, method, ess, max_warmup, max_seconds, thin, seed, compile, store, progress: see
+            `inference.sample`. A density of many operations on large tensors, a Gaussian process of a hundred rows,
+            costs four times as much for 64 chains as for 16, which agree after fewer draws in all: take `chains=16`.
         start: `jitter` around the program's `start` or the prior median, `prior`; `auto` tries one after the other.
 
     Returns:
@@ -53,7 +54,7 @@ def sample(
         TraceError, CompileError: `compile` asks for what cannot be.
     """
     deadline = Deadline(max_seconds)
-    wanted = Run(draws, chains, method, start, max_warmup, max_seconds, thin, seed, compile, store, progress)
+    wanted = Run(draws, chains, method, start, max_warmup, max_seconds, thin, seed, compile, store, progress, ess)
     if start == "guide":
         raise ValueError("start='guide' is of pairs: a program is started by start=… of zoo.program")
     if wanted.folder is not None:

@@ -22,6 +22,7 @@ from inference.running.words import check_bool, check_count, check_number, told
 from inference.sampling import starts
 from inference.sampling.chains import Chains, clock
 from inference.sampling.density import Density
+from inference.sampling.effective import Enough
 from inference.sampling.hamiltonian import Metric, plan
 from inference.sampling.mixing import disagreement, limit, worst
 from inference.sampling.nuts import nuts
@@ -90,11 +91,18 @@ class Run:
     compile: Compile
     store: str | Path | None
     progress: bool
+    ess: int | None = None
 
     def __post_init__(self) -> None:
         check_bool("progress", self.progress)
         for name in ("draws", "chains", "max_warmup", "thin"):
             check_count(name, getattr(self, name), 1)
+        if self.ess is not None:
+            check_count("ess", self.ess, 1)
+            if self.method == "nuts":
+                raise ValueError(
+                    "ess: nuts makes the draws it is asked for; method='hmc' can stop when they are enough"
+                )
         if self.max_seconds is not None:
             check_number("max_seconds", self.max_seconds)
             if self.method == "nuts":
@@ -150,7 +158,7 @@ def run(
         stats = {name: dtype or points.dtype for name, dtype in _TOLD[wanted.method].items()}
         kept = Draws(potential, points, wanted.draws, stats, wanted.folder)
         try:
-            tuned = go(walkers, kept, points, metric, wanted.draws, wanted.max_warmup, wanted.thin, wanted.progress)
+            tuned = go(walkers, kept, points, metric, wanted)
             return _result(walkers, kept, *tuned)
         except BaseException:
             if not kept.done:
@@ -172,14 +180,13 @@ _TOLD: dict[str, dict[str, torch.dtype | None]] = {  # of each draw; None is the
 }  # fmt: skip
 
 
-def _hmc(
-    chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, draws: int, most: int, thin: int, progress: bool
-) -> tuple[int, float, float]:
+def _hmc(chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, wanted: Run) -> tuple[int, float, float]:
     """Warm up until the chains agree, then draw: transitions of warm-up, step size, trajectory length."""
-    bar = tqdm(total=None, disable=None if progress else True, unit="draw", desc="warm-up")
+    draws, enough = wanted.draws, None if wanted.ess is None else Enough(wanted.ess, chains.potential.size)
+    bar = tqdm(total=None, disable=None if wanted.progress else True, unit="draw", desc="warm-up")
     began = clock()
     try:
-        size, length, warmup = warm(chains, points, metric, most, bar)
+        size, length, warmup = warm(chains, points, metric, wanted.max_warmup, bar)
         chains.spent("warmup", began)
         chains.seconds["warmup"] -= chains.seconds["compile"]
         chains.cpu["warmup"] -= chains.cpu["compile"]
@@ -188,11 +195,16 @@ def _hmc(
         began = clock()
         try:
             for count in range(1, draws + 1):
-                kept.take(*_drawn(chains, size, length, thin))
+                drawn = _drawn(chains, size, length, wanted.thin)
+                kept.take(*drawn)
                 bar.update()
+                if enough is not None and enough(drawn[0]):
+                    break
                 if count < draws and chains.deadline.over():
                     chains.notes.append(f"{chains.deadline.words}: {count} of {draws} draws of each chain are kept")
                     break
+            else:
+                chains.notes += filter(None, [enough.missed()] if enough is not None else [])
         except KeyboardInterrupt:
             if not kept.count:
                 raise
@@ -228,14 +240,12 @@ def _drawn(chains: Chains, size: float, length: float, thin: int) -> tuple[Tenso
     }
 
 
-def _nuts(
-    chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, draws: int, most: int, thin: int, progress: bool
-) -> tuple[int, float, float]:
+def _nuts(chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, wanted: Run) -> tuple[int, float, float]:
     """Pyro's sampler, which finds a metric of its own."""
-    began, warmup = clock(), min(most, 1000)
-    found, stats = nuts(chains, points, draws, warmup, thin, progress)
+    began, warmup = clock(), min(wanted.max_warmup, 1000)
+    found, stats = nuts(chains, points, wanted.draws, warmup, wanted.thin, wanted.progress)
     chains.spent("draws", began)
-    for i in range(draws):
+    for i in range(wanted.draws):
         kept.take(found[:, i], {name: value[:, i] for name, value in stats.items()})
     kept.flush()
     return warmup, float(stats["step_size"].mean()), math.nan

@@ -181,7 +181,8 @@ class Potential:
     def unflatten(self, points: Tensor) -> dict[str, Tensor]:
         """(S, P) to free latents, each (S, rows, *shape)."""
         return {
-            block.name: points[:, block.begin : block.end].reshape(-1, block.rows, *block.free) for block in self.blocks
+            block.name: points[:, block.begin : block.end].reshape(len(points), block.rows, *block.free)
+            for block in self.blocks
         }
 
     @torch.no_grad()

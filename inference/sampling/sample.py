@@ -42,6 +42,7 @@ def sample(
     *,
     method: Method = "hmc",
     start: Start = "auto",
+    ess: int | None = None,
     max_warmup: int = 2000,
     max_seconds: float | None = None,
     thin: int = 1,
@@ -61,12 +62,14 @@ def sample(
     Args:
         pair: the pair; its floating-point type is that of the draws (`pair.double()` for stiff posteriors).
         data: see `inference.data`.
-        draws: of each chain.
+        draws: of each chain; at the most, where `ess` is given.
         chains: how many, C.
         method: `hmc`, or `nuts` (Pyro's, chain after chain: a slow reference).
         start: `jitter` around `pair.initial(data)`, or the prior median; `prior`; `guide`, draws from the fitted guide,
             which also give the first metric; `auto` is `guide` for a fitted pair, else `jitter`. Where chains
             cannot move from there, which `notes` says, `jitter`, a Gaussian at the mode, and `prior` follow in turn.
+        ess: stop as soon as every latent has so many effective draws, in the bulk and in the tails (of up to 200
+            numbers, evenly spaced), and an R-hat below 1.01: 400 do for means and intervals. Of `hmc` only.
         max_warmup: most transitions of warm-up, which ends when R-hat of all latents is below 1.01, or when chains are
             seen to stay apart for good: labels that switch, or modes too far from each other.
         max_seconds: stop at the first transition that ends later than this after the call, warm-up after half of the
@@ -91,7 +94,7 @@ def sample(
         TraceError, CompileError: `compile` asks for what cannot be.
     """
     deadline = Deadline(max_seconds)
-    wanted = Run(draws, chains, method, start, max_warmup, max_seconds, thin, seed, compile, store, progress)
+    wanted = Run(draws, chains, method, start, max_warmup, max_seconds, thin, seed, compile, store, progress, ess)
     with proper():
         given = check(pair, data)
         batch = given.batch
