@@ -9,6 +9,7 @@ hamiltonian   the leapfrog and its trajectories
 warmup        metric, step size and length, until the chains agree
 adaptation    how these are tuned from the moves of many chains
 mixing        R-hat, and what keeps chains apart
+effective     effective sample sizes, and whether draws are enough
 starts        where chains start
 labels        components, or states, of one chain matched with another's
 nuts          Pyro's No-U-Turn sampler, as a reference
