@@ -9,18 +9,20 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import Delta, Unit
+from pyro.distributions import Delta, Unit, is_validation_enabled
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
 from inference.programs import masks
+from inference.programs.observations import check_observations
 from inference.programs.runs import Call, First, Generators, check_fixed, compare, sites_of, trace_of
 from zoo.config import nearest
 from zoo.programs import Program
@@ -135,12 +137,14 @@ def outline(
 
     Raises:
         ValueError: no latents; a discrete latent that cannot be summed out; a plate that takes a part of its rows; a
-            site drawn twice; what changes between the runs; a starting value that does not fit.
+            site drawn twice; what changes between the runs; a starting value that does not fit; an observed value that
+            is NaN or outside of its distribution's support.
     """
     call = Call(program, args, kwargs)
     # The first where nothing is extreme, so that what Pyro's validation finds is a fault; the second as it may come.
     generators = Generators()
-    trace, made = trace_of(call, {}, First(program.start, drawn=False))
+    with nullcontext() if is_validation_enabled() else unvalidated():  # whose "off" is told from a user's own
+        trace, made = trace_of(call, {}, First(program.start, drawn=False), check=check_observations)
     generators.after_a_run()
     other = First(program.start, drawn=True)
     with unvalidated():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import is_validation_enabled
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
@@ -19,6 +21,7 @@ from torch.distributions import biject_to
 
 from inference.programs.roots import Roots
 from zoo.programs import Program
+from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 
 
@@ -126,16 +129,42 @@ def given(name: str, value: Tensor, fn: Any) -> Tensor:
     return found
 
 
-def trace_of(
-    call: Call, made: Mapping[str, Tensor], first: Messenger, seed: int | None = None
-) -> tuple[Any, dict[str, Tensor]]:
-    """One run, and the values of its parameters; the store of parameters is left as it was."""
+@contextmanager
+def storeless() -> Iterator[None]:
+    """Runs within leave the store of parameters as it was."""
     store = pyro.get_param_store()
     before = set(store.keys())
     try:
-        with apart(seed), torch.no_grad(), Kept(made), first:
+        yield
+    finally:
+        for name in set(store.keys()) - before:
+            del store[name]
+
+
+def trace_of(
+    call: Call,
+    made: Mapping[str, Tensor],
+    first: Messenger,
+    seed: int | None = None,
+    check: Callable[[Call, Any], None] | None = None,
+) -> tuple[Any, dict[str, Tensor]]:
+    """One run, and the values of its parameters; the store of parameters is left as it was.
+
+    What it drew and observed may be checked before densities are worked out.
+    """
+    try:
+        with storeless(), apart(seed), torch.no_grad(), Kept(made), first:
             trace = poutine.trace(call).get_trace()
-            trace.compute_log_prob()
+        if check is not None:
+            check(call, trace)
+        try:
+            with torch.no_grad():
+                trace.compute_log_prob()
+        except ValueError as error:
+            if check is None or not is_validation_enabled():
+                raise
+            # Values were checked, and better: a support that moves may leave some of them outside at these latents.
+            trace = _unvalidated(call, made, first, seed, error)
     except StartError as error:
         raise ValueError(str(error).partition("\n")[0]) from None  # Pyro adds the shapes of all sites
     except (AttributeError, TypeError) as error:
@@ -147,11 +176,19 @@ def trace_of(
         if "Multiple" in told and "sites named" in told:
             raise ValueError(f"{call.program.name}: {told.lower()}: give each a name of its own") from error
         raise
-    finally:
-        for name in set(store.keys()) - before:
-            del store[name]
     values = {name: node["value"] for name, node in trace.nodes.items() if node["type"] == "param"}
     return trace, {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def _unvalidated(call: Call, made: Mapping[str, Tensor], first: Messenger, seed: int | None, told: Exception) -> Any:
+    """The same run without validation; where that fails too, what validation told is raised."""
+    try:
+        with unvalidated(), storeless(), apart(seed), torch.no_grad(), Kept(made), first:
+            trace = poutine.trace(call).get_trace()
+            trace.compute_log_prob()
+    except (RuntimeError, ValueError, IndexError):
+        raise told from None
+    return trace
 
 
 def check_fixed(call: Call, made: Mapping[str, Tensor], trace: Any) -> None:

@@ -145,17 +145,12 @@ class Visit:
         """New values of whatever the program draws or observes, but for the latents given and what is `kept`."""
         trace = self._trace(_Given(values, True, kept))
         return {
-            name: self._roomy(name, node["value"])
+            name: node["value"]
             for name, node in sites_of(trace).items()
             if (name not in values or node["is_observed"])
             and name not in kept
             and not isinstance(base(node["fn"]), Unit)
         }
-
-    def _roomy(self, name: str, value: Any) -> Any:
-        """A new value with as many dims as what was observed: data may have more of size 1, on the left."""
-        missing = len(self.seen.sites[name].shape) - value.ndim if name in self.seen.observed else 0
-        return value[(None,) * missing] if missing > 0 else value
 
     def culprits(self, point: Tensor) -> list[str]:
         """Sites whose value or log density is not finite at a point."""
@@ -219,7 +214,15 @@ class _Given(Messenger):
             if message["name"] in self.values:
                 message["value"] = self.values[message["name"]]
         elif self.redraw and message["name"] not in self.kept and not isinstance(base(fn), (Delta, Unit)):
+            message["fn"] = _as_seen(fn, message["value"])
             message["is_observed"], message["value"] = False, None
+
+
+def _as_seen(fn: Any, value: Any) -> Any:
+    """A distribution in the shape of what was observed, which may have more dims, or larger ones."""
+    seen = torch.Size(getattr(value, "shape", ()))
+    batch = torch.broadcast_shapes(seen[: len(seen) - fn.event_dim], fn.batch_shape)
+    return fn if batch == fn.batch_shape else fn.expand(batch)
 
 
 class _Freed(Messenger):

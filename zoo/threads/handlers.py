@@ -196,7 +196,7 @@ class _Validation:
                     pyro.infer.is_validation_enabled(),
                     pyro.settings.get("validate_poutine"),
                 )
-                _validate(False, False, False)
+                _validate(0, False, False)  # a 0, told from the False of a distribution's own `validate_args`
             self.users += 1
 
     def back(self) -> None:
@@ -206,7 +206,7 @@ class _Validation:
                 _validate(*self.before)
 
 
-def _validate(distributions: bool, infer: bool, poutine: bool) -> None:
+def _validate(distributions: int, infer: bool, poutine: bool) -> None:
     pyro.distributions.enable_validation(distributions)
     pyro.infer.enable_validation(infer)
     pyro.poutine.enable_validation(poutine)

@@ -193,3 +193,25 @@ def test_data_with_more_dims_than_their_distribution_draws_are_predicted_in_thei
     exported = inference.to_arviz(zoo.program(model), found, y)
     assert exported["posterior_predictive"]["y"].dims == ("chain", "draw", "time")
     assert exported["observed_data"]["y"].dims == ("time",)
+
+
+def test_a_vector_under_a_scalar_distribution_is_predicted_cell_by_cell():
+    """y_n ~ Normal(a, 1) with a ~ Normal(0, 1): the predictive of each cell has mean sum(y) / 13 and variance 14 / 13,
+    any two the covariance 1 / 13."""
+
+    def scalar(y):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(a, 1.0), obs=y)
+
+    y = torch.randn(12, generator=torch.Generator().manual_seed(3), dtype=torch.float64) + 1
+    draws = y.sum() / 13 + torch.randn(1, 20_000, generator=torch.Generator().manual_seed(4), dtype=y.dtype) / 13**0.5
+    model = zoo.program(scalar)
+    posterior = inference.Posterior({"a": draws}, frozenset(), {}, "exact", 1, 20_000)
+    found = inference.predict(model, posterior, y)["y"][0]
+    assert found.shape == (20_000, 12)
+    assert torch.allclose(found.mean(0), y.sum() / 13, atol=5 * (14 / 13 / 20_000) ** 0.5)
+    covariance = (torch.ones(12, 12) / 13 + torch.eye(12)).double()
+    assert torch.allclose(torch.cov(found.T), covariance, atol=5 * (2 / 20_000) ** 0.5 * 14 / 13)
+    exported = inference.to_arviz(model, posterior, y, predictive=10, prior=10)
+    for group in ("posterior_predictive", "log_likelihood", "prior_predictive"):
+        assert exported[group]["y"].dims == ("chain", "draw", "y_dim_0")
