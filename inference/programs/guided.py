@@ -5,6 +5,9 @@
 with discrete latents that the guide leaves out summed out of the first term. Guide and model share plates, so that a
 plate that takes a part of its rows takes the same in both, and its scale is kept. Gradients of draws that have none are
 those of `inference.programs.scoring`, from two runs.
+
+A guide may run the model itself, as Pyro's messenger guides do (`pyro.infer.autoguide.AutoNormalMessenger`): what the
+model observes then stands in its trace too, and is no part of q.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import Unit
 from torch import Tensor
 
 from inference.programs.contracting import contracted
-from inference.programs.outline import Outline, enumerating
+from inference.programs.outline import Outline, base, enumerating
 from inference.programs.parameters import leaves_of
 from inference.programs.runs import Call, sites_of
 from inference.programs.scoring import Drawn, surrogate
@@ -43,9 +47,10 @@ class Guided:
             trace = poutine.trace(lambda: guide(*seen.call.args, **seen.call.kwargs)).get_trace()
             model = poutine.trace(poutine.replay(seen.call, trace=trace)).get_trace()
         self.leaves = leaves_of(model, trace)
-        self.sites = [n for n, site in sites_of(trace).items() if not site["infer"].get("is_auxiliary")]
-        self._check(sites_of(trace), sites_of(model))
+        _without_observed(trace, model)
         drawn = {n: site for n, site in sites_of(trace).items() if not site["is_observed"]}
+        self.sites = [n for n, site in drawn.items() if not site["infer"].get("is_auxiliary")]
+        self._check(sites_of(trace), sites_of(model))
         self.scored = [n for n, site in drawn.items() if not site["fn"].has_rsample]
 
     def _check(self, guide: Mapping[str, Any], model: Mapping[str, Any]) -> None:
@@ -87,8 +92,21 @@ class Guided:
             if self.seen.enumerated.keys() - guide.nodes.keys():
                 model = poutine.replay(enumerating(call, self.seen.depth), trace=guide)
             trace = poutine.trace(model).get_trace()
+            _without_observed(guide, trace)
             guide.compute_log_prob()
             trace.compute_log_prob()
         alone, factors = contracted(trace, call.program.name)
         summed = sum((factor.sum() for factor in factors.values()), torch.zeros(()))
         return Drawn(guide, trace, alone, summed)
+
+
+def _without_observed(guide: Any, model: Any) -> None:
+    """Take out of a guide's trace what the model observes, the guide's own terms by `pyro.factor` apart.
+
+    Where the guide runs the model, its factors are the model's too.
+    """
+    sites, observed = sites_of(guide), {n for n, node in sites_of(model).items() if node["is_observed"]}
+    runs_the_model = any("prior" in node["infer"] for node in sites.values())
+    for name, node in sites.items():
+        if node["is_observed"] and name in observed and (runs_the_model or not isinstance(base(node["fn"]), Unit)):
+            guide.remove_node(name)
