@@ -27,6 +27,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from inference.compiling.leaving import Leaving
 from inference.compiling.narrowing import narrow
 from inference.compiling.tidying import CUT, constant, random, tidy
 from zoo import threads
@@ -71,7 +72,7 @@ def record(
         raise TraceError(f"nothing can be traced here: {unready()}")
     copies = [tensor.detach().clone() for tensor in inputs]
     recorder = _Recorder([*copies, *held], cuts)
-    with _quiet(), recorder.blocks if cuts else nullcontext(), recorder:
+    with _quiet(), recorder.blocks if cuts else nullcontext(), Leaving(recorder.varies, _refuse), recorder:
         outputs, spec = pytree.tree_flatten(function(*copies))
     return recorder.finish(outputs), spec
 
@@ -117,8 +118,10 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         leaves = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        if any(x in self.nodes and self._varies(x) for x in _read(func, leaves)):
-            raise TraceError(f"cannot be traced as one graph: it reads the value of a tensor ({func}){_where()}")
+        if any(map(self.varies, _read(func, leaves))):
+            _refuse(func)
+        if any(isinstance(x, torch.UntypedStorage) for x in pytree.tree_leaves((args, kwargs))):
+            _refuse("its memory")
         args = self._without_masks(func, args)
         result = func(*args, **kwargs)
         if isinstance(result, Tensor) and func._overloadpacket.__name__ in _SAME and _same(result, args[0]):
@@ -171,6 +174,10 @@ class _Recorder(TorchDispatchMode):
             self._remember(tensor, constant(self.graph, self.root, tensor))
         node: fx.Node = self.nodes[tensor]
         return node
+
+    def varies(self, tensor: Tensor) -> bool:
+        """Whether its value is known here, and depends on an input or a random draw."""
+        return tensor in self.nodes and self._varies(tensor)
 
     def _varies(self, tensor: Tensor) -> bool:
         """Whether its value depends on an input or a random draw."""
@@ -234,6 +241,10 @@ def _same(one: Tensor, other: Any) -> bool:
 def somebodys(filename: str) -> bool:
     """Whether a file is somebody's model or script: neither below `inference` nor torch's or Pyro's."""
     return not filename.startswith(_NOT_THEIRS)
+
+
+def _refuse(what: Any) -> None:
+    raise TraceError(f"cannot be traced as one graph: it reads the value of a tensor ({what}){_where()}")
 
 
 def _where() -> str:

@@ -29,7 +29,7 @@ from inference.fitting.fisher import prior_width
 from inference.fitting.objective import Objective
 from inference.fitting.step import SINGULAR
 from inference.running.densities import UnsupportedGuide
-from inference.running.mapped import Mapped, one_by_one
+from inference.running.mapped import Mapped, elsewhere, one_by_one
 from inference.running.pieces import pieces
 from zoo import guides
 from zoo.base import Batch, ModelGuide
@@ -107,7 +107,7 @@ def _recorded(pair: ModelGuide, batch: Batch, objective: Objective, loc: Tensor)
     one = _value_and_gradient(pair, batch, objective)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of its length, of which the steps will tell
-        mapped = Mapped(one, loc.clone(), pair.name)
+        mapped = Mapped(one, loc.clone(), pair.name, other=elsewhere(loc))
 
     def density(at: Tensor) -> tuple[Tensor, Tensor]:
         if len(at) == 1 or not mapped.together:

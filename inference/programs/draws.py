@@ -243,10 +243,10 @@ def _parts(
         return function(point[1])
 
     points = index, dict(values)
-    one = points[0][0], {name: value[0] for name, value in values.items()}
+    one, other = ((points[0][at], {name: value[at] for name, value in values.items()}) for at in (0, -1))
     with torch.no_grad():
         try:
-            run: Callable[[Any], Any] = Mapped(of_one, one, seen.call.program.name)
+            run: Callable[[Any], Any] = Mapped(of_one, one, seen.call.program.name, other=other)
         except TraceError:  # what looks at its values runs plain
             run = lambda piece: one_by_one(of_one, piece)  # noqa: E731
         for some in pieces(draws, 4 * sum(site.shape.numel() for site in seen.sites.values())):

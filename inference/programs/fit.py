@@ -250,7 +250,7 @@ def _of_guide(seen: Outline, guide: Callable[..., Any], draws: int) -> tuple[dic
     guided = Guided(seen, guide)
     index = torch.arange(draws, device=seen.device)
     try:
-        run: Callable[[Tensor], Any] = Mapped(guided.draw, index[0], seen.call.program.name)
+        run: Callable[[Tensor], Any] = Mapped(guided.draw, index[0], seen.call.program.name, other=index[-1])
     except TraceError:
         run = lambda some: one_by_one(guided.draw, some)  # noqa: E731
     numbers = sum(site.shape.numel() for site in seen.sites.values())

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from inference.fitting.falling import Bound
-from inference.running.mapped import Mapped, TraceError
+from inference.running.mapped import Mapped, TraceError, elsewhere
 from zoo.base import Batch, ModelGuide
 from zoo.guides import Family
 
@@ -53,7 +53,7 @@ class Climbed:
         self.mapped: Mapped | None = None
         if recorded:
             try:
-                self.mapped = Mapped(function, point, name, leaves, cuts=True)
+                self.mapped = Mapped(function, point, name, leaves, cuts=True, other=elsewhere(point))
             except TraceError as error:
                 if required:
                     raise

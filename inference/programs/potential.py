@@ -13,7 +13,7 @@ from inference.compiling.fallback import somebodys_level
 from inference.programs.centring import better, shifted
 from inference.programs.outline import Latent, Outline
 from inference.programs.visiting import Visit
-from inference.running.mapped import Mapped, TraceError, one_by_one
+from inference.running.mapped import Mapped, TraceError, elsewhere, one_by_one
 from inference.running.pieces import pieces
 
 
@@ -44,8 +44,11 @@ class ProgramPotential:
         point = torch.zeros(self.size, dtype=seen.dtype, device=seen.device)
         if recorded:
             try:
-                self._maps["density"] = Mapped(self.visit.value_and_gradient, point, self.name, self.held)
-                self._maps["constrain"] = Mapped(self.visit.constrain, point, self.name, self.held)
+                for what, function in {
+                    "density": self.visit.value_and_gradient,
+                    "constrain": self.visit.constrain,
+                }.items():
+                    self._maps[what] = Mapped(function, point, self.name, self.held, other=elsewhere(point))
             except TraceError as error:
                 if required:
                     raise
@@ -118,7 +121,9 @@ class ProgramPotential:
         points = torch.zeros(draws, self.size, dtype=self.dtype, device=self.device)
         if "prior" not in self._maps:
             try:
-                self._maps["prior"] = None if self.plain else Mapped(self.visit.prior, points[0], self.name)
+                self._maps["prior"] = (
+                    None if self.plain else Mapped(self.visit.prior, points[0], self.name, other=points[0])
+                )
             except TraceError:  # what draws by turns of its own, as a von Mises does
                 self._maps["prior"] = None
         found = self._maps["prior"]

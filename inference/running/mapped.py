@@ -18,6 +18,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from inference.compiling.recording import TraceError, record
+from inference.running.agreeing import agrees
 from inference.running.gathering import gather
 from inference.running.naming import naming_the_site
 from inference.running.strided import by_index
@@ -37,9 +38,10 @@ class Mapped:
         name: whose it is, for what is said.
         shared: tensors that the function holds, parameters that change between calls; the same for all points.
         cuts: gradients will be taken through it, and end where the function says so.
+        other: another such nest, at which graph and function are compared.
 
     Raises:
-        TraceError: the function reads the value of a tensor.
+        TraceError: the function reads the value of a tensor, or the graph is another function at `other`.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Mapped:
         name: str,
         shared: Sequence[Tensor] = (),
         cuts: bool = False,
+        other: Any = None,
     ) -> None:
         leaves, self._spec = pytree.tree_flatten(example)
 
@@ -72,6 +75,12 @@ class Mapped:
         if not cuts:  # of one that gradients are taken through, they are taken later
             gather(self.graph)
         self.random = [node for node in self.graph.graph.nodes if draws(node.target)]
+        alone = functools.partial(self._alone, shared)
+        if other is not None and not agrees(function, alone, other, len(self.random)):
+            raise TraceError(
+                "cannot be traced as one graph: what was recorded at one point is another function at the next: some "
+                "value leaves torch, or something changes from run to run"
+            )
 
     @functools.cached_property
     def width(self) -> int:
@@ -96,8 +105,11 @@ class Mapped:
 
     def one(self, point: Any, shared: Sequence[Tensor] = ()) -> Any:
         """Of one point, without what mapping adds to its operations."""
+        return self._alone(shared, point)
+
+    def _alone(self, shared: Sequence[Tensor], point: Any, drawn: Sequence[Any] | None = None) -> Any:
         held = [*pytree.tree_leaves(point), *shared, *self._constants.values()]
-        return pytree.tree_unflatten(list(_Rewritten(self.graph, alone=True).run(*held)), self._out)
+        return pytree.tree_unflatten(list(_Rewritten(self.graph, alone=True, drawn=drawn).run(*held)), self._out)
 
 
 class _Lifted(fx.Interpreter):
@@ -142,9 +154,10 @@ class _Rewritten(fx.Interpreter):
     point's own, since `vmap` draws once for what it does not map.
     """
 
-    def __init__(self, graph: fx.GraphModule, alone: bool = False) -> None:
+    def __init__(self, graph: fx.GraphModule, alone: bool = False, drawn: Sequence[Any] | None = None) -> None:
         super().__init__(graph)
         self.alone = alone
+        self.drawn = None if drawn is None else iter(drawn)  # what is given in the place of random draws
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Of one point, inside `vmap` unless it is alone."""
@@ -152,6 +165,8 @@ class _Rewritten(fx.Interpreter):
         return super().run(*args, **kwargs)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if self.drawn is not None and draws(target):
+            return next(self.drawn)
         if self.own is not None and draws(target) and args and isinstance(args[0], Tensor):
             args = (args[0] + self.own.to(args[0].dtype), *args[1:])
         if target in _OTHERWISE:
@@ -214,4 +229,10 @@ def one_by_one(function: Callable[[Any], Any], points: Any) -> Any:
     )
 
 
-__all__ = ["Mapped", "TraceError", "one_by_one"]
+def elsewhere(point: Tensor) -> Tensor:
+    """A point a little apart from this one, (P,), the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    return point + torch.rand(point.shape, generator=generator, dtype=torch.float64).sub(0.5).to(point)
+
+
+__all__ = ["Mapped", "TraceError", "elsewhere", "one_by_one"]

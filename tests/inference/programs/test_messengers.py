@@ -37,8 +37,13 @@ def seen_in_part(y):
 def test_the_bound_and_its_gradients_are_pyros(kind, wrapped):
     guide = kind(seen_in_part)
     guide(Y)  # Pyro's messengers make their parameters in their first run
-    ours = (lambda y: guide(y)) if wrapped else guide
-    guided = Guided(outline(zoo.program(seen_in_part), (Y,), {}, sampled=False, whole=False), ours)
+
+    def within(y):
+        guide(y)
+
+    guided = Guided(
+        outline(zoo.program(seen_in_part), (Y,), {}, sampled=False, whole=False), within if wrapped else guide
+    )
     assert set(guided.sites) == {"mu", "tau", "z"}
     for seed in range(3):
         torch.manual_seed(seed)
