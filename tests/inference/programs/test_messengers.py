@@ -13,10 +13,10 @@ import inference
 import zoo
 from inference.programs.guided import Guided
 from inference.programs.outline import outline
-from tests.helpers.programs import conjugate, noise
+from tests.helpers.programs import conjugate
 
 GUIDES = (AutoNormalMessenger, AutoHierarchicalNormalMessenger, AutoRegressiveMessenger)
-Y = noise(20) + 5
+Y = torch.randn(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 5
 
 pytestmark = pytest.mark.usefixtures("double")
 
