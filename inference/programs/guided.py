@@ -21,8 +21,10 @@ from pyro.distributions import Unit
 from torch import Tensor
 
 from inference.programs.contracting import contracted
+from inference.programs.matching import Matching
 from inference.programs.outline import Outline, base, enumerating
 from inference.programs.parameters import leaves_of
+from inference.programs.reached import TellingError, naming_where
 from inference.programs.runs import Call, sites_of
 from inference.programs.scoring import Drawn, surrogate
 from zoo.threads.handlers import unvalidated
@@ -38,20 +40,30 @@ class Guided:
 
     Raises:
         ValueError: a latent that the guide leaves out and that cannot be summed out, a site of the guide's that the
-            program lacks.
+            program lacks, or that it draws in another shape or outside of its support.
     """
 
     def __init__(self, seen: Outline, guide: Callable[..., Any]) -> None:
         self.seen, self.guide = seen, guide
         with apart(), torch.enable_grad():
-            trace = poutine.trace(lambda: guide(*seen.call.args, **seen.call.kwargs)).get_trace()
-            model = poutine.trace(poutine.replay(seen.call, trace=trace)).get_trace()
+            trace, model = self._first()
         self.leaves = leaves_of(model, trace)
         _without_observed(trace, model)
         drawn = {n: site for n, site in sites_of(trace).items() if not site["is_observed"]}
         self.sites = [n for n, site in drawn.items() if not site["infer"].get("is_auxiliary")]
         self._check(sites_of(trace), sites_of(model))
         self.scored = [n for n, site in drawn.items() if not site["fn"].has_rsample]
+
+    def _first(self) -> tuple[Any, Any]:
+        """Traces of guide and model, in which draws that do not fit, and what fails, are told by site."""
+        call, name = self.seen.call, self.seen.call.program.name
+        with naming_where(f"the guide of {name}", self.guide, call.args, call.kwargs):
+            trace: Any = poutine.trace(lambda: self.guide(*call.args, **call.kwargs)).get_trace()
+        try:
+            with call.naming(), Matching(name, trace.nodes):
+                return trace, poutine.trace(poutine.replay(call, trace=trace)).get_trace()
+        except TellingError as error:
+            raise ValueError(str(error).partition("\n")[0]) from None  # Pyro adds the shapes of all sites
 
     def _check(self, guide: Mapping[str, Any], model: Mapping[str, Any]) -> None:
         name = self.seen.call.program.name

@@ -55,7 +55,7 @@ def _wrong(node: Any) -> Tensor | None:
     if not node["is_observed"] or not isinstance(value, Tensor) or any(_lenient(part) for part in _wrapped(fn)):
         return None
     try:
-        support = _elements(fn.support)
+        support = elements(fn.support)
         outside = ~support.check(value)
         missing = value.isnan()
         if support.event_dim:
@@ -74,7 +74,7 @@ def _lenient(fn: Any) -> bool:
     """Whether the values of a distribution are not to be checked, or say nothing."""
     if isinstance(fn, (Delta, Unit, _Subsample)):
         return True
-    if isinstance(fn, HiddenMarkovModel) and any(bound.numel() > 1 for bound in _bounds(fn.support)):
+    if isinstance(fn, HiddenMarkovModel) and any(bound.numel() > 1 for bound in bounds_of(fn.support)):
         return True  # each hidden state may have its own
     return fn.__dict__.get("_validate_args") is False  # said by the user: where it is off for all, that is a 0
 
@@ -87,21 +87,21 @@ def _wrapped(fn: Any) -> Iterator[Any]:
         yield fn
 
 
-def _elements(support: Constraint) -> Constraint:
+def elements(support: Constraint) -> Constraint:
     """A support of events that is one of their elements, as that; another as it is."""
     while isinstance(support, torch.distributions.constraints.independent):
         support = support.base_constraint
     return support
 
 
-def _bounds(support: Any) -> Iterator[Tensor]:
+def bounds_of(support: Any) -> Iterator[Tensor]:
     """All tensors that a support holds."""
     for value in vars(support).values():
         for part in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(part, Tensor):
                 yield part
             elif isinstance(part, Constraint):
-                yield from _bounds(part)
+                yield from bounds_of(part)
 
 
 def _hidden(node: Any, dims: int) -> Tensor:
@@ -130,7 +130,7 @@ def _lasting(call: Call, name: str, node: Any, found: Tensor) -> Tensor | None:
         if again is None or again.shape != found.shape:
             return None
         found = found & again
-        depends = any(bound.requires_grad for bound in _bounds(other["fn"].support))
+        depends = any(bound.requires_grad for bound in bounds_of(other["fn"].support))
         if not bool(found.any()) or depends or not _same(node["fn"].support, other["fn"].support):
             nan = node["value"].isnan() & other["value"].isnan()
             found = found & nan if nan.shape == found.shape else found & False
@@ -180,7 +180,7 @@ def _told(name: str, node: Any, index: tuple[int, ...], trace: Any) -> str:
     at = f"site '{site}'" + (f", index {list(index)}" if index else "")
     if bool(value.isnan().any()):
         return f"{at}: NaN is observed. obs_mask=… of pyro.sample can mark missing cells, or leave them out"
-    support = _elements(node["fn"].support)
+    support = elements(node["fn"].support)
     shape = node["value"].shape[: node["value"].ndim - support.event_dim]
     told = type(support).__name__.strip("_")
     limits = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
+from inference.programs.reached import TellingError, naming_density, naming_where
 from inference.programs.roots import Roots
 from zoo.programs import Program
 from zoo.threads.handlers import unvalidated
@@ -37,6 +38,10 @@ class Call:
         """Run it."""
         with Roots():
             return self.program.model(*self.args, **self.kwargs)
+
+    def naming(self) -> AbstractContextManager[None]:
+        """What a run of it within raises says where."""
+        return naming_where(self.program.name, self.program.model, self.args, self.kwargs)
 
     def but(self, **changes: Any) -> Call:
         """The same with other keyword arguments."""
@@ -106,7 +111,7 @@ class _Again(Messenger):
             message["value"] = known["value"]
 
 
-class StartError(ValueError):
+class StartError(TellingError):
     """A starting value that does not fit its site."""
 
 
@@ -153,12 +158,12 @@ def trace_of(
     What it drew and observed may be checked before densities are worked out.
     """
     try:
-        with storeless(), apart(seed), torch.no_grad(), Kept(made), first:
+        with call.naming(), storeless(), apart(seed), torch.no_grad(), Kept(made), first:
             trace = poutine.trace(call).get_trace()
         if check is not None:
             check(call, trace)
         try:
-            with torch.no_grad():
+            with naming_density(call.program.name, trace), torch.no_grad():
                 trace.compute_log_prob()
         except ValueError as error:
             if check is None or not is_validation_enabled():
@@ -186,7 +191,7 @@ def _unvalidated(call: Call, made: Mapping[str, Tensor], first: Messenger, seed:
         with unvalidated(), storeless(), apart(seed), torch.no_grad(), Kept(made), first:
             trace = poutine.trace(call).get_trace()
             trace.compute_log_prob()
-    except (RuntimeError, ValueError, IndexError):
+    except Exception:
         raise told from None
     return trace
 
