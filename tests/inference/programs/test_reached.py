@@ -13,6 +13,13 @@ import zoo
 ROWS = torch.linspace(-1, 1, 5)
 
 
+@pytest.fixture(autouse=True)
+def _store():
+    pyro.clear_param_store()
+    yield
+    pyro.clear_param_store()
+
+
 def rows(y):
     mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
     with pyro.plate("row", len(y)):
@@ -98,7 +105,6 @@ def failing(loc):
     ],
 )
 def test_a_guide_that_does_not_fit_is_told_by_its_site(t, v, kind, told):
-    pyro.clear_param_store()
     with pytest.raises(kind, match=re.escape(told)) as error:
         inference.fit(zoo.program(scaled, guide=guide_of(t, v)), ROWS, steps=2, progress=False)
     assert "\n" not in str(error.value)
@@ -113,5 +119,4 @@ def test_a_guide_of_a_moving_support_is_not_refused():
         high = pyro.sample("high", dist.Uniform(0.0, pyro.param("most", torch.tensor(8.0))))
         pyro.sample("low", dist.Uniform(0.0, high))
 
-    pyro.clear_param_store()
     inference.fit(zoo.program(ordered, guide=guide), steps=2, progress=False)
