@@ -21,7 +21,8 @@ from inference.data.check import check
 from inference.posterior.loo import LeaveOneOut, leave_one_out, loo
 from inference.posterior.psis import Numbers, check_enough
 from inference.running.programmed import of_program
-from inference.running.words import told
+from inference.running.words import listed, told
+from zoo.config import nearest
 from zoo.programs import Program
 from zoo.threads.turns import in_turn
 
@@ -41,7 +42,9 @@ class Entry:
     rows: tuple[Any, ...] | None = None
 
 
-def compare(models: Mapping[str, Any], *, method: str = "stacking", seed: int = 0) -> pd.DataFrame:
+def compare(
+    models: Mapping[str, Any], *, method: str = "stacking", site: str | None = None, seed: int = 0
+) -> pd.DataFrame:
     """Models of the same data, the one first that is expected to predict new data best.
 
     Args:
@@ -49,6 +52,7 @@ def compare(models: Mapping[str, Any], *, method: str = "stacking", seed: int = 
             with the arguments of a `zoo.program`, or what `inference.to_arviz` made of them, or scores from
             `inference.loo`.
         method: of the weights, those of `az.compare`: `stacking`, `BB-pseudo-BMA` or `pseudo-BMA`.
+        site: of programs and containers with several observed sites, which is scored.
         seed: seeds the importance samples of continuous local latents.
 
     Returns:
@@ -57,7 +61,7 @@ def compare(models: Mapping[str, Any], *, method: str = "stacking", seed: int = 
 
     Raises:
         ValueError: fewer than two models, other data, rows or units in one than in another, a model without global
-            latents (its scores would be of data it has seen), too few draws.
+            latents (its scores would be of data it has seen), too few draws, several observed sites and no `site`.
 
     Example::
 
@@ -70,7 +74,7 @@ def compare(models: Mapping[str, Any], *, method: str = "stacking", seed: int = 
     entries: dict[str, Entry] = {}
     for name, model in models.items():
         try:
-            entries[str(name)] = _entry(model, seed)
+            entries[str(name)] = _entry(model, site, seed)
         except ValueError as error:
             raise ValueError(f"model '{name}': {error}") from error
     return compared(entries, method)
@@ -107,20 +111,20 @@ def _scored(pair: Any, posterior: Any, data: Any, seed: int) -> Entry:
     return Entry(loo(pair, posterior, given, seed=seed), observed)
 
 
-def _entry(model: Any, seed: int) -> Entry:
+def _entry(model: Any, site: str | None, seed: int) -> Entry:
     if isinstance(model, LeaveOneOut):
         return Entry(model, {})
     if isinstance(model, tuple) and len(model) > 1 and isinstance(model[0], Program):
-        return cast("Entry", of_program("scores", "entry")(*model, seed=seed))
+        return cast("Entry", of_program("scores", "entry")(*model, site=site, seed=seed))
     if isinstance(model, tuple) and len(model) == 3:
         return _scored(*model, seed)
     if hasattr(model, "groups") and hasattr(model, "attrs"):
-        return of_container(model)
+        return of_container(model, site)
     expected = "(pair, posterior, data), what inference.to_arviz made, or scores from inference.loo"
     raise ValueError(f"expected {expected}, got {told(model)}")
 
 
-def of_container(container: Any) -> Entry:
+def of_container(container: Any, site: str | None = None) -> Entry:
     """The entry of an ArviZ container, of whichever line: its draws count by p / q where they are a guide's.
 
     Raises:
@@ -135,13 +139,13 @@ def of_container(container: Any) -> Entry:
         return found if isinstance(found, xr.Dataset) else found.to_dataset()
 
     likelihood, posterior, stats = group("log_likelihood"), group("posterior"), group("sample_stats")
-    if likelihood is None or len(likelihood.data_vars) != 1:
-        found = 0 if likelihood is None else len(likelihood.data_vars)
-        raise ValueError(
-            f"expected one pointwise log likelihood, found {found}: inference.to_arviz writes it, and of several "
-            "inference.loo(…, site=…) scores one"
-        )
-    (values,) = likelihood.data_vars.values()
+    names = [] if likelihood is None else [str(name) for name in likelihood.data_vars]
+    if likelihood is None or (site is None and len(names) != 1):
+        words = f"found {len(names)}" + (f", {listed(names)}: say which with site=" if names else "")
+        raise ValueError(f"expected one pointwise log likelihood, as inference.to_arviz writes it, {words}")
+    if site is not None and site not in names:
+        raise ValueError(f"site: there is no log likelihood of '{site}'{nearest(site, names)}, but of {listed(names)}")
+    values = likelihood[site or names[0]]
     if posterior is None or not any("obs" not in variable.dims for variable in posterior.data_vars.values()):
         raise ValueError("it has no draws of global latents: its scores would be of data that it has seen")
     log_p = values.stack(draws=("chain", "draw")).transpose("draws", ...).to_numpy()
@@ -155,6 +159,8 @@ def of_container(container: Any) -> Entry:
         ratios = ratios if np.isfinite(ratios).all() else None  # a point guide has no density
     seen = group("observed_data")
     observed = {} if seen is None else {str(name): found.to_numpy() for name, found in seen.data_vars.items()}
+    if site is not None:
+        observed = {name: value for name, value in observed.items() if name in site.split("+")}
     rows = tuple(values["obs"].to_numpy().tolist()) if "obs" in values.coords else None
     return Entry(leave_one_out(log_p, ratios), observed, rows)
 

@@ -71,23 +71,27 @@ class LeaveOneOut:
 
 @in_turn
 @or_program("scores")
-def loo(pair: ModelGuide, posterior: Posterior, data: Any, *, seed: int = 0) -> LeaveOneOut:
+def loo(pair: ModelGuide, posterior: Posterior, data: Any, *, site: str | None = None, seed: int = 0) -> LeaveOneOut:
     """Leave-one-out scores by Pareto-smoothed importance sampling; draws of a guide are weighed by p / q.
 
     Args:
         pair: the pair.
         posterior: of all its global latents, 25 draws or more: from `draw`, with `stats`, or from `sample`.
         data: what it was fitted to; see `inference.data`.
+        site: of a program with several observed sites, which is scored; of a pair all of a row are, together.
         seed: seeds the importance samples of continuous local latents.
 
     Raises:
-        ValueError: the posterior is not this pair's, has too few draws, or draws of a guide came without `stats`.
+        ValueError: the posterior is not this pair's, has too few draws, or draws of a guide came without `stats`;
+            several observed sites of a program and no `site`.
 
     Example::
 
         inference.loo(pair, inference.draw(pair, data, 1000), data).elpd
     """
     given = check(pair, data)
+    if site is not None:
+        raise ValueError(f"site: {given.pair.name} is a pair, of which all that a row observes is scored together")
     posterior = check_posterior(given, posterior)
     check_enough("posterior: draws", posterior.chains * posterior.size, "the Pareto k of a leave-one-out score")
     log_ratios = weights_of(posterior)

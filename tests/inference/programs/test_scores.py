@@ -93,3 +93,31 @@ def test_what_cannot_be_left_out_is_told():
     with pytest.raises(ValueError, match="site 'total' is one observation"):
         inference.loo(zoo.program(model), draws, *arguments, site="total")
     assert inference.loo(zoo.program(model), draws, *arguments, site="rating").pointwise.shape == (people * items,)
+
+
+def test_programs_of_several_sites_are_compared_by_one_of_them():
+    """With fixed latents each site's score is its log density: of y that of Normal(mu, 1), whatever z is."""
+
+    def both(y, z, scale):
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(mu, scale), obs=y)
+            pyro.sample("z", dist.Normal(mu, 1.0), obs=z)
+
+    fixed = inference.Posterior({"mu": torch.full((1, 50), 2.0).double()}, frozenset(), {}, "mcmc", 1, 50)
+    models = {name: (zoo.program(both), fixed, Y, Y + 9, scale) for name, scale in (("one", 1.0), ("four", 4.0))}
+    with pytest.raises(ValueError, match="several observed sites, 'y', 'z': say which with site="):
+        inference.compare(models)
+    table = inference.compare(models, site="y")
+    assert list(table.index) == ["one", "four"]
+    column = next(name for name in ("elpd_loo", "elpd") if name in table)
+    for name, scale in (("one", 1.0), ("four", 4.0)):
+        assert table[column][name] == pytest.approx(float(dist.Normal(2.0, scale).log_prob(Y).sum()), rel=1e-5)
+    containers = {name: inference.to_arviz(*model, predictive=False) for name, model in models.items()}
+    assert np.allclose(inference.compare(containers, site="y")[column], table[column])
+    other = float(dist.Normal(2.0, 1.0).log_prob(Y + 9).sum())
+    assert inference.compare(containers, site="z")[column]["one"] == pytest.approx(other, rel=1e-5)
+    with pytest.raises(ValueError, match="found 2, 'y', 'z': say which with site="):
+        inference.compare(containers)
+    with pytest.raises(ValueError, match="no log likelihood of 'w'"):
+        inference.compare(containers, site="w")
