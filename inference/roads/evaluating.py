@@ -14,11 +14,14 @@ from inference.sampling.density import Density
 
 FEW, MANY = 64, 512  # points at once
 LARGE = 1 << 20  # numbers in a tensor, above which an allocator asks for fresh pages each time: five times as slow
-DEAR = 0.2  # seconds of recording, from which one shape has to do
+DEAR = 800  # operations of a run, from which one shape has to do: that many take some 0.2 s to record
 
 
 class Evaluated:
     """A density whose gradient is recorded; points go through it in pieces of one shape, the last one filled up.
+
+    Sums of other shapes round otherwise, and what follows from them may go another way: shapes follow from what the
+    density does, and never from how long it took.
 
     Args:
         potential: the density.
@@ -31,14 +34,15 @@ class Evaluated:
         self.run = Fastest(
             potential.value_and_gradient, Fallback(potential.name, "inference", "off" if plain else "graph")
         )
-        self._most = 0
+        self._most = self._many = 0
 
     def __call__(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The log density, (S,), -∞ where it or its gradient is no number, and the gradient, 0 there: (S, P)."""
         points = points.to(self.potential.dtype)
         self.count += len(points)
-        self._most = self._most or _at_once(self.potential, points[:2])
-        width = min(MANY if len(points) >= MANY and self.run.seconds < DEAR else FEW, self._most)
+        if not self._most:
+            self._most, self._many = _at_once(self.potential, points[:2])
+        width = min(self._many if len(points) >= MANY else FEW, self._most)
         call, values, gradients = self.run.bind(), [], []
         for part in points.split(width):
             short = width - len(part)
@@ -51,24 +55,25 @@ class Evaluated:
         return value.masked_fill(~good, -torch.inf), gradient.masked_fill(~good[:, None], 0.0)
 
 
-def _at_once(potential: Density, points: Tensor) -> int:
-    """How many points, a power of two, keep every tensor of a run below `LARGE` numbers."""
+def _at_once(potential: Density, points: Tensor) -> tuple[int, int]:
+    """How many points, a power of two, keep every tensor of a run below `LARGE` numbers; and how many of many."""
     if getattr(potential, "plain", False):
-        return MANY
-    widest: Any = _Widest()  # type: ignore[no-untyped-call]
-    with widest:
+        return MANY, MANY
+    ran: Any = _Ran()  # type: ignore[no-untyped-call]
+    with ran:
         potential.value_and_gradient(points, *potential.held)
-    most = LARGE * len(points) // max(1, widest.numbers)
-    return int(min(MANY, max(4, 1 << max(0, most.bit_length() - 1))))
+    most = LARGE * len(points) // max(1, ran.numbers)
+    return int(min(MANY, max(4, 1 << max(0, most.bit_length() - 1)))), MANY if ran.operations < DEAR else FEW
 
 
-class _Widest(TorchDispatchMode):
-    """How many numbers the largest tensor of a run holds."""
+class _Ran(TorchDispatchMode):
+    """How many numbers the largest tensor of a run holds, and how many operations it takes."""
 
-    numbers = 0
+    numbers = operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
+        self.operations += 1
         sizes = [leaf.numel() for leaf in pytree.tree_leaves(found) if isinstance(leaf, Tensor)]
         self.numbers = max(self.numbers, *sizes, 0) if sizes else self.numbers
         return found

@@ -134,6 +134,6 @@ def test_raw_dollars_on_inches_from_far_off(seed):
     weights = weighed.log_weights.exp() / weighed.log_weights.exp().sum()
     mean = weights @ weighed.points[:, :2]
     spread = (weights @ (weighed.points[:, :2] - mean).square()).sqrt()
-    assert (np.abs(mean.numpy() - best) < 0.12 * np.sqrt(variance)).all()  # four errors of 1,000 draws
-    np.testing.assert_allclose(spread.numpy(), np.sqrt(variance), rtol=0.1)
+    assert (np.abs(mean.numpy() - best) < 0.05 * np.sqrt(variance)).all()
+    np.testing.assert_allclose(spread.numpy(), np.sqrt(variance), rtol=0.05)
     assert weighed.share > 0.9
