@@ -28,6 +28,8 @@
     assignments: Posterior probabilities of each enumerated local latent, averaged over draws: site -> (N, categories)
     novelty: A score for every observation, (N,): the higher, the stranger
     khat: Pareto k̂ and effective share of the weights, of the global guide and of each observation's local guide
+    check: Can this posterior be believed? Findings, each a number beside its threshold, and one verdict
+    Check: All findings about a posterior, and what they come to
     loo: Leave-one-out scores by Pareto-smoothed importance sampling; draws of a guide are weighed by p / q
     compare: Models of the same data, the one first that is expected to predict new data best
     resample: Draws of a guide, resampled in proportion to their Pareto-smoothed weights p / q
@@ -96,6 +98,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.settings import settings
 
 if TYPE_CHECKING:
+    from inference.checking.door import Check, check
     from inference.codes.anomaly import anomaly
     from inference.codes.bits import Bits, bits_per_dimension
     from inference.codes.collapse import active_units, code_kl, collapsed
@@ -155,6 +158,7 @@ _HOMES = {
     "posterior.likelihood": ("log_likelihood", "log_score", "assignments"),
     "posterior.novelty": ("novelty",),
     "posterior.khat": ("khat",),
+    "checking.door": ("check", "Check"),
     "posterior.loo": ("loo", "resample"),
     "posterior.comparing": ("compare",),
     "posterior.export": ("to_arviz",),
@@ -193,6 +197,7 @@ __all__ = [
     "Backtest",
     "Bits",
     "CSVLogger",
+    "Check",
     "Estimator",
     "Evidence",
     "Fit",
@@ -213,6 +218,7 @@ __all__ = [
     "assignments",
     "backtest",
     "bits_per_dimension",
+    "check",
     "code_kl",
     "coefficients",
     "collapsed",

@@ -24,10 +24,11 @@ FLOORS = [
     {"questions", "sampling"},
     {"codes", "forecasting"},
     {"roads"},
+    {"checking"},
     {"gallery", "estimator", "programs"},
     {"command"},
 ]
-MOST_ARROWS = 63
+MOST_ARROWS = 74
 MOST_LINES = 400
 
 

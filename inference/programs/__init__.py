@@ -17,6 +17,7 @@ scoring      gradients of such a guide's draws that have none themselves
 parameters   what is optimised behind `pyro.param`
 draws        prior and posterior predictive, pointwise log-likelihood
 discrete     posterior probabilities of latents that were summed out
+checks       findings about a posterior, and a verdict
 scores       observations left out, models compared
 export       to ArviZ
 """

@@ -100,6 +100,7 @@ CALLS = {  # function -> which pair, and how it is called on it, its data and a 
     "one_step_ahead": ("states", inference.one_step_ahead),
     "forecast_table": ("series", lambda pair, po, data: inference.forecast_table(pair, data, 2, po)),
     "importance": ("regression", inference.importance),
+    "check": ("regression", lambda pair, po, data: inference.check(pair, data, po, run=False)),
     "log_evidence": ("regression", lambda pair, po, data: inference.log_evidence(pair, data, no_guides(po))),
     "coefficients": ("regression", lambda pair, po, data, **given: inference.coefficients(pair, po, **given)),
     "effects": ("regression", inference.effects),

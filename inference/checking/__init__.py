@@ -1,0 +1,8 @@
+"""Can this posterior be believed? Findings, each a number beside its threshold, and one verdict.
+
+door         `check` of a pair
+findings     a finding, and what a list of them comes to: `Check`
+chains       draws by MCMC: do they agree, are they enough, could they move
+guides       draws of a guide: do their weights say that it is the posterior, and do chains that start from it stay
+observed     what the posterior says of the data: leave-one-out, coverage of its predictions
+"""

@@ -1,0 +1,174 @@
+"""`inference.check`: all that can be said for and against a posterior, and one verdict."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from inference.checking.chains import of_chains
+from inference.checking.findings import Check, Finding, State
+from inference.checking.guides import of_rows, of_run, of_weights
+from inference.checking.observed import of_coverage, of_left_out
+from inference.codes.collapse import CollapseWarning, collapsed
+from inference.data.check import check as accepted
+from inference.posterior.check import check_posterior
+from inference.posterior.draws import draw, predict
+from inference.posterior.khat import khat
+from inference.posterior.latents import Posterior
+from inference.posterior.loo import loo
+from inference.posterior.psis import EXACT, effective_share
+from inference.roads.grounds import Inferred
+from inference.running.checked import Checked
+from inference.running.programmed import or_program
+from inference.running.words import check_bool
+from inference.sampling.chains import SamplingError
+from inference.sampling.engine import Start
+from inference.sampling.sample import sample
+from zoo.base import ModelGuide
+from zoo.threads.turns import in_turn
+
+__all__ = ["Check", "check"]
+DRAWS, PREDICTED, CHAINS, SHORT, WARM = 1000, 200, 16, 60, 200
+
+
+@in_turn
+@or_program("checks")
+def check(pair: ModelGuide, data: Any, posterior: Posterior | None = None, *, run: bool = True, seed: int = 0) -> Check:
+    """Can this posterior be believed? Findings, each a number beside its threshold, and one verdict.
+
+    Of draws by MCMC: R-hat, effective draws, divergences, energy. Of a guide: k̂ and what its weights move, the guides
+    of the rows, and a short Hamiltonian run that begins at its draws, since weights cannot see a guide that is too
+    narrow. Of what `inference.infer` gives: the evidence of its road. Of all: leave-one-out, coverage of predictions,
+    codes that say nothing.
+
+    Args:
+        pair: the pair.
+        data: what it was fitted to; see `inference.data`.
+        posterior: from `draw`, `sample`, `infer` or `resample`; by default draws of the fitted guide.
+        run: whether chains are run, from draws of a guide.
+        seed: seeds what is drawn here; the caller's random state is left as it was.
+
+    Returns:
+        A `Check`: its `verdict` is `trust`, `caution` or `do not trust`, its `reasons` say why.
+
+    Raises:
+        ValueError: data that do not fit the pair, or draws that are not this pair's.
+
+    Example::
+
+        pair, data = zoo.create("gmm", features=2, components=2), zoo.datasets.load("faithful")
+        inference.fit(pair, data, progress=False)
+        print(inference.check(pair, data))
+    """
+    check_bool("run", run)
+    given = accepted(pair, data)
+    if posterior is None:
+        posterior = draw(pair, given, DRAWS, seed=seed)
+    checked = check_posterior(given, posterior)
+    found: list[Finding] = []
+    if isinstance(posterior, Inferred):
+        found += of_road(posterior)
+    elif checked.method == "mcmc":
+        found += of_chains(checked)
+    else:
+        found += _of_guide(pair, given, checked, run, seed)
+    misses = any(finding.state == "wrong" and "k̂" in finding.name for finding in found)
+    for part in (_codes, _coverage) if misses else (_codes, _left_out, _coverage):  # which presupposes that none do
+        found += safely(part, pair, given, checked, seed)
+    return Check(pair.name, tuple(found))
+
+
+def of_road(posterior: Inferred) -> Iterator[Finding]:
+    """The evidence that `inference.infer` found sufficient, or not."""
+    for ground in posterior.grounds:
+        state: State = "ok" if ground.holds else "wrong"
+        source = f"inference.infer, {posterior.road} road"
+        yield Finding(ground.name, state, str(ground), ground.value, source, posterior.advice, bears=True)
+
+
+def weighed(posterior: Posterior) -> tuple[list[Finding], bool]:
+    """What the weights of a guide say, and whether they are all equal."""
+    exact = False
+    if {"log_p", "log_q"} <= posterior.stats.keys():
+        ratios = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten().double().cpu().numpy()
+        exact = float(effective_share(ratios)) >= EXACT
+    return list(of_weights(posterior)), exact
+
+
+def _of_guide(pair: ModelGuide, given: Checked, posterior: Posterior, run: bool, seed: int) -> Iterator[Finding]:
+    """The weights of the globals, then of the rows, then chains that start from them."""
+    exact = False
+    if posterior.globals and posterior.method != "psis":
+        found, exact = weighed(posterior)
+        yield from found
+    if given.continuous_locals:
+        yield from safely(_rows, pair, given, posterior, seed)
+    if run and posterior.globals and not exact and not given.continuous_locals and not pair.own_parameters():
+        yield from safely(_short_run, pair, given, posterior, seed)
+
+
+def _rows(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
+    yield from of_rows(khat(pair, given, 200, 200, seed=seed))
+
+
+def _short_run(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
+    start: Start = "guide" if pair.trained else "auto"
+    try:
+        found = sample(
+            pair,
+            given,
+            SHORT,
+            CHAINS,
+            start=start,
+            max_warmup=WARM,
+            seed=seed,
+            progress=False,
+        )
+    except SamplingError as error:
+        yield Finding("a short Hamiltonian run", "could not be judged", str(error))
+        return
+    yield from of_run(posterior.flat(posterior.globals), found)
+
+
+def _codes(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
+    if not given.continuous_locals:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        notes = collapsed(pair, given, seed=seed)
+    told = " ".join(notes) or "every dimension of a code says something of the data"
+    yield Finding("codes", "look" if notes else "ok", told, float(len(notes)), "Burda et al. 2016", "A smaller code")
+
+
+def _left_out(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
+    if posterior.globals and not given.continuous_locals and given.size > 1:
+        few = posterior.thin(max(2, DRAWS // posterior.chains)) if posterior.method != "svi" else posterior
+        yield from of_left_out(loo(pair, few, given, seed=seed))
+
+
+def _coverage(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
+    fields = given.batch.fields()
+    seen = {n: fields[n] for n in given.observed if n in fields and _real(given.sites[n], fields[n])}
+    if not seen:
+        return
+    few = max(1, PREDICTED // posterior.chains)
+    found = predict(pair, posterior, given, few, seed=seed)
+    yield from of_coverage(seen, {name: found[name].flatten(0, 1) for name in seen})
+
+
+def _real(site: Any, value: Tensor) -> bool:
+    return value.is_floating_point() and not site.discrete
+
+
+def safely(part: Callable[..., Iterator[Finding]], *given: Any) -> list[Finding]:
+    """What a part finds; where it cannot be made, that, and why."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return list(part(*given))
+    except (ValueError, NotImplementedError, RuntimeError) as error:
+        name = part.__name__.strip("_").replace("_", " ")
+        return [Finding(name, "could not be judged", str(error).splitlines()[0])]

@@ -1,0 +1,117 @@
+"""`inference.check` of any Pyro program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from inference.checking.chains import of_chains
+from inference.checking.door import CHAINS, DRAWS, PREDICTED, SHORT, WARM, of_road, safely, weighed
+from inference.checking.findings import Check, Finding
+from inference.checking.guides import of_run
+from inference.checking.observed import of_coverage, of_left_out
+from inference.posterior.latents import Posterior
+from inference.programs import draws as drawing
+from inference.programs.outline import Outline, outline
+from inference.programs.sample import sample
+from inference.programs.scores import loo
+from inference.roads.grounds import Inferred
+from inference.running.quiet import quietly
+from inference.running.words import check_bool
+from inference.sampling.chains import SamplingError
+from zoo.programs import Program
+
+__all__ = ["check"]
+
+
+def check(program: Program, posterior: Posterior, *args: Any, run: bool = True, seed: int = 0, **kwargs: Any) -> Check:
+    """Can this posterior of a program be believed? Findings, each a number beside its threshold, and one verdict.
+
+    Args:
+        program: see `zoo.program`.
+        posterior: from `sample`, `infer`, `draw` or `resample`.
+        args, kwargs: what its model takes, those of the posterior.
+        run: whether chains are run, from draws of a guide.
+        seed: seeds what is drawn here; the caller's random state is left as it was.
+
+    Returns:
+        see `inference.check`.
+
+    Raises:
+        ValueError: the posterior is not this program's.
+
+    Example::
+
+        found = inference.check(program, inference.sample(program, x, y=y), x, y=y)
+        found.verdict, found.reasons
+    """
+    check_bool("run", run)
+    with quietly(seed):
+        seen = outline(program, args, kwargs, sampled=False)
+        checked = drawing.check(seen, posterior, None)
+    found: list[Finding] = []
+    if isinstance(posterior, Inferred):
+        found += of_road(posterior)
+    elif checked.method == "mcmc":
+        found += of_chains(checked)
+    elif checked.method != "psis":
+        findings, exact = weighed(checked)
+        found += findings
+        if run and not exact:
+            found += safely(_short_run, seen, checked, args, kwargs, seed)
+    if not any(finding.state == "wrong" and "k̂" in finding.name for finding in found):
+        found += safely(_left_out, seen, checked, args, kwargs, seed)
+    found += safely(_coverage, seen, checked, args, kwargs, seed)
+    return Check(program.name, tuple(found))
+
+
+def _short_run(
+    seen: Outline, posterior: Posterior, args: tuple[Any, ...], kwargs: Mapping[str, Any], seed: int
+) -> Iterator[Finding]:
+    own = seen.call.program
+    names = [latent.name for latent in seen.latents if latent.name in posterior.draws]
+    start = {name: posterior.draws[name][0, 0] for name in names}
+    begun = Program(own.model, name=own.name, start=start)
+    try:
+        found = sample(
+            begun,
+            *args,
+            draws=SHORT,
+            chains=CHAINS,
+            start="jitter",
+            max_warmup=WARM,
+            seed=seed,
+            progress=False,
+            **kwargs,
+        )
+    except SamplingError as error:
+        yield Finding("a short Hamiltonian run", "could not be judged", str(error))
+        return
+    flat = posterior.flat()
+    yield from of_run({name: flat[name] for name in names}, found)
+
+
+def _left_out(
+    seen: Outline, posterior: Posterior, args: tuple[Any, ...], kwargs: Mapping[str, Any], seed: int
+) -> Iterator[Finding]:
+    few = posterior.thin(max(2, DRAWS // posterior.chains)) if posterior.method != "svi" else posterior
+    yield from of_left_out(loo(seen.call.program, few, *args, seed=seed, **kwargs))
+
+
+def _coverage(
+    seen: Outline, posterior: Posterior, args: tuple[Any, ...], kwargs: Mapping[str, Any], seed: int
+) -> Iterator[Finding]:
+    real = {}
+    for name, site in seen.observed.items():
+        if isinstance(site.value, torch.Tensor) and site.value.is_floating_point() and site.shape.numel() > 1:
+            hidden = site.cells is not None
+            cells = site.cells.reshape(*site.cells.shape, *[1] * site.event) if hidden else None  # type: ignore[union-attr]
+            real[name] = site.value if cells is None else site.value.masked_fill(~cells, torch.nan)
+    if not real:
+        return
+    few = posterior.thin(max(1, PREDICTED // posterior.chains))
+    found = drawing.predict(seen.call.program, few, *args, seed=seed, **kwargs)
+    drawn = {name: found[name].flatten(0, 1) for name in real if name in found}
+    yield from of_coverage({name: real[name] for name in drawn}, drawn)
