@@ -28,7 +28,7 @@ def test_the_list_of_abilities_is_the_one_in_the_code():
 
 
 def test_the_floors_are_those_that_the_imports_keep():
-    rows = re.findall(r"^\| (\d) \| (.+?) \|", TEXT, re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", TEXT, re.MULTILINE)
     told = {
         int(floor): {name.rstrip("/").removesuffix(".py") for name in re.findall(r"`(.+?)`", names)}
         for floor, names in rows
