@@ -24,6 +24,7 @@ from inference.programs.draws import check_started
 from inference.programs.export import check_names
 from inference.programs.flat import DATA, Climbed, pair_of
 from inference.programs.guided import Guided
+from inference.programs.laplace import curved
 from inference.programs.outline import Outline, outline
 from inference.programs.parameters import leaves_of
 from inference.programs.potential import ProgramPotential
@@ -136,7 +137,8 @@ def draw(
     """Draws from a program's guide: chain 1 of `draws`, site -> (1, draw, *plates, *event), deterministic sites too.
 
     Args:
-        program: fitted by `inference.fit`, or with a guide of your own, fitted anyhow.
+        program: fitted by `inference.fit`, or with a guide of your own, fitted anyhow. Of Pyro's
+            `AutoLaplaceApproximation`, which fits a point, draws are of the normal of the curvature there.
         args, kwargs: what its model and guide take.
         draws: how many.
         stats: with the log densities `log_p` and `log_q` of each draw, which `khat` and `resample` want; not of a
@@ -151,7 +153,7 @@ def draw(
         own = _own_guide(program)
         seen = outline(program, args, kwargs, sampled=own is None, whole=False)
         check_room("draws", draws, draws * sum(site.shape.numel() for site in seen.sites.values()) * 8)
-        values, log_p, log_q = _of_guide(seen, own, draws) if own else _of_family(seen, draws, seed)
+        values, log_p, log_q = _of_guide(seen, curved(own, seen), draws) if own else _of_family(seen, draws, seed)
     whole = all(plate.size == plate.full for site in seen.sites.values() for plate in site.plates)
     told = {"log_p": log_p[None], "log_q": log_q[None]} if stats and whole else {}
     return Posterior({n: value[None] for n, value in values.items()}, frozenset(), told, "svi", 1, draws)
