@@ -39,7 +39,7 @@ def squared():
 def test_a_point_that_is_no_maximum_is_refused():
     at_zero = init_to_value(values={"x": torch.tensor(0.0)})  # a minimum between the modes -2 and 2
     program = zoo.program(squared, guide=AutoLaplaceApproximation(squared, init_loc_fn=at_zero))
-    with pytest.raises(ValueError, match="squared: the curvature at the point .* is not positive definite"):
+    with pytest.raises(ValueError, match=r"squared: the curvature at the point .* is not positive definite"):
         inference.draw(program, draws=5)
 
 
