@@ -16,10 +16,11 @@ from pyro.poutine.messenger import Messenger
 from torch import nn
 
 from zoo.guides import Family
-from zoo.threads.handlers import install
+from zoo.threads import handlers, rows
 from zoo.threads.turns import Turn
 
-install()
+handlers.install()
+rows.install()
 
 
 class Program:

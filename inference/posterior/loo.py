@@ -107,7 +107,10 @@ def weights_of(posterior: Posterior) -> Numbers | None:
     if posterior.method != "svi" or not posterior.globals:
         return None
     if not {"log_p", "log_q"} <= posterior.stats.keys():
-        raise ValueError("these draws of a guide lack log_p and log_q: draw them with stats=True")
+        raise ValueError(
+            "these draws of a guide lack log_p and log_q: draw them with stats=True; where a guide or the arguments "
+            "hold a part of a plate's rows, there are none"
+        )
     ratios = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten().double().cpu().numpy()
     return np.asarray(ratios) if np.isfinite(ratios).all() else None  # a point guide has no density
 

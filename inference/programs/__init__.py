@@ -1,6 +1,7 @@
 """Any Pyro program, as people write it: `zoo.program(model)` in the place of a pair.
 
 outline      what a program holds: latents, observations, plates, from one run of it
+rows         the same with all rows of plates that take a part
 runs         ordinary runs of it by Pyro, and what differs between them
 masks        which cells of a site count
 visiting     one run of a program on flat, unconstrained latents

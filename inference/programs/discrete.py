@@ -20,7 +20,8 @@ from torch import Tensor
 from inference.posterior.latents import Posterior
 from inference.programs import draws as drawing
 from inference.programs.contracting import contracted
-from inference.programs.outline import Outline, outline
+from inference.programs.outline import Outline
+from inference.programs.rows import outline_of_all
 from inference.programs.visiting import Visit
 from inference.running.quiet import quietly
 from zoo.programs import Program
@@ -46,7 +47,7 @@ def assignments(
         ValueError: the posterior is not this program's, or no latent was summed out.
     """
     with quietly(0):
-        seen = outline(program, args, kwargs)
+        seen = outline_of_all(program, args, kwargs, sampled=True)
         if not seen.enumerated:
             raise ValueError(f"{program.name}: it has no discrete latent that is summed out")
         posterior = drawing.check(seen, posterior, draws)

@@ -11,7 +11,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.posterior.latents import Posterior
-from inference.programs.outline import Outline, base, outline
+from inference.programs.outline import Outline, base
+from inference.programs.rows import outline_of_all
 from inference.programs.runs import First
 from inference.programs.visiting import Visit
 from inference.running.mapped import Mapped, TraceError, one_by_one
@@ -48,7 +49,7 @@ def prior(program: Program, *args: Any, draws: int = 1000, seed: int = 0, **kwar
     """
     check_count("draws", draws)
     with quietly(seed):
-        seen = outline(program, args, kwargs, sampled=False)
+        seen = outline_of_all(program, args, kwargs)
         check_proper(seen)
         found = before(seen, draws)
     return Posterior({name: value[None] for name, value in found.items()}, frozenset(), {}, "prior", 1, draws)
@@ -87,7 +88,7 @@ def predict(
     """New values of all sites that the posterior does not hold, given each of its draws; deterministic sites too.
 
     Observed sites are drawn anew, and so are latents that were summed out and sites that these arguments leave
-    unobserved (`y=None`).
+    unobserved (`y=None`). Plates that take a part of their rows take all of them.
 
     Args:
         program: see `zoo.program`.
@@ -100,10 +101,11 @@ def predict(
         site -> (chain, draw, ...).
 
     Raises:
-        ValueError: draws of a latent that these arguments give another shape, or that the program does not have.
+        ValueError: draws of a latent that these arguments give another shape, a part of a plate's rows say, or that
+            the program does not have.
     """
     with quietly(seed):
-        seen = outline(program, args, kwargs, sampled=False)
+        seen = outline_of_all(program, args, kwargs)
         posterior = check(seen, posterior, draws)
         return made(seen, posterior)
 
@@ -161,13 +163,13 @@ def log_likelihood(program: Program, posterior: Posterior, *args: Any, **kwargs:
     """log p of each observed site along its plates at each draw of the latents: site -> (chain, draw, ...), in nats.
 
     Sites that share a latent which is summed out have one value together, under the name `a+b`, along the plates of
-    that latent.
+    that latent. Plates that take a part of their rows take all of them.
 
     Raises:
-        ValueError: the posterior is not this program's.
+        ValueError: the posterior is not this program's, or holds latents of a part of a plate's rows.
     """
     with quietly(0):
-        seen = outline(program, args, kwargs, sampled=False)
+        seen = outline_of_all(program, args, kwargs)
         posterior = check(seen, posterior, None)
         return at_draws(seen, Visit(seen).pointwise, posterior)
 
@@ -199,12 +201,29 @@ def check(seen: Outline, posterior: Any, draws: int | None) -> Posterior:
             )
         shape = tuple(seen.sites[site].shape)
         if site in {latent.name for latent in seen.latents} and tuple(value.shape[2:]) != shape:
+            _refuse_part(seen, site, value.shape[2:])
             raise ValueError(
                 f"posterior, site '{site}': expected draws of shape {shape} with these arguments, got "
                 f"{tuple(value.shape[2:])}"
             )
     found: Posterior = posterior
     return found
+
+
+def _refuse_part(seen: Outline, site: str, shape: torch.Size) -> None:
+    """Say so where draws hold a part of the rows that a plate has.
+
+    Raises:
+        ValueError: with the plate.
+    """
+    for plate in seen.sites[site].plates if seen.call.all_rows else ():
+        place = len(shape) - seen.sites[site].event + plate.dim
+        if 0 <= place < len(shape) and shape[place] < plate.size:
+            raise ValueError(
+                f"posterior, site '{site}': its draws hold {shape[place]} of the {plate.size} rows of plate "
+                f"'{plate.name}', and which ones nobody knows: inference.draw takes all rows, of a guide that can be "
+                "run with them; or leave `subsample_size` out"
+            )
 
 
 def _latents(seen: Outline, posterior: Posterior) -> dict[str, Tensor]:

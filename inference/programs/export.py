@@ -18,7 +18,8 @@ from inference.posterior.export import check_labels, check_options, sample_stats
 from inference.posterior.latents import Posterior
 from inference.programs import draws as drawing
 from inference.programs.draws import check
-from inference.programs.outline import Outline, outline
+from inference.programs.outline import Outline
+from inference.programs.rows import outline_of_all
 from inference.programs.visiting import Visit
 from inference.running.quiet import quietly
 from inference.running.words import told
@@ -71,7 +72,7 @@ def to_arviz(
     """
     check_options(log_likelihood, predictive, prior, None, coords, attrs)
     with quietly(seed):
-        seen = outline(program, args, kwargs, sampled=False)
+        seen = outline_of_all(program, args, kwargs)
     posterior = check(seen, _posterior(seen, posterior), None)
     known = posterior.draws.keys()
     groups: dict[str, dict[str, Variable]] = {

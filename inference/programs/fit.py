@@ -28,6 +28,7 @@ from inference.programs.laplace import curved
 from inference.programs.outline import Outline, outline
 from inference.programs.parameters import leaves_of
 from inference.programs.potential import ProgramPotential
+from inference.programs.rows import outline_of_all
 from inference.programs.runs import first_run
 from inference.programs.visiting import Visit
 from inference.running.mapped import Mapped, TraceError, one_by_one
@@ -141,8 +142,8 @@ def draw(
             `AutoLaplaceApproximation`, which fits a point, draws are of the normal of the curvature there.
         args, kwargs: what its model and guide take.
         draws: how many.
-        stats: with the log densities `log_p` and `log_q` of each draw, which `khat` and `resample` want; not of a
-            program that takes a part of its rows.
+        stats: with the log densities `log_p` and `log_q` of each draw, which `khat` and `resample` want; not where
+            the arguments, or a guide, hold a part of a plate's rows. A plate that takes a part by itself takes all.
         seed: seeds the draws.
 
     Raises:
@@ -151,11 +152,12 @@ def draw(
     check_count("draws", draws)
     with quietly(seed):
         own = _own_guide(program)
-        seen = outline(program, args, kwargs, sampled=own is None, whole=False)
+        seen = outline_of_all(program, args, kwargs, sampled=own is None)
+        guided = _guided(seen, own) if own else None
+        seen = guided.seen if guided else seen
         check_room("draws", draws, draws * sum(site.shape.numel() for site in seen.sites.values()) * 8)
-        values, log_p, log_q = _of_guide(seen, curved(own, seen), draws) if own else _of_family(seen, draws, seed)
-    whole = all(plate.size == plate.full for site in seen.sites.values() for plate in site.plates)
-    told = {"log_p": log_p[None], "log_q": log_q[None]} if stats and whole else {}
+        values, log_p, log_q = _of_guide(guided, draws) if guided else _of_family(seen, draws, seed)
+    told = {"log_p": log_p[None], "log_q": log_q[None]} if stats and not seen.partial else {}
     return Posterior({n: value[None] for n, value in values.items()}, frozenset(), told, "svi", 1, draws)
 
 
@@ -247,9 +249,23 @@ def _of_family(seen: Outline, draws: int, seed: int) -> tuple[dict[str, Tensor],
     return values, found.stats["log_p"][0], found.stats["log_q"][0]
 
 
-def _of_guide(seen: Outline, guide: Callable[..., Any], draws: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+def _guided(seen: Outline, guide: Callable[..., Any]) -> Guided:
+    """The guide of a program with all rows; with a part of them where it cannot take them all."""
+    call = seen.call
+    if not call.all_rows:
+        return Guided(seen, curved(guide, seen))
+    part = outline(call.program, call.args, call.kwargs, sampled=False)
+    Guided(part, guide)  # what it makes at first is of a part
+    try:
+        Guided(seen, guide)
+    except (RuntimeError, ValueError, IndexError):
+        return Guided(part, curved(guide, part))
+    return Guided(seen, curved(guide, seen))
+
+
+def _of_guide(guided: Guided, draws: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Draws of a guide of the user's own."""
-    guided = Guided(seen, guide)
+    seen = guided.seen
     index = torch.arange(draws, device=seen.device)
     try:
         run: Callable[[Tensor], Any] = Mapped(guided.draw, index[0], seen.call.program.name, other=index[-1])

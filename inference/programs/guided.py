@@ -58,7 +58,7 @@ class Guided:
         """Traces of guide and model, in which draws that do not fit, and what fails, are told by site."""
         call, name = self.seen.call, self.seen.call.program.name
         with naming_where(f"the guide of {name}", self.guide, call.args, call.kwargs):
-            trace: Any = poutine.trace(lambda: self.guide(*call.args, **call.kwargs)).get_trace()
+            trace: Any = poutine.trace(lambda: call.run(self.guide)).get_trace()
         try:
             with call.naming(), Matching(name, trace.nodes):
                 return trace, poutine.trace(poutine.replay(call, trace=trace)).get_trace()
@@ -99,7 +99,7 @@ class Guided:
     def _run(self) -> Drawn:
         call: Call = self.seen.call
         with unvalidated():
-            guide = poutine.trace(lambda: self.guide(*call.args, **call.kwargs)).get_trace()
+            guide = poutine.trace(lambda: call.run(self.guide)).get_trace()
             model: Any = poutine.replay(call, trace=guide)
             if self.seen.enumerated.keys() - guide.nodes.keys():
                 model = poutine.replay(enumerating(call, self.seen.depth), trace=guide)

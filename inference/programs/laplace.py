@@ -39,7 +39,7 @@ def curved(guide: Callable[..., Any], seen: Outline) -> Callable[..., Any]:
         return guide
     try:
         with apart(), torch.enable_grad():
-            found: Callable[..., Any] = guide.laplace_approximation(*call.args, **call.kwargs)
+            found: Callable[..., Any] = call.run(guide.laplace_approximation)
     except RuntimeError as error:
         raise ValueError(
             f"{name}: the curvature at the point that AutoLaplaceApproximation found is not positive definite "

@@ -119,13 +119,24 @@ class Outline:
         return (*(places.get(i, f"{name}_dim_{i}") for i in range(batch)), *events)
 
     @property
+    def partial(self) -> tuple[Plate, ...]:
+        """Plates that take a part of their rows."""
+        plates = dict.fromkeys(plate for site in self.sites.values() for plate in site.plates)
+        return tuple(plate for plate in plates if plate.size < plate.full)
+
+    @property
     def size(self) -> int:
         """Numbers in the flat vector, P."""
         return self.latents[-1].end if self.latents else 0
 
 
 def outline(
-    program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], sampled: bool = True, whole: bool = True
+    program: Program,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    sampled: bool = True,
+    whole: bool = True,
+    all_rows: bool = False,
 ) -> Outline:
     """Run a program twice, and tell what it holds.
 
@@ -134,13 +145,14 @@ def outline(
         args, kwargs: what its model takes.
         sampled: its latents are to be sampled, and discrete ones summed out.
         whole: no plate may take a part of its rows.
+        all_rows: plates that take a part take all; see `inference.programs.rows`.
 
     Raises:
         ValueError: no latents; a discrete latent that cannot be summed out; a plate that takes a part of its rows; a
             site drawn twice; what changes between the runs; a starting value that does not fit; an observed value that
             is NaN or outside of its distribution's support.
     """
-    call = Call(program, args, kwargs)
+    call = Call(program, args, kwargs, all_rows)
     # The first where nothing is extreme, so that what Pyro's validation finds is a fault; the second as it may come.
     generators = Generators()
     with nullcontext() if is_validation_enabled() else unvalidated():  # whose "off" is told from a user's own

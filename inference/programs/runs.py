@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,20 +24,27 @@ from inference.programs.roots import Roots
 from zoo.programs import Program
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
+from zoo.threads.rows import all_rows
 
 
 @dataclass(frozen=True)
 class Call:
-    """A program and the arguments it is run with."""
+    """A program and the arguments it is run with; plates may take all of their rows, `inference.programs.rows`."""
 
     program: Program
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    all_rows: bool = False
 
     def __call__(self) -> Any:
         """Run it."""
         with Roots():
-            return self.program.model(*self.args, **self.kwargs)
+            return self.run(self.program.model)
+
+    def run(self, function: Callable[..., Any]) -> Any:
+        """Run another function, a guide, of the same arguments."""
+        with all_rows() if self.all_rows else nullcontext():
+            return function(*self.args, **self.kwargs)
 
     def naming(self) -> AbstractContextManager[None]:
         """What a run of it within raises says where."""
@@ -45,7 +52,7 @@ class Call:
 
     def but(self, **changes: Any) -> Call:
         """The same with other keyword arguments."""
-        return Call(self.program, self.args, {**self.kwargs, **changes})
+        return replace(self, kwargs={**self.kwargs, **changes})
 
 
 class Kept(Messenger):

@@ -17,7 +17,8 @@ from inference.posterior.latents import Posterior
 from inference.posterior.loo import LeaveOneOut, leave_one_out, weights_of
 from inference.posterior.psis import check_enough
 from inference.programs import draws as drawing
-from inference.programs.outline import Outline, outline
+from inference.programs.outline import Outline
+from inference.programs.rows import outline_of_all
 from inference.programs.visiting import Visit
 from inference.running.quiet import quietly
 from inference.running.words import listed
@@ -72,9 +73,10 @@ def entry(
 ) -> Entry:
     """The same, with the values that are scored."""
     with quietly(seed):
-        seen = outline(program, args, kwargs, sampled=False)
+        seen = outline_of_all(program, args, kwargs)
         posterior = drawing.check(seen, posterior, None)
         check_enough("posterior: draws", posterior.chains * posterior.size, "the Pareto k of a leave-one-out score")
+        _check_weighed(seen, posterior)
         log_ratios = weights_of(posterior)
         found = drawing.at_draws(seen, Visit(seen).pointwise, posterior)
     name = _chosen(seen, found, site)
@@ -87,6 +89,21 @@ def entry(
         raise ValueError(f"{program.name}: site '{name}' is one observation: nothing is left to predict it from")
     data = {part: seen.sites[part].value.detach().cpu().numpy() for part in name.split("+")}
     return Entry(leave_one_out(value.double().cpu().numpy(), log_ratios), {n: np.asarray(v) for n, v in data.items()})
+
+
+def _check_weighed(seen: Outline, posterior: Posterior) -> None:
+    """Refuse draws of a guide that have no weights, for what they lack them.
+
+    Raises:
+        ValueError: with the plate whose rows are a part.
+    """
+    if posterior.method == "svi" and "log_p" not in posterior.stats and seen.partial:
+        plate = seen.partial[0]
+        raise ValueError(
+            f"{seen.call.program.name}: plate '{plate.name}' has {plate.size} of {plate.full} rows with these "
+            "arguments, and without the others the draws of a guide have no weights p / q to leave one out with: pass "
+            "all rows, to `draw` too"
+        )
 
 
 def _chosen(seen: Outline, found: dict[str, Tensor], site: str | None) -> str:

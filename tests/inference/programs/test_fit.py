@@ -138,9 +138,8 @@ def test_a_part_of_the_rows_at_a_time_leads_to_the_posterior_of_all(guide):
     assert float(found["mu"].mean()) == pytest.approx(mean, abs=0.5 * deviation)
     assert float(found["mu"].std()) == pytest.approx(deviation, rel=0.15)
     assert "poor" not in result.reason
-    assert not found.stats
-    with pytest.raises(ValueError, match="takes a part of its rows"):
-        inference.khat(program, Y)
+    if guide == "normal":  # of all rows its weights are near 1
+        assert inference.khat(program, Y).share > 0.8
 
 
 @pytest.mark.slow

@@ -43,11 +43,23 @@ def test_a_point_that_is_no_maximum_is_refused():
         inference.draw(program, draws=5)
 
 
-def test_a_curvature_that_cannot_be_told_is_said():
+def test_a_curvature_is_of_all_rows_where_a_plate_takes_a_part():
+    """As above, wherever the point is: the curvature is the same everywhere."""
+
     def some(y):
         mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
         with pyro.plate("row", len(y), subsample_size=4) as rows:
             pyro.sample("y", dist.Normal(mu, 1.0), obs=y[rows])
+
+    mu = inference.draw(zoo.program(some, guide=AutoLaplaceApproximation), Y, draws=2000)["mu"]
+    assert float(mu.std()) == pytest.approx((len(Y) + 1 / 25) ** -0.5, rel=5 / 4000**0.5)
+
+
+def test_a_curvature_that_cannot_be_told_is_said():
+    def some(y):
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        with pyro.plate("row", 100, subsample_size=len(y)):
+            pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
 
     program = zoo.program(some, guide=AutoLaplaceApproximation)
     with pytest.warns(UserWarning, match="some: plate 'row' takes a part of its rows, so the curvature .* that point"):
