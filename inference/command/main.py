@@ -27,6 +27,7 @@ _HOMES = {
     "info": ("about", "about_pair"),
     "fit": ("fit", "fit_pair"),
     "score": ("rescore", "score_run"),
+    "check": ("verdict", "check_run"),
     "demo": ("demo", "show"),
     "compare": ("compare", "compare_runs"),
     "predict": ("designs", "predict"),

@@ -24,6 +24,7 @@ EXAMPLES = {
     ),
     "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600\n"
     "  zoo score run new.csv --out rows.csv\n  zoo score poet lines.txt",
+    "check": "examples:\n  zoo check run\n  zoo check run --data moved/table.csv",
     "compare": "example:\n  zoo compare line curve --out models.csv",
     "sample": "examples:\n  zoo sample vae -n 60 --out new.npy --picture new.png\n  zoo sample run --out new.csv\n"
     "  zoo sample poet --prefix 'Shall I' --temperature 0.7 --stop '\\n' --out new.txt",
@@ -80,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
 
     _about(add)
     _score(add)
+    _check(add)
     _compare(add)
     _with_folder(add)
     _backtest(add)
@@ -176,6 +178,15 @@ def _score(add: Add) -> None:
     _scoring(score)
     score.add_argument("--seed", type=int, default=0, help="default: 0")
     score.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+
+
+def _check(add: Add) -> None:
+    check = add("check", "say whether the posterior of a fitted model can be believed: findings, and a verdict")
+    check.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
+    check.add_argument("--data", help="the data that it was fitted to; default: those its card names")
+    check.add_argument("--no-run", action="store_true", help="leave out the chains that start from the guide's draws")
+    check.add_argument("--seed", type=int, default=0, help="default: 0")
+    check.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
 
 
 def _compare(add: Add) -> None:

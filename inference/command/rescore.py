@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from inference.command import exchange, files, room, score, unseen
 from inference.command.loading import data_of
 from inference.data.check import check
 from zoo import datasets
+from zoo.base import ModelGuide
 from zoo.history import fingerprint
 
 
@@ -21,6 +23,23 @@ def score_run(options: argparse.Namespace) -> None:
         return
     if options.out is not None:
         raise ValueError("--out: takes the scores of the rows of DATA, as in zoo score RUN DATA --out FILE.csv")
+    pair, data, columns, known = of_run(options)
+    if options.data:
+        known.pop("path", None)
+        known |= {"name": options.data} | score.found_from(folder, options.data)
+    room.check(folder, check(pair, data), options.draws)
+    with score.saying_what_stands(folder), exchange.claimed(folder, new=False) as run:
+        score.write(run, pair, data, columns, options, options.score_seconds)
+    print(f"Everything is in {folder}.")
+
+
+def of_run(options: argparse.Namespace) -> tuple[ModelGuide, Any, Any, dict[str, Any]]:
+    """The pair in a run folder and the data that it was fitted to, their columns, and what its card says of them.
+
+    Raises:
+        ValueError: no run, no data, or data that are others by now.
+    """
+    folder = Path(options.folder)
     pair = files.load(options.folder)
     known = pair.card.get("data") or {}
     source = options.data or known.get("name")
@@ -38,13 +57,7 @@ def score_run(options: argparse.Namespace) -> None:
             f"'{source}' does not hold the data that '{folder}' was fitted to: scores would be of another posterior; "
             "name them with --data"
         )
-    if options.data:
-        known.pop("path", None)
-        known |= {"name": options.data} | score.found_from(folder, options.data)
-    room.check(folder, check(pair, data), options.draws)
-    with score.saying_what_stands(folder), exchange.claimed(folder, new=False) as run:
-        score.write(run, pair, data, columns, options, options.score_seconds)
-    print(f"Everything is in {folder}.")
+    return pair, data, columns, known
 
 
 def place_of(folder: Path, source: str, path: str | None) -> str:

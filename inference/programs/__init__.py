@@ -4,6 +4,7 @@ outline      what a program holds: latents, observations, plates, from one run o
 rows         the same with all rows of plates that take a part
 runs         ordinary runs of it by Pyro, and what differs between them
 masks        which cells of a site count
+reached      where in a program a run of it failed
 visiting     one run of a program on flat, unconstrained latents
 roots        matrices without a root, and gradients of normal densities by their covariance
 centring     coordinates of latents whose scale other latents decide
@@ -13,6 +14,7 @@ sample       gradient MCMC
 infer        the cheapest road whose evidence holds
 fit          variational fit, draws of the guide and their weights
 flat         a program as a pair of one observation, which all that fits pairs takes
+matching     whether what a guide draws fits the sites of its model
 guided       a program with a guide of the user's own
 scoring      gradients of such a guide's draws that have none themselves
 parameters   what is optimised behind `pyro.param`

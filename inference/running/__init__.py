@@ -6,6 +6,7 @@ densities    log densities of one run, discrete locals summed out
 marginal     those with the locals summed or integrated out, in pieces
 vectorised   one trace for many draws
 mapped       a function of one point, recorded and run for many
+agreeing     whether a graph does what its function does, at another point
 unread       what torch reads a value for, without need
 gathering    gradients of what is read piece by piece, put together at once
 strided      views of memory, as selections
