@@ -307,6 +307,9 @@ def _first_offender(stepper: Stepper, batch: Batch) -> str:
     """The first site whose value or log density is not finite; else the parameters of such gradients."""
     pair = stepper.pair
     guide_trace = poutine.trace(pair.guide).get_trace(batch)
+    own = getattr(pair, "offence", None)  # of a pair that is made of something else
+    if own is not None and (told := own(guide_trace)):
+        return str(told)
     model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(batch)
     for where, trace in (("guide", guide_trace), ("model", model_trace)):
         for name, site in sample_sites(trace).items():

@@ -20,6 +20,7 @@ from inference.posterior import draws as of_pairs
 from inference.posterior.khat import KHat
 from inference.posterior.latents import Posterior
 from inference.posterior.psis import check_enough, effective_share, pareto_k
+from inference.programs import offending
 from inference.programs.draws import check_started
 from inference.programs.export import check_names
 from inference.programs.flat import DATA, Climbed, pair_of
@@ -110,7 +111,7 @@ def fit(
     Raises:
         ValueError: a program without latents and parameters, a discrete latent that can neither be summed out nor is
             drawn by the guide, an improper prior and no start for it, options out of range.
-        NonFiniteError: the loss stayed NaN or infinite.
+        NonFiniteError: the log density is finite nowhere around the start; the loss stayed NaN or infinite.
     """
     with apart(int(seed)), torch.no_grad():
         own = _own_guide(program)
@@ -200,15 +201,17 @@ def _flat_pair(seen: Outline, compile: str, anew: bool) -> tuple[ModelGuide, Cli
     required, recorded = compile in ("graph", "inductor"), compile != "off"
     potential = ProgramPotential(seen, recorded, required, fixed=False)
     centre = starts.centre(potential, {})
-
-    density = Visit(seen, {}).log_density
-    climbed = Climbed(density, centre, list(leaves.values()), name, recorded and not potential.plain, required)
+    visit, recorded = Visit(seen, {}), recorded and not potential.plain
+    offence = offending.of_density(visit)
+    climbed = Climbed(visit.log_density, centre, list(leaves.values()), name, recorded, required, offence)
     asked = cast("Family | None", seen.call.program.guide)
     family: Family = asked or ("multivariate" if seen.size <= FULL else "normal")
     pair = pair_of(name, climbed, leaves, centre, family).to(dtype=seen.dtype, device=seen.device)
     before = seen.call.program.fitted
     if isinstance(before, Fitted) and not anew and before.size == seen.size and before.pair.guide_family == family:
         pair.load_state_dict(before.pair.state_dict())
+    else:
+        offending.check_density(potential, centre)
     return pair, climbed
 
 
@@ -217,10 +220,12 @@ def _bound_pair(seen: Outline, guide: Callable[..., Any], compile: str) -> tuple
     guided, name = Guided(seen, guide), seen.call.program.name
     if not guided.leaves:
         raise ValueError(f"{name}: neither the model nor its guide has a parameter: there is nothing to fit")
+    offending.check_bound(guided)
     point = torch.zeros(1, dtype=seen.dtype, device=seen.device)
     climbed = Climbed(
-        guided.bound, point, list(guided.leaves.values()), name, compile != "off", compile in ("graph", "inductor")
-    )
+        guided.bound, point, list(guided.leaves.values()), name, compile != "off", compile in ("graph", "inductor"),
+        offending.of_bound(guided),
+    )  # fmt: skip
     if climbed.why and compile == "auto":
         _say(name, climbed.why)
     return pair_of(name, climbed, guided.leaves, point, None), climbed

@@ -41,15 +41,18 @@ class Climbed:
         leaves: the parameters that it holds.
         name: of the program.
         recorded: whether it is written down; if that cannot be, and is not `required`, it runs plain.
+        offence: what is not finite at points, in words.
 
     Raises:
         TraceError: a run cannot be written down, and that is required.
     """
 
     def __init__(
-        self, function: Function, point: Tensor, leaves: list[Tensor], name: str, recorded: bool, required: bool
-    ) -> None:
+        self, function: Function, point: Tensor, leaves: list[Tensor], name: str, recorded: bool, required: bool,
+        offence: Callable[[Tensor], str] | None = None,
+    ) -> None:  # fmt: skip
         self.function, self.dtype, self.leaves, self.why = function, point.dtype, leaves, ""
+        self.offence = offence
         self.mapped: Mapped | None = None
         if recorded:
             try:
@@ -124,6 +127,11 @@ def pair_of(
             values = [getattr(self, f"parameter_{i}") for i in range(self.number)]
             with batch.plate():
                 return pyro.sample("x", _Rest(climbed, point, values), obs=batch.x)
+
+        def offence(self, drawn: Any) -> str | None:
+            """What is not finite at a draw of the guide, its trace, by the program's own names."""
+            point = drawn.nodes["free"]["value"] if family is not None else self.centre
+            return climbed.offence(point) if climbed.offence else None
 
     class Guided(Flat, Bound):
         pass
