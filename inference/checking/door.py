@@ -75,6 +75,9 @@ def check(pair: ModelGuide, data: Any, posterior: Posterior | None = None, *, ru
         found += of_chains(checked)
     else:
         found += _of_guide(pair, given, checked, run, seed)
+    if not found:
+        told = "all of its parameters are points: there is no posterior of them to judge"
+        found.append(Finding("posterior", "could not be judged", told, bears=True))
     misses = any(finding.state == "wrong" and "k̂" in finding.name for finding in found)
     for part in (_codes, _coverage) if misses else (_codes, _left_out, _coverage):  # which presupposes that none do
         found += safely(part, pair, given, checked, seed)
@@ -106,7 +109,7 @@ def _of_guide(pair: ModelGuide, given: Checked, posterior: Posterior, run: bool,
         yield from found
     if given.continuous_locals:
         yield from safely(_rows, pair, given, posterior, seed)
-    if run and posterior.globals and not exact and not given.continuous_locals and not pair.own_parameters():
+    if run and posterior.globals and not exact and not given.continuous_locals:
         yield from safely(_short_run, pair, given, posterior, seed)
 
 

@@ -180,6 +180,17 @@ def test_codes_that_say_nothing_are_seen_and_others_are_not_blamed():
     assert found.verdict == "trust", found
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", zoo.names())
+def test_every_pair_is_judged(name):
+    pair = zoo.create(name, dtype=torch.float32)
+    data, _ = pair.simulate(60)
+    inference.fit(pair, data, steps=20, progress=False)
+    found = inference.check(pair, data, run=False)
+    assert any(finding.bears for finding in found), found
+    assert str(found).startswith(f"{name}: {found.verdict}")
+
+
 def test_what_is_printed_is_the_verdict_and_a_line_a_finding():
     found = checked(guide_draws(shift=5.0))
     lines = str(found).splitlines()
