@@ -19,6 +19,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
+from inference.programs.filling import Filled
 from inference.programs.reached import TellingError, naming_density, naming_where
 from inference.programs.roots import Roots
 from zoo.programs import Program
@@ -38,7 +39,7 @@ class Call:
 
     def __call__(self) -> Any:
         """Run it."""
-        with Roots():
+        with Roots(), Filled():
             return self.run(self.program.model)
 
     def run(self, function: Callable[..., Any]) -> Any:

@@ -49,7 +49,8 @@ def sample(
 
     Raises:
         ValueError: a program without latents, with a discrete one that cannot be enumerated, of which a run differs
-            from the next, or with an improper prior and no start for it; options out of range.
+            from the next, or with an improper prior and no start for it; observed values that are NaN, unless a mask
+            hides them, or outside of their support; options out of range.
         SamplingError: no start of finite density, or chains that never move.
         TraceError, CompileError: `compile` asks for what cannot be.
     """

@@ -134,3 +134,29 @@ def test_every_door_refuses_before_work():
     for door in doors:
         with pytest.raises(ValueError, match=r"-1\.0 is observed, which lies outside the support of Exponential"):
             door()
+
+
+@pytest.mark.parametrize("how", ["obs_mask", "poutine", "mask"])
+def test_cells_that_are_missing_may_be_nan(how):
+    """mu | y ~ Normal(sum of those seen / (N + 1/25), 1 / (N + 1/25)) of the N that are seen."""
+    y = T([1.0, NAN, 2.0, 4.0, NAN]).double()
+
+    def model(y, seen):
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        kind = dist.Normal(mu, 1.0)
+        with pyro.plate("row", len(y)):
+            if how == "obs_mask":
+                pyro.sample("y", kind, obs=y, obs_mask=seen)
+            elif how == "mask":
+                pyro.sample("y", kind.expand(y.shape).mask(seen), obs=y)
+            else:
+                with pyro.poutine.mask(mask=seen):
+                    pyro.sample("y", kind, obs=y)
+
+    found = inference.sample(zoo.program(model), y, ~y.isnan(), draws=500, chains=16, progress=False)["mu"]
+    precision = 3 + 1 / 25
+    assert float(found.mean()) == pytest.approx(7 / precision, abs=5 * (precision * 4000) ** -0.5)
+    assert float(found.std()) == pytest.approx(precision**-0.5, rel=0.06)
+    program = zoo.program(model, guide="normal")
+    inference.fit(program, y, ~y.isnan(), steps=300, progress=False)
+    assert float(inference.draw(program, y, ~y.isnan())["mu"].mean()) == pytest.approx(7 / precision, abs=0.1)
