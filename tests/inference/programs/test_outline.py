@@ -209,6 +209,7 @@ def test_parameters_of_a_model_are_held_and_leave_no_mark_in_the_store():
         x = pyro.sample("x", dist.Normal(loc, 1.0).to_event(1))
         pyro.sample("y", dist.Normal(x.sum(), 1.0), obs=ONE)
 
+    pyro.clear_param_store()  # whatever Pyro itself left there in another test
     pyro.param("mine", torch.tensor(2.0))
     try:
         seen = outline(zoo.program(model), (), {})
