@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from inference.checking.guides import of_run
 from inference.checking.observed import of_coverage, of_left_out
 from inference.posterior.latents import Posterior
 from inference.programs import draws as drawing
-from inference.programs.outline import Outline, outline
+from inference.programs.outline import Outline
+from inference.programs.rows import outline_of_all
 from inference.programs.sample import sample
 from inference.programs.scores import loo
 from inference.roads.grounds import Inferred
@@ -49,7 +51,7 @@ def check(program: Program, posterior: Posterior, *args: Any, run: bool = True, 
     """
     check_bool("run", run)
     with quietly(seed):
-        seen = outline(program, args, kwargs, sampled=False)
+        seen = outline_of_all(program, args, kwargs)
         checked = drawing.check(seen, posterior, None)
     found: list[Finding] = []
     if isinstance(posterior, Inferred):
@@ -73,7 +75,7 @@ def _short_run(
     own = seen.call.program
     names = [latent.name for latent in seen.latents if latent.name in posterior.draws]
     start = {name: posterior.draws[name][0, 0] for name in names}
-    begun = Program(own.model, name=own.name, start=start)
+    begun = Program(lambda *given, **named: replace(seen.call, args=given, kwargs=named)(), name=own.name, start=start)
     try:
         found = sample(
             begun,

@@ -95,6 +95,14 @@ def test_what_arviz_gets_stands_along_all_rows(fitted):
     assert exported["posterior"]["mean"].dims == ("chain", "draw", "row")
 
 
+@pytest.mark.slow
+def test_a_posterior_of_all_rows_can_be_judged_in_every_way(fitted):
+    program, found = fitted
+    judged = inference.check(program, found, X, Y)
+    assert not [finding for finding in judged.findings if finding.state == "could not be judged"], judged
+    assert {"coverage of 'y'", "leave-one-out"} <= {finding.name for finding in judged.findings}
+
+
 def rows_of(y):
     with pyro.plate("row", len(y), subsample_size=PART) as rows:
         z = pyro.sample("z", dist.Normal(0.0, 1.0))
