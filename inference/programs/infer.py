@@ -11,11 +11,13 @@ from inference.roads.climbing import climb
 from inference.roads.grounds import Inferred
 from inference.roads.infer import check_options
 from inference.roads.judging import LEAST, judged
-from inference.roads.roads import by_gaussian
+from inference.roads.roads import by_gaussian, by_tempered, wanted
 from inference.running.deadline import Deadline
 from inference.running.quiet import quietly
 from inference.sampling import starts
 from zoo.programs import Program
+
+AT_ONCE = 256  # particles that move together
 
 
 def infer(
@@ -27,7 +29,7 @@ def infer(
     progress: bool = True,
     **kwargs: Any,
 ) -> Inferred:
-    """Draws of the posterior of a program by the cheapest road whose evidence holds: Gaussian, then Hamiltonian.
+    """Draws of the posterior of a program by the cheapest road whose evidence holds: Gaussian, Hamiltonian, tempered.
 
     Args:
         program: see `zoo.program`.
@@ -52,10 +54,18 @@ def infer(
             made = by_gaussian(potential, starts.centre(potential, {}), draws, seed)
             return None if made is None else made[0]
 
+    def tempered(rest: float | None) -> Inferred | None:
+        if seen.improper:
+            return None
+        with quietly(seed):
+            density = ProgramPotential(seen, recentred=True)
+            return by_tempered(density, draws, rest, "off" if density.plain else "graph", AT_ONCE)
+
     def hamiltonian(rest: float | None) -> Inferred:
         found = sample(
             program, *args, draws=max(LEAST, draws // 2), max_seconds=rest, seed=seed, progress=progress, **kwargs
         )
         return judged(found, {latent.name: seen.dims_of(latent.name) for latent in seen.latents})
 
-    return climb(program.name, (("Gaussian", gaussian), ("Hamiltonian", hamiltonian)), deadline)
+    roads = (("Gaussian", gaussian), ("tempered", tempered), ("Hamiltonian", hamiltonian), ("tempered", tempered))
+    return climb(program.name, roads, deadline, wanted)

@@ -4,7 +4,8 @@ infer        `infer`: the cheapest road whose evidence holds, for pairs
 climbing     roads one after the other
 grounds      what is told of a posterior, and why to believe it
 judging      chains as evidence
-roads        the Gaussian road with its evidence
+roads        the Gaussian and the tempered road, each with its evidence
+labelling    labels that a model does not tell apart, in one order
 gaussian     a normal distribution near the posterior
 paths        Newton paths from several starts, the best bound on each
 matching     batch and match, then the bound itself

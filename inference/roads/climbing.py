@@ -13,13 +13,24 @@ from inference.sampling.chains import SamplingError, clock
 Road = Callable[[float | None], "Inferred | None"]  # of the seconds left; None where it is no road for this posterior
 
 
-def climb(name: str, roads: Sequence[tuple[str, Road]], deadline: Deadline) -> Inferred:
+def always(road: str, tried: Sequence[Tried]) -> bool:
+    """Whether a road is to be taken after those tried: any is."""
+    return True
+
+
+def climb(
+    name: str,
+    roads: Sequence[tuple[str, Road]],
+    deadline: Deadline,
+    wanted: Callable[[str, Sequence[Tried]], bool] = always,
+) -> Inferred:
     """The first posterior whose evidence holds; else the one of which most does, not trusted.
 
     Args:
         name: whose posterior it is.
         roads: by name, in order.
         deadline: no road begins after it.
+        wanted: whether a road is one to take, of its name and of what was tried before it.
 
     Raises:
         SamplingError: no road gave a single draw.
@@ -28,6 +39,8 @@ def climb(name: str, roads: Sequence[tuple[str, Road]], deadline: Deadline) -> I
     tried: list[Tried] = []
     left: list[str] = []
     for road, take in roads:
+        if not wanted(road, tried):
+            continue
         if deadline.over() and tried:
             left.append(road)
             continue

@@ -148,9 +148,13 @@ def log_evidence(
         raise ValueError(f"posterior: {pair.name} has local latents, over which draws of a guide do not sum: use 'smc'")
     with quietly(seed, own):
         density = Potential(given)
-        wide = max(1, given.size * given.width)
-        found = of_density(density, posterior, method, precision, deadline, at_once=max(32, min(1024, 2**18 // wide)))
+        found = of_density(density, posterior, method, precision, deadline, at_once=at_once(given))
     return replace(found, observed=observed)
+
+
+def at_once(given: Checked) -> int:
+    """How many particles of a pair move together, for what a cache holds."""
+    return max(32, min(1024, 2**18 // max(1, given.size * given.width)))
 
 
 def check_options(method: Any, precision: Any, max_seconds: Any) -> None:

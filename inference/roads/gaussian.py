@@ -113,11 +113,14 @@ def _close(value: Tensor) -> bool:
 def _starts(potential: Density, density: Evaluated, centre: Tensor) -> Tensor:
     """Points of finite density to walk from, (K, P): the best of all, then one of each of K - 1 handfuls.
 
-    The others are not the best of theirs: those would all lie at the highest mode.
+    The others are not the best of theirs: those would all lie at the highest mode. Half of them mirror the other half,
+    so that there are some on either side: of 8 that are independent all lie on one side once in a hundred times.
     """
     half = STARTS * CLOUD // 2
-    near = centre + 2 * torch.rand(half, len(centre), dtype=centre.dtype, device=centre.device) - 1
-    prior = potential.prior(half)
+    off = 2 * torch.rand(half // 2, len(centre), dtype=centre.dtype, device=centre.device) - 1
+    near = centre + torch.cat([off, -off])
+    prior = potential.prior(half // 2)
+    prior = torch.cat([prior, 2 * prior.mean(0) - prior])
     still = prior.std(0) == 0  # what cannot be drawn
     prior = torch.where(still | ~prior.isfinite(), near.flip(0), prior)
     points = torch.cat([centre[None], near[1:], prior]).double()

@@ -21,9 +21,10 @@ from inference.posterior.khat import khat
 from inference.posterior.loo import resample
 from inference.posterior.psis import threshold
 from inference.roads.climbing import Road, climb
+from inference.roads.evidence import at_once
 from inference.roads.grounds import Ground, Inferred
 from inference.roads.judging import LEAST, judged
-from inference.roads.roads import LIMITS, by_gaussian
+from inference.roads.roads import LIMITS, by_gaussian, by_tempered, wanted
 from inference.running.checked import Checked
 from inference.running.constants import take
 from inference.running.deadline import Deadline
@@ -58,9 +59,10 @@ def infer(
 
     The roads, in order: *exact*, where the guide is the posterior in closed form; *Gaussian*, a normal distribution of
     the latents without constraints, its draws corrected by importance weights; *amortised*, for pairs with an encoder:
-    `fit`, judged by the weights of every observation, `refine` where those fall short; *Hamiltonian*, `sample`. A road
-    whose evidence does not hold is told, and the next one taken. Where none does, the best of them is returned with
-    `trusted` False, and `advice`.
+    `fit`, judged by the weights of every observation, `refine` where those fall short; *Hamiltonian*, `sample`;
+    *tempered*, sequential Monte Carlo from the prior, where modes lie apart or chains disagree. A road whose evidence
+    does not hold is told, and the next one taken. Where none does, the best of them is returned with `trusted` False,
+    and `advice`.
 
     The result is a `Posterior`: `predict`, `log_likelihood`, `loo`, `to_arviz` take it. The pair ends as the road
     leaves it: its guide exact, Gaussian or trained, so that `save` keeps it; after the Hamiltonian road it is sampled.
@@ -104,9 +106,11 @@ def infer(
             roads.append(("amortised", partial(_amortised, given, draws, seed, progress)))
         else:
             roads.append(("Gaussian", partial(_gaussian, given, draws, seed)))
-    if continuous:
+            roads.append(("tempered", partial(_tempered, given, draws, seed)))
         roads.append(("Hamiltonian", partial(_hamiltonian, given, draws, seed, progress)))
-    return climb(pair.name, roads, deadline)
+        if not encoded:
+            roads.append(("tempered", partial(_tempered, given, draws, seed)))
+    return climb(pair.name, roads, deadline, wanted)
 
 
 def check_options(budget: Any, draws: Any, progress: Any) -> None:
@@ -157,10 +161,9 @@ def _gaussian(given: Checked, draws: int, seed: int, rest: float | None) -> Infe
         with quietly(seed, pair):
             if not pair.trained:
                 take(pair, batch)
-            double = pair if pair.dtype == torch.float64 else copy.deepcopy(pair).double()
-            wide = Checked(double, batch.to(dtype=torch.float64), given.example.to(dtype=torch.float64), given.sites)
+            wide = _doubled(given)
             potential = Potential(wide)
-            centre = starts.centre(potential, double.initial(wide.batch))
+            centre = starts.centre(potential, wide.pair.initial(wide.batch))
             made = by_gaussian(potential, centre, draws, seed)
     except BaseException:
         pair.load_state_dict(before)
@@ -174,6 +177,27 @@ def _gaussian(given: Checked, draws: int, seed: int, rest: float | None) -> Infe
                 _put(pair.automatic, gaussian.guide.loc, gaussian.guide.tril, pair.dtype)
     kept = {name: value.to(pair.dtype) for name, value in found.draws.items()}
     return replace(found, draws=kept, stats={name: value.to(pair.dtype) for name, value in found.stats.items()})
+
+
+def _doubled(given: Checked) -> Checked:
+    """The pair, or a copy of it, and its data in double precision."""
+    pair = given.pair if given.pair.dtype == torch.float64 else copy.deepcopy(given.pair).double()
+    return Checked(pair, given.batch.to(dtype=torch.float64), given.example.to(dtype=torch.float64), given.sites)
+
+
+def _tempered(given: Checked, draws: int, seed: int, rest: float | None) -> Inferred | None:
+    """Particles from the prior, in double precision; the pair ends sampled."""
+    pair = given.pair
+    with quietly(seed, pair):
+        if not pair.trained:
+            take(pair, given.batch)
+        made = by_tempered(Potential(_doubled(given)), draws, rest, at_once=at_once(given))
+    if made is None:
+        return None
+    with pair.learning("sampled"):
+        pass
+    kept = {name: value.to(pair.dtype) for name, value in made.draws.items()}
+    return replace(made, draws=kept, stats={name: value.to(pair.dtype) for name, value in made.stats.items()})
 
 
 @torch.no_grad()

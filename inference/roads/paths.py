@@ -114,8 +114,11 @@ def _walked(density: Evaluated, starts: Tensor, noise: Tensor) -> list[Gaussian]
 
 
 def _approaching(density: Evaluated, goal: Gaussian, at: Tensor) -> Tensor:
-    """Points that went uphill in the coordinates of a Gaussian and did not come to it, (K, P)."""
-    P = at.shape[1]
+    """Points that went uphill in the coordinates of a Gaussian and did not come to it, (K, P).
+
+    By no more than a step that would do for that Gaussian: longer ones leap over the mode at hand.
+    """
+    P, lengths = at.shape[1], torch.tensor([length for length in LENGTHS if length <= 1]).to(at)
     value, gradient = density(at)
     for _ in range(APPROACH):
         left = (goal.away(at) > 2 + P / 2) & value.isfinite()
@@ -123,10 +126,10 @@ def _approaching(density: Evaluated, goal: Gaussian, at: Tensor) -> Tensor:
         if not len(at):
             break
         step = gradient @ goal.tril @ goal.tril.mT
-        tried = at[:, None] + torch.tensor(LENGTHS).to(at)[:, None] * step[:, None]  # (K, lengths, P)
+        tried = at[:, None] + lengths[:, None] * step[:, None]  # (K, lengths, P)
         values, gradients = density(tried.flatten(0, 1))
         best = values.reshape(len(at), -1).argmax(-1)
-        index = torch.arange(len(at), device=at.device) * len(LENGTHS) + best
+        index = torch.arange(len(at), device=at.device) * len(lengths) + best
         if not bool((values[index] > value).any()):
             break
         at, value, gradient = tried.flatten(0, 1)[index], values[index], gradients[index]

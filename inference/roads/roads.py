@@ -1,17 +1,32 @@
-"""Roads over a log density, whoever's it is: the Gaussian one with its evidence."""
+"""Roads over a log density, whoever's it is: the Gaussian and the tempered one, each with its evidence."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from torch import Tensor
 
+from inference.compiling.compiled import Mode
+from inference.roads import tempered
 from inference.roads.gaussian import Found, gaussian
-from inference.roads.grounds import Ground, Inferred
+from inference.roads.grounds import Ground, Inferred, Tried
+from inference.roads.labelling import in_order
+from inference.roads.tempered import Tempered
+from inference.roads.tempering import FromPrior
+from inference.running.deadline import Deadline
 from inference.sampling.density import Density
+from inference.sampling.mixing import worst
 
 LIMITS = {"share": 0.3, "effective": 400, "moved": 0.5, "elsewhere": 0.01}
 NEARLY = 0.95  # share from which weights are so nearly equal that the shape of their tail says nothing
 LARGEST = 200  # latents beyond which no full covariance is tried
+RUNS, ISLANDS, PARTICLES = 2, 8, 128  # of the tempered road: independent runs, islands of each, particles of these
+MORE = 4  # times as many, where the runs do not agree
+LONG = 20.0  # seconds of the first runs from which more particles are not tried
+NATS, RHAT, MOVED = 0.1, 1.01, 0.2  # two runs agree to so much; so many last moves were accepted
 
 
 def by_gaussian(potential: Density, centre: Tensor, draws: int, seed: int) -> tuple[Inferred, Found] | None:
@@ -44,3 +59,107 @@ def by_gaussian(potential: Density, centre: Tensor, draws: int, seed: int) -> tu
         draws, grounds=grounds, log_evidence=weighed.log_evidence, error=weighed.error, found=found,
     )  # fmt: skip
     return made, found
+
+
+def wanted(road: str, tried: Sequence[Tried]) -> bool:
+    """Whether a road is to be taken after those tried: the tempered one is where modes lie apart or chains disagree."""
+    if road != "tempered":
+        return True
+    if not tried or any(one.road == road for one in tried):
+        return False
+    last = tried[-1]
+    signs = ("other modes",) if last.road == "Gaussian" else ("R-hat",)
+    apart = any(ground.name.startswith(signs) and not ground.holds for ground in last.grounds)
+    return apart or (last.road == "Hamiltonian" and bool(last.failed))
+
+
+def by_tempered(
+    density: Density, draws: int, rest: float | None = None, mode: Mode = "graph", at_once: int = 1024
+) -> Inferred | None:
+    """Draws by sequential Monte Carlo, with the evidence: two independent runs agree; None where no prior is proper.
+
+    Labels that the density does not tell apart are put in one order first. Runs that do not agree are followed by
+    others of more particles, if they were quick. Runs under `inference.running.quiet.quietly`, which seeds it.
+
+    Args:
+        density: of the posterior; its coordinates may change.
+        draws: how many, of all runs together.
+        rest: seconds, after which no temperature begins.
+        mode: how leapfrog steps run.
+        at_once: particles that move together.
+
+    Raises:
+        SamplingError: the prior has no draw of a posterior density.
+    """
+    deadline, particles = Deadline(rest), max(PARTICLES, math.ceil(draws / (RUNS * ISLANDS)))
+    try:
+        path = FromPrior(density)
+    except NotImplementedError:
+        return None
+    while True:
+        runs = [
+            tempered.run(
+                path, islands=ISLANDS, particles=particles, mode=mode, deadline=deadline, at_once=at_once
+            )
+            for _ in range(RUNS)
+        ]  # fmt: skip
+        found = _agreed(density, runs, draws)
+        told = all(ground.holds for ground in found.grounds)
+        if told or particles > PARTICLES or deadline.over(0.2) or deadline.spent > LONG:
+            return found
+        particles *= MORE
+
+
+def _agreed(density: Density, runs: Sequence[Tempered], draws: int) -> Inferred:
+    """Draws of several runs as chains, and how they agree."""
+    count = math.ceil(draws / len(runs))
+    sites = runs[0].draws
+    both = {name: torch.stack([run[name].flatten(0, 1) for run in runs]) for name in sites}
+    # Not thinned before they are judged. Particles of a run are in random order.
+    both, labels = in_order(density, both)
+    stats = {name: torch.stack([run.stats[name].flatten() for run in runs]) for name in runs[0].stats}
+    names = [block.name for block in density.blocks]
+    rhat = max(worst({name: both[name] for name in names}).values(), default=math.inf)
+    spread = math.hypot(*(run.error for run in runs))
+    values = [run.log_evidence for run in runs]
+    apart = max(values) - min(values)
+    error = max(spread, apart) / len(runs)
+    words = " and ".join(f"'{label}'" for label in labels)
+    grounds = [
+        Ground("inverse temperature", min(run.betas[-1] for run in runs), 1, least=True),
+        Ground("runs differ in log evidence by", apart, max(NATS, 3 * spread)),
+        Ground("error of the log evidence", error, NATS),
+        Ground(f"R-hat of runs with labels of {words} in one order" if labels else "R-hat of runs", rhat, RHAT),
+        Ground("effective draws", _effective(both, names, runs, bool(labels)), LIMITS["effective"], least=True),
+        Ground("accepted moves", min(run.acceptance for run in runs), MOVED, least=True),
+    ]
+    return Inferred(
+        {name: value[:, :count] for name, value in both.items()}, density.local,
+        {name: value[:, :count] for name, value in stats.items()}, "smc", len(runs),
+        min(count, len(stats["lp"][0])), grounds=tuple(grounds), log_evidence=sum(values) / len(values), error=error,
+        advice=" ".join(dict.fromkeys(note for run in runs for note in run.notes)), found=tuple(runs),
+    )  # fmt: skip
+
+
+def _effective(draws: dict[str, Tensor], names: Sequence[str], runs: Sequence[Tempered], labels: bool) -> float:
+    """Effective draws of a mean, at the least.
+
+    Islands tell, by how far their means lie apart; of modes the error of what each holds does. Where labels had to be
+    put in order neither means anything, and the islands of the end, whose particles were mixed, have to do.
+    """
+    if labels:
+        least = math.inf
+        for name in names:
+            value = draws[name].unflatten(1, (ISLANDS, -1)).flatten(0, 1)  # (I, N, *event)
+            means = (value.mean(1) - value.mean((0, 1))) / value.std((0, 1)).clamp(min=1e-300)
+            least = min(least, len(value) / max(1e-12, float(means.var(0).max())))
+        return min(least, float(len(runs) * draws[names[0]].shape[1]))
+    total = 0.0
+    for run in runs:
+        whole = run.chains * run.size
+        if run.modes:
+            shares = [share * (1 - share) / max(error, 1e-12) ** 2 for share, error in run.modes]
+            total += min(whole, *shares)
+        else:
+            total += min(whole, run.chains / max(run.apart, 1e-12) ** 2)
+    return total
