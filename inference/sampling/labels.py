@@ -89,13 +89,15 @@ def aligned(draws: Mapping[str, Tensor], dims: Mapping[str, Sequence[str]], stem
 def permuted(
     draws: Mapping[str, Tensor], dims: Mapping[str, Sequence[str]], stem: str, generator: torch.Generator
 ) -> dict[str, Tensor] | None:
-    """The draws, site -> (C, n, *event), labels of each in an order drawn at random; None: see `relabelled`."""
+    """The draws, site -> (C, n, *event), labels of each in another order, drawn at random; None: see `relabelled`."""
     axes = _axes(draws, dims, stem)
     if not axes:
         return None
     name = next(iter(axes))
     lead, size = draws[name].shape[:2], draws[name].shape[2 + axes[name][0]]
-    order = torch.rand(lead.numel(), size, generator=generator).argsort(-1).to(draws[name].device)
+    order = torch.rand(lead.numel(), size, generator=generator).argsort(-1)
+    still = (order == torch.arange(size)).all(-1, keepdim=True)
+    order = torch.where(still, order.roll(1, -1), order).to(draws[name].device)
     found = {
         name: _permuted(draws[name].flatten(0, 1), [1 + axis for axis in own], order) for name, own in axes.items()
     }
