@@ -4,6 +4,7 @@ outline      what a program holds: latents, observations, plates, from one run o
 rows         the same with all rows of plates that take a part
 runs         ordinary runs of it by Pyro, and what differs between them
 observations whether what was seen lies in its support
+rows         plates that take a part of their rows, at all of them
 masks        which cells of a site count
 reached      where in a program a run of it failed
 visiting     one run of a program on flat, unconstrained latents

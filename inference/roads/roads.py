@@ -22,6 +22,7 @@ from inference.sampling.mixing import worst
 
 LIMITS = {"share": 0.3, "effective": 400, "moved": 0.5, "elsewhere": 0.01}
 NEARLY = 0.95  # share from which weights are so nearly equal that the shape of their tail says nothing
+LATENTS = 40  # beyond which no particles are tried: of 44 the weights and the bridge told evidence 9.5 nats apart
 LARGEST = 200  # latents beyond which no full covariance is tried
 RUNS, ISLANDS, PARTICLES = 2, 8, 128  # of the tempered road: independent runs, islands of each, particles of these
 MORE = 4  # times as many, where the runs do not agree
@@ -76,7 +77,9 @@ def wanted(road: str, tried: Sequence[Tried]) -> bool:
 def by_tempered(
     density: Density, draws: int, rest: float | None = None, mode: Mode = "graph", at_once: int = 1024
 ) -> Inferred | None:
-    """Draws by sequential Monte Carlo, with the evidence: two independent runs agree; None where no prior is proper.
+    """Draws by sequential Monte Carlo, with the evidence: two independent runs agree.
+
+    None where no prior is proper, or where so many latents lead so few particles astray.
 
     Labels that the density does not tell apart are put in one order first. Runs that do not agree are followed by
     others of more particles, if they were quick. Runs under `inference.running.quiet.quietly`, which seeds it.
@@ -91,6 +94,8 @@ def by_tempered(
     Raises:
         SamplingError: the prior has no draw of a posterior density.
     """
+    if density.size > LATENTS:
+        return None
     deadline, particles = Deadline(rest), max(PARTICLES, math.ceil(draws / (RUNS * ISLANDS)))
     try:
         path = FromPrior(density)
