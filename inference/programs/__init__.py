@@ -6,6 +6,8 @@ runs         ordinary runs of it by Pyro, and what differs between them
 observations whether what was seen lies in its support
 rows         plates that take a part of their rows, at all of them
 masks        which cells of a site count
+filling      cells that a mask hides and that are no number
+offending    sites of no finite density, by their own names
 reached      where in a program a run of it failed
 visiting     one run of a program on flat, unconstrained latents
 roots        matrices without a root, and gradients of normal densities by their covariance
