@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from inference.checking.chains import of_chains
 from inference.checking.findings import Check, Finding, State
-from inference.checking.guides import of_rows, of_run, of_weights
+from inference.checking.guides import RUN, of_rows, of_run, of_weights
 from inference.checking.observed import of_coverage, of_left_out
 from inference.codes.collapse import CollapseWarning, collapsed
 from inference.data.check import check as accepted
@@ -24,7 +25,6 @@ from inference.roads.grounds import Inferred
 from inference.running.checked import Checked
 from inference.running.programmed import or_program
 from inference.running.words import check_bool
-from inference.sampling.chains import SamplingError
 from inference.sampling.engine import Start
 from inference.sampling.sample import sample
 from zoo.base import ModelGuide
@@ -68,23 +68,51 @@ def check(pair: ModelGuide, data: Any, posterior: Posterior | None = None, *, ru
     if posterior is None:
         posterior = draw(pair, given, DRAWS, seed=seed)
     checked = check_posterior(given, posterior)
-    found: list[Finding] = []
-    if isinstance(posterior, Inferred):
-        found += of_road(posterior)
-    elif checked.method == "mcmc":
-        found += of_chains(checked)
-    else:
-        found += _of_guide(pair, given, checked, run, seed)
+    globals_alone = bool(checked.globals) and not given.continuous_locals
+    begin: Start = "guide" if pair.trained else "auto"
+    found = of_draws(
+        posterior if isinstance(posterior, Inferred) else checked,
+        partial(sample, pair, given, SHORT, CHAINS, start=begin, max_warmup=WARM, seed=seed, progress=False),
+        run if globals_alone else None,
+    )
+    if given.continuous_locals and checked.method not in ("mcmc", "prior") and not isinstance(posterior, Inferred):
+        found += safely(_rows, pair, given, seed, bears=True)
     if not found:
         told = "all of its parameters are points: there is no posterior of them to judge"
         found.append(Finding("posterior", "could not be judged", told, bears=True))
     misses = any(finding.state == "wrong" and "k̂" in finding.name for finding in found)
-    for part in (_codes, _coverage) if misses else (_codes, _left_out, _coverage):  # which presupposes that none do
+    for part in (_codes, _coverage) if misses else (_codes, _left_out, _coverage):  # which presupposes that it does not
         found += safely(part, pair, given, checked, seed)
     return Check(pair.name, tuple(found))
 
 
-def of_road(posterior: Inferred) -> Iterator[Finding]:
+def of_draws(posterior: Posterior, short: Callable[[], Posterior], run: bool | None) -> list[Finding]:
+    """What draws say of themselves, by how they were made, and a short run of chains where a guide made them.
+
+    Args:
+        posterior: the draws.
+        short: makes the run, from their place.
+        run: whether it is made; None: there is nothing that it could judge.
+    """
+    if isinstance(posterior, Inferred):
+        return list(_of_road(posterior))
+    if posterior.method == "mcmc":
+        return list(of_chains(posterior))
+    found, exact = list[Finding](), False
+    if posterior.globals and posterior.method != "psis":
+        found += of_weights(posterior)
+        if {"log_p", "log_q"} <= posterior.stats.keys():
+            ratios = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten().double().cpu().numpy()
+            exact = float(effective_share(ratios)) >= EXACT
+    if exact or run is None:
+        return found
+    if not run:
+        told = "left out, and weights cannot see a guide that is too narrow"
+        return [*found, Finding(RUN, "could not be judged", told, advice="Let it run, run=True", bears=True)]
+    return found + safely(_of_short, posterior, short, bears=True, name=RUN)
+
+
+def _of_road(posterior: Inferred) -> Iterator[Finding]:
     """The evidence that `inference.infer` found sufficient, or not."""
     for ground in posterior.grounds:
         state: State = "ok" if ground.holds else "wrong"
@@ -92,48 +120,12 @@ def of_road(posterior: Inferred) -> Iterator[Finding]:
         yield Finding(ground.name, state, str(ground), ground.value, source, posterior.advice, bears=True)
 
 
-def weighed(posterior: Posterior) -> tuple[list[Finding], bool]:
-    """What the weights of a guide say, and whether they are all equal."""
-    exact = False
-    if {"log_p", "log_q"} <= posterior.stats.keys():
-        ratios = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten().double().cpu().numpy()
-        exact = float(effective_share(ratios)) >= EXACT
-    return list(of_weights(posterior)), exact
+def _of_short(posterior: Posterior, short: Callable[[], Posterior]) -> Iterator[Finding]:
+    yield from of_run(posterior.flat(posterior.globals), short())
 
 
-def _of_guide(pair: ModelGuide, given: Checked, posterior: Posterior, run: bool, seed: int) -> Iterator[Finding]:
-    """The weights of the globals, then of the rows, then chains that start from them."""
-    exact = False
-    if posterior.globals and posterior.method != "psis":
-        found, exact = weighed(posterior)
-        yield from found
-    if given.continuous_locals:
-        yield from safely(_rows, pair, given, posterior, seed)
-    if run and posterior.globals and not exact and not given.continuous_locals:
-        yield from safely(_short_run, pair, given, posterior, seed)
-
-
-def _rows(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
+def _rows(pair: ModelGuide, given: Checked, seed: int) -> Iterator[Finding]:
     yield from of_rows(khat(pair, given, 200, 200, seed=seed))
-
-
-def _short_run(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
-    start: Start = "guide" if pair.trained else "auto"
-    try:
-        found = sample(
-            pair,
-            given,
-            SHORT,
-            CHAINS,
-            start=start,
-            max_warmup=WARM,
-            seed=seed,
-            progress=False,
-        )
-    except SamplingError as error:
-        yield Finding("a short Hamiltonian run", "could not be judged", str(error))
-        return
-    yield from of_run(posterior.flat(posterior.globals), found)
 
 
 def _codes(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
@@ -166,12 +158,18 @@ def _real(site: Any, value: Tensor) -> bool:
     return value.is_floating_point() and not site.discrete
 
 
-def safely(part: Callable[..., Iterator[Finding]], *given: Any) -> list[Finding]:
-    """What a part finds; where it cannot be made, that, and why."""
+def safely(part: Callable[..., Iterator[Finding]], *given: Any, bears: bool = False, name: str = "") -> list[Finding]:
+    """What a part finds; where it cannot be made, that, and why.
+
+    Args:
+        part: makes findings of what is `given`.
+        bears: whether nothing is trusted where it cannot.
+        name: of the finding then; by default that of the part.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return list(part(*given))
     except (ValueError, NotImplementedError, RuntimeError) as error:
-        name = part.__name__.strip("_").replace("_", " ")
-        return [Finding(name, "could not be judged", str(error).splitlines()[0])]
+        called = name or part.__name__.strip("_").replace("_", " ")
+        return [Finding(called, "could not be judged", str(error).splitlines()[0], bears=bears)]

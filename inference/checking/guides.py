@@ -22,6 +22,7 @@ from inference.posterior.psis import EXACT, smoothed, threshold
 
 _YAO, _VEHTARI = "Yao et al. 2018", "Vehtari et al. 2024"
 _RICHER = "Take a richer guide, or draw by inference.sample"
+RUN = "a short Hamiltonian run"
 SHIFT, NARROW, WIDE = 0.25, 0.8, 1.25
 
 
@@ -73,7 +74,7 @@ def of_rows(judged: KHat) -> Iterator[Finding]:
 
 def of_run(guide: Mapping[str, Tensor], run: Posterior) -> Iterator[Finding]:
     """What a short Hamiltonian run from the guide's draws found, beside them: site -> (S, ...)."""
-    name, source = "a short Hamiltonian run", "posteriordb practice"
+    name, source = RUN, "posteriordb practice"
     worst = max(getattr(run, "rhat", {}).values(), default=math.inf)
     if worst > 1.1:
         yield Finding(

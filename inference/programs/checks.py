@@ -8,10 +8,8 @@ from typing import Any
 
 import torch
 
-from inference.checking.chains import of_chains
-from inference.checking.door import CHAINS, DRAWS, PREDICTED, SHORT, WARM, of_road, safely, weighed
+from inference.checking.door import CHAINS, DRAWS, PREDICTED, SHORT, WARM, of_draws, safely
 from inference.checking.findings import Check, Finding
-from inference.checking.guides import of_run
 from inference.checking.observed import of_coverage, of_left_out
 from inference.posterior.latents import Posterior
 from inference.programs import draws as drawing
@@ -22,7 +20,6 @@ from inference.programs.scores import loo
 from inference.roads.grounds import Inferred
 from inference.running.quiet import quietly
 from inference.running.words import check_bool
-from inference.sampling.chains import SamplingError
 from zoo.programs import Program
 
 __all__ = ["check"]
@@ -53,46 +50,28 @@ def check(program: Program, posterior: Posterior, *args: Any, run: bool = True, 
     with quietly(seed):
         seen = outline_of_all(program, args, kwargs)
         checked = drawing.check(seen, posterior, None)
-    found: list[Finding] = []
-    if isinstance(posterior, Inferred):
-        found += of_road(posterior)
-    elif checked.method == "mcmc":
-        found += of_chains(checked)
-    elif checked.method != "psis":
-        findings, exact = weighed(checked)
-        found += findings
-        if run and not exact:
-            found += safely(_short_run, seen, checked, args, kwargs, seed)
+    found = of_draws(
+        posterior if isinstance(posterior, Inferred) else checked,
+        lambda: _short(seen, checked, args, kwargs, seed),
+        run if seen.latents else None,
+    )
     if not any(finding.state == "wrong" and "k̂" in finding.name for finding in found):
         found += safely(_left_out, seen, checked, args, kwargs, seed)
     found += safely(_coverage, seen, checked, args, kwargs, seed)
     return Check(program.name, tuple(found))
 
 
-def _short_run(
+def _short(
     seen: Outline, posterior: Posterior, args: tuple[Any, ...], kwargs: Mapping[str, Any], seed: int
-) -> Iterator[Finding]:
+) -> Posterior:
+    """Chains that start around a draw."""
+    start = {
+        latent.name: posterior.draws[latent.name][0, 0] for latent in seen.latents if latent.name in posterior.draws
+    }
     own = seen.call.program
-    names = [latent.name for latent in seen.latents if latent.name in posterior.draws]
-    start = {name: posterior.draws[name][0, 0] for name in names}
     begun = Program(lambda *given, **named: replace(seen.call, args=given, kwargs=named)(), name=own.name, start=start)
-    try:
-        found = sample(
-            begun,
-            *args,
-            draws=SHORT,
-            chains=CHAINS,
-            start="jitter",
-            max_warmup=WARM,
-            seed=seed,
-            progress=False,
-            **kwargs,
-        )
-    except SamplingError as error:
-        yield Finding("a short Hamiltonian run", "could not be judged", str(error))
-        return
-    flat = posterior.flat()
-    yield from of_run({name: flat[name] for name in names}, found)
+    quick: dict[str, Any] = {"draws": SHORT, "chains": CHAINS, "max_warmup": WARM, "seed": seed, "progress": False}
+    return sample(begun, *args, start="jitter", **quick, **kwargs)
 
 
 def _left_out(

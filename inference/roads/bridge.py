@@ -16,11 +16,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from inference.roads.modes import Mixture, mixture
+from inference.sampling.effective import effective
 
 ROUNDS, CLOSE = 1000, 1e-10  # most iterations, and when log Z stands still
 LEAST = 10  # effective draws in each half
@@ -104,9 +104,6 @@ def _ratio(log_p: Tensor, proposal: Mixture, points: Tensor) -> Tensor:
 
 def _effective(values: Tensor) -> float:
     """Effective number of draws, of numbers (C, n); all of them where none differ."""
-    import arviz as az
-
-    numbers = values.double().cpu().numpy()
-    if numbers.shape[1] < 8 or not np.isfinite(numbers).all() or np.ptp(numbers) == 0:
-        return float(numbers.size)
-    return float(np.asarray(az.ess(numbers)).item())
+    if values.shape[1] < 8 or not bool(values.isfinite().all()) or bool((values == values[0, 0]).all()):
+        return float(values.numel())
+    return effective(values.unsqueeze(-1))[0]

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
+import torch
 from torch import Tensor
 
 from inference.roads.grounds import Ground, Inferred
+from inference.sampling.effective import effective
 from inference.sampling.engine import Sampled
 from inference.sampling.labels import relabelled, stems
 from inference.sampling.mixing import worst
+from inference.sampling.store import evenly
 
 RHAT, EFFECTIVE, ENERGY = 1.01, 400, 0.3
 LEAST = 250  # draws of each chain: with fewer R-hat is above its threshold for lack of them
@@ -69,19 +70,8 @@ def _aligned(
 
 def _effective(values: Sequence[Tensor]) -> tuple[float, float]:
     """The least bulk and tail effective sample size of any number that moves, each (C, n, ...)."""
-    from arviz_stats import base  # the same beside ArviZ 0.23 and 1.x
-
-    stats: Any = base
-    columns = [value.detach().double().cpu().numpy().reshape(*value.shape[:2], -1) for value in values]
-    if not columns or columns[0].shape[1] < 4:
+    columns = [value.reshape(*value.shape[:2], -1) for value in values]
+    if not columns or columns[0].shape[1] < 8:
         return 0.0, 0.0
-    every = np.concatenate(columns, -1)
-    every = every[..., np.ptp(every, axis=(0, 1)) > 0]
-    if not every.shape[-1]:
-        return math.inf, math.inf
-    some = every[..., np.unique(np.linspace(0, every.shape[-1] - 1, COLUMNS).round().astype(int))]
-
-    def least(method: str, **given: Any) -> float:
-        return float(np.nanmin(stats.array_stats.ess(some, chain_axis=0, draw_axis=1, method=method, **given)))
-
-    return least("bulk"), least("tail", prob=(0.05, 0.95))
+    every = torch.cat([column.double() for column in columns], -1)
+    return effective(every[..., evenly(every.shape[-1], COLUMNS).to(every.device)])

@@ -86,7 +86,32 @@ def test_a_narrow_guide_is_caught_where_its_own_weights_are_blind(width):
     assert run.state == "wrong"
     assert f"{width:.2f} times" in run.told or abs(run.value - abs(math.log(width))) < 0.25
     without = checked(guide_draws(width=width), run=False)
-    assert "a short Hamiltonian run" not in [finding.name for finding in without]
+    assert without["a short Hamiltonian run"].state == "could not be judged"
+    assert without.verdict != "trust"
+
+
+def test_draws_whose_run_cannot_be_made_are_not_trusted(monkeypatch):
+    """Of a guide that its weights call nearly right, and of draws resampled by them."""
+    near = guide_draws(shift=0.03, width=1.09)
+    for posterior in (near, inference.resample(near)):
+        assert checked(posterior).verdict == "trust"
+        with monkeypatch.context() as context:
+            context.setattr("inference.programs.checks.sample", _fails)
+            found = checked(posterior)
+        assert found["a short Hamiltonian run"].told == "no chain can move"
+        assert found.verdict == "caution"
+
+
+def _fails(*_, **__):
+    raise inference.SamplingError("no chain can move")
+
+
+def test_resampled_draws_are_no_proof_of_themselves():
+    """Far from the posterior the weights of a narrow guide are lost with the draws that they chose."""
+    draws = guide_draws(shift=3.0, width=0.3)
+    with pytest.warns(UserWarning, match="misses part of the posterior"):
+        chosen = inference.resample(draws)
+    assert checked(chosen).verdict == "do not trust"
 
 
 def test_a_chain_that_is_stuck_is_seen():

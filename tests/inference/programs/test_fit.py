@@ -131,16 +131,21 @@ def parts(y):
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", ["normal", AutoNormal])
 def test_a_part_of_the_rows_at_a_time_leads_to_the_posterior_of_all(guide):
-    program = zoo.program(parts, guide=guide)
-    result = inference.fit(program, Y, progress=False, steps=10_000, seed=2)
+    """Rows left out of a step are noise, by which single fits end 0.9 to 1.2 times as wide: five together."""
     mean, deviation, _ = of_conjugate(Y)
-    found = inference.draw(program, Y, draws=4000)
-    # Rows left out at each step are noise: over five seeds deviations end 0.90 to 1.10 times theirs, means within 0.22.
-    assert float(found["mu"].mean()) == pytest.approx(mean, abs=0.5 * deviation)
-    assert float(found["mu"].std()) == pytest.approx(deviation, rel=0.25)
-    assert "poor" not in result.reason
-    if guide == "normal":  # of all rows its weights are near 1
-        assert inference.khat(program, Y).share > 0.8
+    ends, shares = [], []
+    for seed in range(5):
+        program = zoo.program(parts, guide=guide)
+        result = inference.fit(program, Y, progress=False, steps=3000, seed=seed)
+        found = inference.draw(program, Y, draws=4000)["mu"]
+        ends.append((float(found.mean()), float(found.std())))
+        assert "poor" not in result.reason
+        if guide == "normal":
+            shares.append(inference.khat(program, Y).share)
+    means, deviations = torch.tensor(ends).T
+    assert float(means.mean()) == pytest.approx(mean, abs=0.5 * deviation)
+    assert float(deviations.mean()) == pytest.approx(deviation, rel=0.15)
+    assert not shares or sum(shares) / 5 > 0.8  # of all rows the weights are near 1
 
 
 @pytest.mark.slow
