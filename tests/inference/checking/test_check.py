@@ -165,6 +165,8 @@ def test_a_run_is_compared_number_by_number():
     sampled = inference.sample(zoo.program(_three), progress=False, draws=200)
     (found,) = of_run({"x": own}, sampled)
     assert found.state == "ok"
+    (found,) = of_run({"x": own + torch.tensor([0.0, 0.5, 0.0])}, sampled)
+    assert found.state == "wrong"
     (found,) = of_run({"x": own * torch.tensor([1.0, 1.0, 1.6])}, sampled)
     assert found.state == "wrong"
     assert "'x'" in found.told

@@ -9,7 +9,7 @@ import torch
 
 import inference
 import zoo
-from inference.sampling.effective import FIRST, effective
+from inference.sampling.effective import FIRST, Enough, effective
 from tests.helpers.programs import SCHOOLS, SIGMA, schools
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -84,3 +84,13 @@ def test_a_wish_that_is_no_number_is_refused(ess):
 def test_nuts_takes_none():
     with pytest.raises(ValueError, match="ess: nuts makes the draws it is asked for"):
         inference.sample(zoo.program(schools), SCHOOLS, SIGMA, ess=10, method="nuts", progress=False)
+
+
+@pytest.mark.parametrize(("wanted", "enough"), [(1000, True), (100_000, False)])
+def test_draws_that_agree_may_be_too_few_all_the_same(wanted, enough):
+    """250 draws of 16 chains, independent: R-hat is below 1.01, and 4,000 draws are worth about as many."""
+    look, found = Enough(wanted, 2), False
+    for draw in torch.randn(250, 16, 2, generator=torch.Generator().manual_seed(5)):
+        found = found or look(draw)
+    assert look.rhat < 1.01
+    assert found == enough
