@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from inference.programs.draws import check_started
@@ -12,6 +13,7 @@ from inference.running.deadline import Deadline
 from inference.running.quiet import quietly
 from inference.sampling import starts
 from inference.sampling.engine import Compile, Method, Run, Sampled, Start, run
+from inference.sampling.number import CHAINS, number
 from inference.sampling.store import check_folder
 from zoo.programs import Program
 
@@ -20,7 +22,7 @@ def sample(
     program: Program,
     *args: Any,
     draws: int = 500,
-    chains: int = 64,
+    chains: int | None = None,
     method: Method = "hmc",
     start: Start = "auto",
     ess: int | None = None,
@@ -40,8 +42,7 @@ def sample(
         args, kwargs: what its model takes; an argument called like an option here goes in by position, or is bound
             before, with `functools.partial`.
         draws, chains, method, ess, max_warmup, max_seconds, thin, seed, compile, store, progress: see
-            `inference.sample`. A density of many operations on large tensors, a Gaussian process of a hundred rows,
-            costs four times as much for 64 chains as for 16, which agree after fewer draws in all: take `chains=16`.
+            `inference.sample`.
         start: `jitter` around the program's `start` or the prior median, `prior`; `auto` tries one after the other.
 
     Returns:
@@ -55,7 +56,20 @@ def sample(
         TraceError, CompileError: `compile` asks for what cannot be.
     """
     deadline = Deadline(max_seconds)
-    wanted = Run(draws, chains, method, start, max_warmup, max_seconds, thin, seed, compile, store, progress, ess)
+    wanted = Run(
+        draws,
+        CHAINS if chains is None else chains,
+        method,
+        start,
+        max_warmup,
+        max_seconds,
+        thin,
+        seed,
+        compile,
+        store,
+        progress,
+        ess,
+    )
     if start == "guide":
         raise ValueError("start='guide' is of pairs: a program is started by start=… of zoo.program")
     if wanted.folder is not None:
@@ -68,12 +82,13 @@ def sample(
         potential = ProgramPotential(
             seen, recorded=mode != "off", required=compile in ("graph", "inductor"), recentred=method == "hmc"
         )
+        wanted = replace(wanted, chains=number(potential, chains))
         wanted.check_room(potential)
         names = ("jitter", "prior") if start == "auto" else (start,)
 
         def find(chosen: str) -> Any:
             potential.uncentre()
             cloud = starts.centre(potential, {})[None] if chosen == "jitter" else None
-            return starts.place(potential, chosen, cloud, chains), None
+            return starts.place(potential, chosen, cloud, wanted.chains), None
 
         return run(wanted, potential, find, names, deadline, "off" if potential.plain else mode)

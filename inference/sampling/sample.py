@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from inference.running.quiet import quietly
 from inference.sampling import starts
 from inference.sampling.chains import SamplingError
 from inference.sampling.engine import Compile, Method, Run, Sampled, Start, run
+from inference.sampling.number import CHAINS, number
 from inference.sampling.potential import Potential
 from inference.sampling.store import check_folder
 from zoo.base import ModelGuide
@@ -38,7 +40,7 @@ def sample(
     pair: ModelGuide,
     data: Any,
     draws: int = 500,
-    chains: int = 64,
+    chains: int | None = None,
     *,
     method: Method = "hmc",
     start: Start = "auto",
@@ -63,7 +65,8 @@ def sample(
         pair: the pair; its floating-point type is that of the draws (`pair.double()` for stiff posteriors).
         data: see `inference.data`.
         draws: of each chain; at the most, where `ess` is given.
-        chains: how many, C.
+        chains: how many, C: by default 64, or 16 on a CPU where a density is so large (a Gaussian process of a hundred
+            rows) that each of them costs; `inference.sampling.number` has the rule.
         method: `hmc`, or `nuts` (Pyro's, chain after chain: a slow reference).
         start: `jitter` around `pair.initial(data)`, or the prior median; `prior`; `guide`, draws from the fitted guide,
             which also give the first metric; `auto` is `guide` for a fitted pair, else `jitter`. Where chains
@@ -94,7 +97,20 @@ def sample(
         TraceError, CompileError: `compile` asks for what cannot be.
     """
     deadline = Deadline(max_seconds)
-    wanted = Run(draws, chains, method, start, max_warmup, max_seconds, thin, seed, compile, store, progress, ess)
+    wanted = Run(
+        draws,
+        CHAINS if chains is None else chains,
+        method,
+        start,
+        max_warmup,
+        max_seconds,
+        thin,
+        seed,
+        compile,
+        store,
+        progress,
+        ess,
+    )
     with proper():
         given = check(pair, data)
         batch = given.batch
@@ -107,13 +123,14 @@ def sample(
             take(pair, batch)
         values = {} if trained else pair.initial(batch)
         potential = Potential(given)
+        wanted = replace(wanted, chains=number(potential, chains))
         wanted.check_room(potential)
-        check_effort(given, "thin", thin, chains * draws)
+        check_effort(given, "thin", thin, wanted.chains * draws)
         if trained and potential.has_globals:  # codes of other rows are no refit
             take(pair, batch)
         names = starts.order(potential, trained) if start == "auto" else (start,)
         return run(
-            wanted, potential, lambda chosen: starts.find(potential, chosen, values, chains), names, deadline,
+            wanted, potential, lambda chosen: starts.find(potential, chosen, values, wanted.chains), names, deadline,
             wanted.mode,
         )  # fmt: skip
 
