@@ -5,4 +5,6 @@ findings     a finding, and what a list of them comes to: `Check`
 chains       draws by MCMC: do they agree, are they enough, could they move
 guides       draws of a guide: do their weights say that it is the posterior, and do chains that start from it stay
 observed     what the posterior says of the data: leave-one-out, coverage of its predictions
+predictive   where the data lie among predictions, of posterior and prior: PIT, rootogram, calibration of classes
+uniformity   whether numbers from 0 to 1, or ranks, are uniform
 """

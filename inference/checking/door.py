@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from inference.checking.chains import of_chains
 from inference.checking.findings import Check, Finding, State
 from inference.checking.guides import RUN, of_rows, of_run, of_weights
 from inference.checking.observed import of_coverage, of_left_out
+from inference.checking.predictive import FEWEST, of_predictions, of_prior
 from inference.codes.collapse import CollapseWarning, collapsed
 from inference.data.check import check as accepted
 from inference.posterior.check import check_posterior
 from inference.posterior.draws import draw, predict
+from inference.posterior.draws import prior as draw_prior
 from inference.posterior.khat import khat
 from inference.posterior.latents import Posterior
-from inference.posterior.loo import loo
-from inference.posterior.psis import EXACT, effective_share
+from inference.posterior.likelihood import scores
+from inference.posterior.loo import leaving_out, weights_of
+from inference.posterior.psis import EXACT, Numbers, check_enough, effective_share
 from inference.roads.grounds import Inferred
 from inference.running.checked import Checked
 from inference.running.programmed import or_program
@@ -32,6 +37,7 @@ from zoo.threads.turns import in_turn
 
 __all__ = ["Check", "check"]
 DRAWS, PREDICTED, CHAINS, SHORT, WARM = 1000, 200, 16, 60, 200
+ROWS, CELLS = 500, 4_000_000  # predicted once more: rows at most, and numbers
 
 
 @in_turn
@@ -81,7 +87,9 @@ def check(pair: ModelGuide, data: Any, posterior: Posterior | None = None, *, ru
         told = "all of its parameters are points: there is no posterior of them to judge"
         found.append(Finding("posterior", "could not be judged", told, bears=True))
     misses = any(finding.state == "wrong" and "k̂" in finding.name for finding in found)
-    for part in (_codes, _coverage) if misses else (_codes, _left_out, _coverage):  # which presupposes that it does not
+    for part in (
+        (_codes, _coverage) if misses else (_codes, _left_out, _coverage, _prior)
+    ):  # which presupposes that it does not
         found += safely(part, pair, given, checked, seed)
     return Check(pair.name, tuple(found))
 
@@ -139,9 +147,66 @@ def _codes(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) ->
 
 
 def _left_out(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
+    """What is left out is also predicted."""
+    few, rows, weights = posterior, _some(given), None
     if posterior.globals and not given.continuous_locals and given.size > 1:
         few = posterior.thin(max(2, DRAWS // posterior.chains)) if posterior.method != "svi" else posterior
-        yield from of_left_out(loo(pair, few, given, seed=seed))
+        check_enough("posterior: draws", few.chains * few.size, "the Pareto k of a leave-one-out score")
+        log_p = scores(given, few, seed=seed).flatten(0, 1).double().cpu().numpy()
+        found, weights = leaving_out(log_p, weights_of(few), rows.tolist())
+        yield from of_left_out(found)
+    yield from _predicted(pair, given, few, rows, weights, seed)
+
+
+def _predicted(
+    pair: ModelGuide, given: Checked, posterior: Posterior, rows: Tensor, weights: Numbers | None, seed: int
+) -> Iterator[Finding]:
+    """Of codes and classes drawn anew, since those of a row have seen it."""
+    if len(rows) < FEWEST:
+        return
+    part = given.select(rows.to(given.pair.device))
+    seen = _seen(part)
+    numbers = sum(value[0].numel() for value in seen.values()) * len(rows)
+    total = posterior.chains * posterior.size
+    alone = replace(posterior, draws={n: posterior.draws[n] for n in posterior.globals}, local=frozenset())
+    if weights is None:
+        most = min(total if posterior.globals else DRAWS, DRAWS, max(100, CELLS // max(1, numbers)))
+        alone = (
+            alone.thin(max(1, most // posterior.chains))
+            if posterior.globals
+            else replace(alone, stats={}, chains=1, size=most)
+        )
+    drawn = predict(pair, alone, part, seed=seed)
+    for name, value in seen.items():
+        yield from of_predictions(name, value, drawn[name].flatten(0, 1), weights, seed)
+
+
+def _prior(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
+    if not given.globals:
+        return
+    part = given.select(_some(given, 100).to(given.pair.device))
+    before = draw_prior(pair, part, 2 * DRAWS, seed=seed)
+    drawn = predict(pair, before, part, seed=seed)
+    for name, value in _seen(part).items():
+        yield from of_prior(name, value, drawn[name].flatten(0, 1))
+
+
+def _some(given: Checked, most: int = ROWS) -> Tensor:
+    """Rows, evenly spaced."""
+    return torch.linspace(0, given.size - 1, min(most, given.size)).round().long()
+
+
+def _seen(given: Checked) -> dict[str, Tensor]:
+    """The observed sites whose fields hold data; NaN past the end of a series."""
+    fields = given.batch.fields()
+    found = {name: fields[name].double() for name in given.observed if name in fields}
+    lengths = given.batch.lengths
+    if lengths is None:
+        return found
+    for name, value in found.items():
+        over = torch.arange(value.shape[1], device=value.device) >= lengths[:, None]  # (N, T)
+        found[name] = value.masked_fill(over.reshape(*over.shape, *[1] * (value.ndim - 2)), torch.nan)
+    return found
 
 
 def _coverage(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:

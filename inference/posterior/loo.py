@@ -11,6 +11,7 @@ Without p / q, as `az.loo` has it, a factorised guide's draws give the score of 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,6 +118,13 @@ def weights_of(posterior: Posterior) -> Numbers | None:
 
 def leave_one_out(log_p: np.ndarray[Any, Any], log_ratios: Numbers | None = None) -> LeaveOneOut:
     """PSIS-LOO of log p(x_n | draw s), (S, N), of independent draws, or of those that count by log p / q, (S,)."""
+    return leaving_out(log_p, log_ratios)[0]
+
+
+def leaving_out(
+    log_p: np.ndarray[Any, Any], log_ratios: Numbers | None = None, rows: Sequence[int] = ()
+) -> tuple[LeaveOneOut, Numbers]:
+    """The same, and the weight of each draw where one of these rows is left out, (S, R); each column adds up to 1."""
     columns = log_p.T.astype(np.float64)
     base = np.zeros(len(log_p)) if log_ratios is None else smoothed(log_ratios)[0]
     plain = base - log_sum(base)
@@ -125,7 +133,9 @@ def leave_one_out(log_p: np.ndarray[Any, Any], log_ratios: Numbers | None = None
     each = [log_sum(weights + column) for (weights, _), column in zip(weighed, columns, strict=True)]
     own = [log_sum(plain + column) for column in columns]
     pointwise, k = np.array(each), np.array([k for _, k in weighed])
-    return LeaveOneOut(pointwise, k, float(sum(own) - pointwise.sum()), threshold(len(log_p)), log_ratios is not None)
+    found = LeaveOneOut(pointwise, k, float(sum(own) - pointwise.sum()), threshold(len(log_p)), log_ratios is not None)
+    kept = [np.exp(weighed[row][0] - log_sum(weighed[row][0])) for row in rows]
+    return found, np.stack(kept, 1) if kept else np.empty((len(log_p), 0))
 
 
 def resample(posterior: Posterior, draws: int | None = None, *, seed: int = 0) -> Posterior:

@@ -6,17 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
-from inference.checking.door import CHAINS, DRAWS, PREDICTED, SHORT, WARM, of_draws, safely
+from inference.checking.door import CELLS, CHAINS, DRAWS, PREDICTED, ROWS, SHORT, WARM, of_draws, safely
 from inference.checking.findings import Check, Finding
 from inference.checking.observed import of_coverage, of_left_out
+from inference.checking.predictive import FEWEST, of_predictions, of_prior
 from inference.posterior.latents import Posterior
+from inference.posterior.loo import leaving_out
 from inference.programs import draws as drawing
-from inference.programs.outline import Outline
+from inference.programs.outline import Outline, Seen
 from inference.programs.rows import outline_of_all
 from inference.programs.sample import sample
-from inference.programs.scores import loo
+from inference.programs.scores import pointwise
 from inference.roads.grounds import Inferred
 from inference.running.quiet import quietly
 from inference.running.words import check_bool
@@ -58,6 +61,7 @@ def check(program: Program, posterior: Posterior, *args: Any, run: bool = True, 
     if not any(finding.state == "wrong" and "k̂" in finding.name for finding in found):
         found += safely(_left_out, seen, checked, args, kwargs, seed)
     found += safely(_coverage, seen, checked, args, kwargs, seed)
+    found += safely(_prior, seen, checked, args, kwargs, seed)
     return Check(program.name, tuple(found))
 
 
@@ -77,8 +81,44 @@ def _short(
 def _left_out(
     seen: Outline, posterior: Posterior, args: tuple[Any, ...], kwargs: Mapping[str, Any], seed: int
 ) -> Iterator[Finding]:
+    """What is left out is also predicted."""
     few = posterior.thin(max(2, DRAWS // posterior.chains)) if posterior.method != "svi" else posterior
-    yield from of_left_out(loo(seen.call.program, few, *args, seed=seed, **kwargs))
+    with quietly(seed):
+        name, log_p, log_ratios = pointwise(seen, few)
+    rows = np.unique(np.linspace(0, log_p.shape[1] - 1, min(ROWS, log_p.shape[1])).round().astype(int)).tolist()
+    scores, weights = leaving_out(log_p, log_ratios, rows)
+    yield from of_left_out(scores)
+    if name not in seen.observed or len(rows) < FEWEST:
+        return
+    predicted = drawing.predict(seen.call.program, few, *args, seed=seed, **kwargs)[name].flatten(0, 1)
+    site = seen.observed[name]
+    yield from of_predictions(
+        name, _cells(site, site.value, 0)[rows], _cells(site, predicted, 1)[:, rows], weights, seed
+    )
+
+
+def _prior(
+    seen: Outline, posterior: Posterior, args: tuple[Any, ...], kwargs: Mapping[str, Any], seed: int
+) -> Iterator[Finding]:
+    if seen.improper or not seen.latents:
+        return
+    numbers = sum(site.shape.numel() for site in seen.sites.values())
+    count = min(2 * DRAWS, CELLS // max(1, numbers))
+    if count < 2 * DRAWS:
+        return
+    drawn = drawing.prior(seen.call.program, *args, draws=count, seed=seed, **kwargs)
+    for name, site in seen.observed.items():
+        if name in drawn.draws and isinstance(site.value, torch.Tensor):
+            yield from of_prior(name, _cells(site, site.value, 0), _cells(site, drawn.draws[name][0], 1))
+
+
+def _cells(site: Seen, value: torch.Tensor, lead: int) -> torch.Tensor:
+    """Cells that count, along plates, as rows: (*lead, N, *event)."""
+    event = site.shape[len(site.shape) - site.event :]
+    flat = value.expand(*value.shape[:lead], *site.shape).reshape(*value.shape[:lead], -1, *event)
+    if site.cells is None:
+        return flat
+    return flat[(slice(None),) * lead + (site.cells.reshape(-1),)]
 
 
 def _coverage(

@@ -15,7 +15,7 @@ from torch import Tensor
 from inference.posterior.comparing import Entry
 from inference.posterior.latents import Posterior
 from inference.posterior.loo import LeaveOneOut, leave_one_out, weights_of
-from inference.posterior.psis import check_enough
+from inference.posterior.psis import Numbers, check_enough
 from inference.programs import draws as drawing
 from inference.programs.outline import Outline
 from inference.programs.rows import outline_of_all
@@ -74,11 +74,24 @@ def entry(
     """The same, with the values that are scored."""
     with quietly(seed):
         seen = outline_of_all(program, args, kwargs)
-        posterior = drawing.check(seen, posterior, None)
-        check_enough("posterior: draws", posterior.chains * posterior.size, "the Pareto k of a leave-one-out score")
-        _check_weighed(seen, posterior)
-        log_ratios = weights_of(posterior)
-        found = drawing.at_draws(seen, Visit(seen).pointwise, posterior)
+        name, value, log_ratios = pointwise(seen, posterior, site)
+    data = {part: seen.sites[part].value.detach().cpu().numpy() for part in name.split("+")}
+    return Entry(leave_one_out(value, log_ratios), {n: np.asarray(v) for n, v in data.items()})
+
+
+def pointwise(
+    seen: Outline, posterior: Posterior, site: str | None = None
+) -> tuple[str, np.ndarray[Any, Any], Numbers | None]:
+    """Which observed site is scored, log p of each of its cells that count at each draw, (S, N), and log p / q, (S,).
+
+    Raises:
+        ValueError: see `loo`.
+    """
+    posterior = drawing.check(seen, posterior, None)
+    check_enough("posterior: draws", posterior.chains * posterior.size, "the Pareto k of a leave-one-out score")
+    _check_weighed(seen, posterior)
+    log_ratios = weights_of(posterior)
+    found = drawing.at_draws(seen, Visit(seen).pointwise, posterior)
     name = _chosen(seen, found, site)
     value = found[name].flatten(0, 1)
     cells = seen.sites[name].cells if name in seen.sites else None
@@ -86,9 +99,10 @@ def entry(
         value = value[:, cells]
     value = value.reshape(len(value), -1)
     if value.shape[1] < 2:
-        raise ValueError(f"{program.name}: site '{name}' is one observation: nothing is left to predict it from")
-    data = {part: seen.sites[part].value.detach().cpu().numpy() for part in name.split("+")}
-    return Entry(leave_one_out(value.double().cpu().numpy(), log_ratios), {n: np.asarray(v) for n, v in data.items()})
+        raise ValueError(
+            f"{seen.call.program.name}: site '{name}' is one observation: nothing is left to predict it from"
+        )
+    return name, value.double().cpu().numpy(), log_ratios
 
 
 def _check_weighed(seen: Outline, posterior: Posterior) -> None:
