@@ -6,5 +6,6 @@ chains       draws by MCMC: do they agree, are they enough, could they move
 guides       draws of a guide: do their weights say that it is the posterior, and do chains that start from it stay
 observed     what the posterior says of the data: leave-one-out, coverage of its predictions
 predictive   where the data lie among predictions, of posterior and prior: PIT, rootogram, calibration of classes
+sensitivity  what prior and likelihood each do to the posterior
 uniformity   whether numbers from 0 to 1, or ranks, are uniform
 """

@@ -16,6 +16,7 @@ from inference.checking.findings import Check, Finding, State
 from inference.checking.guides import RUN, of_rows, of_run, of_weights
 from inference.checking.observed import of_coverage, of_left_out
 from inference.checking.predictive import FEWEST, of_predictions, of_prior
+from inference.checking.sensitivity import of_scaling
 from inference.codes.collapse import CollapseWarning, collapsed
 from inference.data.check import check as accepted
 from inference.posterior.check import check_posterior
@@ -28,7 +29,9 @@ from inference.posterior.loo import leaving_out, weights_of
 from inference.posterior.psis import EXACT, Numbers, check_enough, effective_share
 from inference.roads.grounds import Inferred
 from inference.running.checked import Checked
+from inference.running.marginal import log_prior
 from inference.running.programmed import or_program
+from inference.running.quiet import quietly
 from inference.running.words import check_bool
 from inference.sampling.engine import Start
 from inference.sampling.sample import sample
@@ -153,8 +156,15 @@ def _left_out(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int)
         few = posterior.thin(max(2, DRAWS // posterior.chains)) if posterior.method != "svi" else posterior
         check_enough("posterior: draws", few.chains * few.size, "the Pareto k of a leave-one-out score")
         log_p = scores(given, few, seed=seed).flatten(0, 1).double().cpu().numpy()
-        found, weights = leaving_out(log_p, weights_of(few), rows.tolist())
+        log_ratios = weights_of(few)
+        found, weights = leaving_out(log_p, log_ratios, rows.tolist())
         yield from of_left_out(found)
+        lead = (few.chains, few.size)
+        with quietly(seed, pair):
+            before = log_prior(given, few.flat(few.globals & given.sites.keys()))
+        likelihood = torch.from_numpy(log_p.sum(1)).reshape(lead)
+        latents = {name: few.draws[name] for name in few.globals & given.sites.keys()}
+        yield from of_scaling(latents, before.reshape(lead), likelihood, log_ratios)
     yield from _predicted(pair, given, few, rows, weights, seed)
 
 

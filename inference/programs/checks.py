@@ -13,6 +13,7 @@ from inference.checking.door import CELLS, CHAINS, DRAWS, PREDICTED, ROWS, SHORT
 from inference.checking.findings import Check, Finding
 from inference.checking.observed import of_coverage, of_left_out
 from inference.checking.predictive import FEWEST, of_predictions, of_prior
+from inference.checking.sensitivity import of_scaling
 from inference.posterior.latents import Posterior
 from inference.posterior.loo import leaving_out
 from inference.programs import draws as drawing
@@ -20,6 +21,7 @@ from inference.programs.outline import Outline, Seen
 from inference.programs.rows import outline_of_all
 from inference.programs.sample import sample
 from inference.programs.scores import pointwise
+from inference.programs.visiting import Visit
 from inference.roads.grounds import Inferred
 from inference.running.quiet import quietly
 from inference.running.words import check_bool
@@ -85,9 +87,17 @@ def _left_out(
     few = posterior.thin(max(2, DRAWS // posterior.chains)) if posterior.method != "svi" else posterior
     with quietly(seed):
         name, log_p, log_ratios = pointwise(seen, few)
+        before = drawing.at_draws(seen, Visit(seen).log_prior, few)
     rows = np.unique(np.linspace(0, log_p.shape[1] - 1, min(ROWS, log_p.shape[1])).round().astype(int)).tolist()
     scores, weights = leaving_out(log_p, log_ratios, rows)
     yield from of_left_out(scores)
+    lead = (few.chains, few.size)
+    outside = [latent.name for latent in seen.latents if not seen.sites[latent.name].plates]
+    top = [before[n].reshape(*lead, -1).sum(-1) for n in (outside or before) if n in before]
+    if top:
+        latents = {latent.name: few.draws[latent.name] for latent in seen.latents if latent.name in few.draws}
+        likelihood = torch.from_numpy(log_p.sum(1)).reshape(lead)
+        yield from of_scaling(latents, torch.stack(top).sum(0), likelihood, log_ratios)
     if name not in seen.observed or len(rows) < FEWEST:
         return
     predicted = drawing.predict(seen.call.program, few, *args, seed=seed, **kwargs)[name].flatten(0, 1)

@@ -52,11 +52,16 @@ def _weights(
 def log_joint(data: Checked, values: Mapping[str, Tensor]) -> Tensor:
     """log p(data, globals) at each of S values of the globals, (S,), locals summed or integrated out."""
     count = len(next(iter(values.values())))
+    return log_prior(data, values) + sum(part.sum(-1) for _, part in pointwise(data, values, count))
+
+
+def log_prior(data: Checked, values: Mapping[str, Tensor]) -> Tensor:
+    """log p(globals) at each of S values of them, (S,)."""
+    count = len(next(iter(values.values())))
     first = data.batch.select(slice(0, 1))
-    prior = torch.cat(
+    return torch.cat(
         [
             torch.as_tensor(run(data.pair, first, some.stop - some.start, at(values, some)).global_log_p)
             for some in draws_of_globals(count, held(values))
         ]
     )
-    return prior + sum(part.sum(-1) for _, part in pointwise(data, values, count))
