@@ -33,7 +33,7 @@ from inference.running.marginal import log_prior
 from inference.running.programmed import or_program
 from inference.running.quiet import quietly
 from inference.running.words import check_bool
-from inference.sampling.engine import Start
+from inference.sampling.options import Start
 from inference.sampling.sample import sample
 from zoo.base import ModelGuide
 from zoo.threads.turns import in_turn

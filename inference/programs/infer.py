@@ -6,11 +6,11 @@ from typing import Any
 
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
-from inference.programs.sample import sample
+from inference.programs.sample import sampled
 from inference.roads.climbing import climb
 from inference.roads.grounds import Inferred
 from inference.roads.infer import check_options
-from inference.roads.judging import LEAST, judged
+from inference.roads.judging import asked, judged
 from inference.roads.roads import by_gaussian, by_tempered, wanted
 from inference.running.deadline import Deadline
 from inference.running.quiet import quietly
@@ -62,9 +62,8 @@ def infer(
             return by_tempered(density, draws, rest, "off" if density.plain else "graph", AT_ONCE)
 
     def hamiltonian(rest: float | None) -> Inferred:
-        found = sample(
-            program, *args, draws=max(LEAST, draws // 2), max_seconds=rest, seed=seed, progress=progress, **kwargs
-        )
+        with quietly(seed):
+            found = sampled(seen, asked(draws, seed, progress, rest), Deadline(rest))
         return judged(found, {latent.name: seen.dims_of(latent.name) for latent in seen.latents})
 
     roads = (("Gaussian", gaussian), ("tempered", tempered), ("Hamiltonian", hamiltonian), ("tempered", tempered))

@@ -7,13 +7,15 @@ from typing import Any
 
 from inference.programs.draws import check_started
 from inference.programs.export import check_names
-from inference.programs.outline import outline
+from inference.programs.outline import Outline, outline
 from inference.programs.potential import ProgramPotential
 from inference.running.deadline import Deadline
 from inference.running.quiet import quietly
 from inference.sampling import starts
-from inference.sampling.engine import Compile, Method, Run, Sampled, Start, run
+from inference.sampling.adaptation import ACCEPTANCE
+from inference.sampling.engine import Sampled, run
 from inference.sampling.number import CHAINS, number
+from inference.sampling.options import Compile, Method, Run, Start
 from inference.sampling.store import check_folder
 from zoo.programs import Program
 
@@ -26,6 +28,7 @@ def sample(
     method: Method = "hmc",
     start: Start = "auto",
     ess: int | None = None,
+    target_accept: float = ACCEPTANCE,
     max_warmup: int = 2000,
     max_seconds: float | None = None,
     thin: int = 1,
@@ -41,7 +44,7 @@ def sample(
         program: see `zoo.program`.
         args, kwargs: what its model takes; an argument called like an option here goes in by position, or is bound
             before, with `functools.partial`.
-        draws, chains, method, ess, max_warmup, max_seconds, thin, seed, compile, store, progress: see
+        draws, chains, method, ess, target_accept, max_warmup, max_seconds, thin, seed, compile, store, progress: see
             `inference.sample`.
         start: `jitter` around the program's `start` or the prior median, `prior`; `auto` tries one after the other.
 
@@ -57,38 +60,40 @@ def sample(
     """
     deadline = Deadline(max_seconds)
     wanted = Run(
-        draws,
-        CHAINS if chains is None else chains,
-        method,
-        start,
-        max_warmup,
-        max_seconds,
-        thin,
-        seed,
-        compile,
-        store,
-        progress,
-        ess,
-    )
+        draws, CHAINS if chains is None else chains, method, start, max_warmup, max_seconds, thin, seed, compile,
+        store, progress, ess, (target_accept,), sized=chains is None,
+    )  # fmt: skip
     if start == "guide":
         raise ValueError("start='guide' is of pairs: a program is started by start=… of zoo.program")
+    with quietly(seed):
+        return sampled(outline(program, args, kwargs), wanted, deadline)
+
+
+def sampled(seen: Outline, wanted: Run, deadline: Deadline) -> Sampled:
+    """`sample` of a program that was looked at. Runs under `quietly`, which seeds it.
+
+    Args:
+        seen: the program with its arguments.
+        wanted: what is asked for.
+        deadline: when to stop at the latest.
+    """
     if wanted.folder is not None:
         check_folder(wanted.folder)
-    with quietly(seed):
-        seen = outline(program, args, kwargs)
-        check_started(seen)
-        check_names(seen)
-        mode = wanted.mode
-        potential = ProgramPotential(
-            seen, recorded=mode != "off", required=compile in ("graph", "inductor"), recentred=method == "hmc"
-        )
-        wanted = replace(wanted, chains=number(potential, chains))
-        wanted.check_room(potential)
-        names = ("jitter", "prior") if start == "auto" else (start,)
+    check_started(seen)
+    check_names(seen)
+    mode = wanted.mode
+    potential = ProgramPotential(
+        seen, recorded=mode != "off", required=wanted.compile in ("graph", "inductor"),
+        recentred=wanted.method == "hmc",
+    )  # fmt: skip
+    if wanted.sized:
+        wanted = replace(wanted, chains=number(potential, None))
+    wanted.check_room(potential)
+    names = ("jitter", "prior") if wanted.start == "auto" else (wanted.start,)
 
-        def find(chosen: str) -> Any:
-            potential.uncentre()
-            cloud = starts.centre(potential, {})[None] if chosen == "jitter" else None
-            return starts.place(potential, chosen, cloud, wanted.chains), None
+    def find(chosen: str) -> Any:
+        potential.uncentre()
+        cloud = starts.centre(potential, {})[None] if chosen == "jitter" else None
+        return starts.place(potential, chosen, cloud, wanted.chains), None
 
-        return run(wanted, potential, find, names, deadline, "off" if potential.plain else mode)
+    return run(wanted, potential, find, names, deadline, "off" if potential.plain else mode)

@@ -11,19 +11,34 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from inference.roads.grounds import Ground, Inferred
-from inference.sampling.effective import effective
+from inference.sampling.effective import together
 from inference.sampling.engine import Sampled
 from inference.sampling.labels import relabelled, stems
 from inference.sampling.mixing import worst
-from inference.sampling.store import evenly
+from inference.sampling.number import CHAINS, FEW
+from inference.sampling.options import Run
 
 RHAT, EFFECTIVE, ENERGY = 1.01, 400, 0.3
-LEAST = 250  # draws of each chain: with fewer R-hat is above its threshold for lack of them
-COLUMNS = 400  # numbers whose effective draws are counted, evenly spaced where there are more
+MOST = 2000  # draws of each chain
+TARGETS = (0.8, 0.95, 0.99)  # acceptances: each further one where transitions diverged in longer steps
+
+
+def asked(draws: int, seed: int, progress: bool, rest: float | None) -> Run:
+    """What is asked of the sampler: to draw until there is evidence, or it is seen that there will be none.
+
+    Args:
+        draws: of all chains together, at the least.
+        seed: of everything.
+        progress: show a bar.
+        rest: seconds.
+    """
+    return Run(
+        max(MOST, math.ceil(draws / FEW)), CHAINS, "hmc", "auto", 2000, rest, 1, seed, "auto", None, progress,
+        EFFECTIVE, TARGETS, draws, resigns=True, sized=True,
+    )  # fmt: skip
 
 
 def judged(found: Sampled, dims: Mapping[str, Sequence[str]]) -> Inferred:
@@ -38,7 +53,7 @@ def judged(found: Sampled, dims: Mapping[str, Sequence[str]]) -> Inferred:
     aligned = ""
     if rhat > RHAT:
         draws, rhat, aligned = _aligned(draws, names, dims, rhat)
-    bulk, tail = _effective([draws[name] for name in names])
+    bulk, tail = together([draws[name] for name in names])
     diverging = found.stats.get("diverging")
     energy = found.stats.get("energy")
     grounds = [
@@ -66,12 +81,3 @@ def _aligned(
         if tried is not None and (mine := max(worst({name: tried[name] for name in names}).values())) < best:
             best, found, told = mine, tried, f" with labels of '{stem}' in one order ({rhat:.2f} as they came)"
     return found, best, told
-
-
-def _effective(values: Sequence[Tensor]) -> tuple[float, float]:
-    """The least bulk and tail effective sample size of any number that moves, each (C, n, ...)."""
-    columns = [value.reshape(*value.shape[:2], -1) for value in values]
-    if not columns or columns[0].shape[1] < 8:
-        return 0.0, 0.0
-    every = torch.cat([column.double() for column in columns], -1)
-    return effective(every[..., evenly(every.shape[-1], COLUMNS).to(every.device)])

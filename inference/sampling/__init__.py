@@ -1,7 +1,9 @@
 """Markov chain Monte Carlo over any pair.
 
 sample        `sample` of a pair
+options       what it can be asked for, checked
 engine        starts, warm-up and draws on any log density, and its `Sampled`
+drawing       draws after warm-up: until they are enough, again in smaller steps where they diverge
 density       what of a log density chains need
 potential     that of a pair, as a function of flat, unconstrained latents
 chains        C chains: where they stand, and one transition

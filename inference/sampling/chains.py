@@ -16,6 +16,7 @@ from torch import Tensor
 from inference.compiling.compiled import Mode
 from inference.compiling.fallback import Fallback, Fastest
 from inference.running.deadline import Deadline
+from inference.sampling.adaptation import ACCEPTANCE
 from inference.sampling.density import Density
 from inference.sampling.hamiltonian import Metric, Move, State, leapfrog, stand, transition
 
@@ -62,6 +63,7 @@ class Chains:
         self.fallback = Fallback(potential.name, "sampling", mode, fallback)
         self.leap = Fastest(leapfrog(potential.value_and_gradient, len(potential.held)), self.fallback)
         self.index = 0  # of the next trajectory
+        self.target = ACCEPTANCE  # acceptance that steps are tuned to
         self.moved = 0  # chains that started again elsewhere
         self.notes = list[str]()
         self.seconds = dict.fromkeys(("compile", "warmup", "draws"), 0.0)

@@ -32,28 +32,39 @@ def rhat(draws: Tensor) -> Tensor:
     return torch.cat(found).reshape(shape)
 
 
-def _rhat(draws: Tensor) -> Tensor:
+def roughly(draws: Tensor) -> Tensor:
+    """The split R-hat of the draws as they are, (C, n, P) to (P,): a hint, in a hundredth of the time."""
+    return _plain(_split(draws))
+
+
+def _split(draws: Tensor) -> Tensor:
+    """(C, n, P) to (P, 2C, h), each chain in two."""
     half = draws.shape[1] // 2
-    split = torch.cat([draws[:, :half], draws[:, -half:]]).double()  # (2C, h, P)
-    low, high = split.flatten(0, 1).aminmax(dim=0)
+    return torch.cat([draws[:, :half], draws[:, -half:]]).double().permute(2, 0, 1).contiguous()
+
+
+def _rhat(draws: Tensor) -> Tensor:
+    split = _split(draws)
+    flat = split.flatten(1)
+    low, high = flat.aminmax(dim=1)
     still = high - low <= 16 * torch.finfo(draws.dtype).eps * high.abs()  # rounding at most, as in a correlation of 1
-    folded = (split - split.flatten(0, 1).median(0).values).abs()
-    found = torch.maximum(_plain(_normalised(split)), _plain(_normalised(folded)))
+    folded = (flat - flat.median(1, keepdim=True).values).abs()
+    found = torch.maximum(*(_plain(_normalised(values).view_as(split)) for values in (flat, folded)))
     return found.masked_fill(still, math.nan)
 
 
-def _normalised(draws: Tensor) -> Tensor:
-    """Normal scores of the ranks."""
-    flat = draws.flatten(0, 1)
-    ranks = flat.argsort(0).argsort(0) + 1.0
-    scores: Tensor = torch.special.ndtri((ranks - 0.375) / (len(flat) + 0.25))
-    return scores.reshape(draws.shape)
+def _normalised(flat: Tensor) -> Tensor:
+    """Normal scores of the ranks, (P, S)."""
+    ranks = torch.arange(1.0, flat.shape[1] + 1, dtype=flat.dtype, device=flat.device)
+    scores = torch.special.ndtri((ranks - 0.375) / (flat.shape[1] + 0.25))
+    return torch.empty_like(flat).scatter_(1, flat.argsort(1), scores.expand_as(flat))
 
 
-def _plain(draws: Tensor) -> Tensor:
-    count = draws.shape[1]
-    within = draws.var(1).mean(0)
-    between = draws.mean(1).var(0)
+def _plain(split: Tensor) -> Tensor:
+    """(P, 2C, h) to (P,)."""
+    count = split.shape[2]
+    within = split.var(2).mean(1)
+    between = split.mean(2).var(1)
     ratio: Tensor = (count - 1) / count + between / within
     return ratio.sqrt()
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from inference.data.check import check
 from inference.data.learnable import check_learnable
+from inference.running.checked import Checked
 from inference.running.constants import take
 from inference.running.deadline import Deadline
 from inference.running.effort import check_effort
@@ -23,9 +24,11 @@ from inference.running.naming import proper
 from inference.running.programmed import or_program
 from inference.running.quiet import quietly
 from inference.sampling import starts
+from inference.sampling.adaptation import ACCEPTANCE
 from inference.sampling.chains import SamplingError
-from inference.sampling.engine import Compile, Method, Run, Sampled, Start, run
+from inference.sampling.engine import Sampled, run
 from inference.sampling.number import CHAINS, number
+from inference.sampling.options import Compile, Method, Run, Start
 from inference.sampling.potential import Potential
 from inference.sampling.store import check_folder
 from zoo.base import ModelGuide
@@ -45,6 +48,7 @@ def sample(
     method: Method = "hmc",
     start: Start = "auto",
     ess: int | None = None,
+    target_accept: float = ACCEPTANCE,
     max_warmup: int = 2000,
     max_seconds: float | None = None,
     thin: int = 1,
@@ -73,6 +77,8 @@ def sample(
             cannot move from there, which `notes` says, `jitter`, a Gaussian at the mode, and `prior` follow in turn.
         ess: stop as soon as every latent has so many effective draws, in the bulk and in the tails (of up to 200
             numbers, evenly spaced), and an R-hat below 1.01: 400 do for means and intervals. Of `hmc` only.
+        target_accept: acceptance probability that the step size is tuned to, harmonic mean over chains; higher, 0.95
+            or 0.99, where transitions diverge: smaller steps follow sharper corners, and cost more. Of `hmc` only.
         max_warmup: most transitions of warm-up, which ends when R-hat of all latents is below 1.01, or when chains are
             seen to stay apart for good: labels that switch, or modes too far from each other.
         max_seconds: stop at the first transition that ends later than this after the call, warm-up after half of the
@@ -98,37 +104,39 @@ def sample(
     """
     deadline = Deadline(max_seconds)
     wanted = Run(
-        draws,
-        CHAINS if chains is None else chains,
-        method,
-        start,
-        max_warmup,
-        max_seconds,
-        thin,
-        seed,
-        compile,
-        store,
-        progress,
-        ess,
-    )
+        draws, CHAINS if chains is None else chains, method, start, max_warmup, max_seconds, thin, seed, compile,
+        store, progress, ess, (target_accept,), sized=chains is None,
+    )  # fmt: skip
     with proper():
         given = check(pair, data)
-        batch = given.batch
         check_learnable(given)
+    return sampled(given, wanted, deadline)
+
+
+def sampled(given: Checked, wanted: Run, deadline: Deadline) -> Sampled:
+    """`sample` of checked data.
+
+    Args:
+        given: the pair and its data.
+        wanted: what is asked for.
+        deadline: when to stop at the latest.
+    """
+    pair, batch = given.pair, given.batch
     if wanted.folder is not None:
         check_folder(wanted.folder)
-    with pair.learning("sampled"), _or_as_it_was(pair), quietly(seed, pair):
+    with pair.learning("sampled"), _or_as_it_was(pair), quietly(wanted.seed, pair):
         trained = pair.trained
         if not trained:
             take(pair, batch)
         values = {} if trained else pair.initial(batch)
         potential = Potential(given)
-        wanted = replace(wanted, chains=number(potential, chains))
+        if wanted.sized:
+            wanted = replace(wanted, chains=number(potential, None))
         wanted.check_room(potential)
-        check_effort(given, "thin", thin, wanted.chains * draws)
+        check_effort(given, "thin", wanted.thin, wanted.chains * wanted.draws)
         if trained and potential.has_globals:  # codes of other rows are no refit
             take(pair, batch)
-        names = starts.order(potential, trained) if start == "auto" else (start,)
+        names = starts.order(potential, trained) if wanted.start == "auto" else (wanted.start,)
         return run(
             wanted, potential, lambda chosen: starts.find(potential, chosen, values, wanted.chains), names, deadline,
             wanted.mode,

@@ -182,7 +182,7 @@ def _window(chains: Chains, count: int, clock: Trajectory, bar: Any, most: int =
     columns = evenly(size, min(settings.rhat_numbers, 4 * settings.memory // (chains.number * half))).to(chains.device)
     kept = evenly(half, min(ASKED, max(SHORTEST, settings.memory // (chains.number * size)))).tolist()
     watched, points, density = list[Tensor](), list[Tensor](), list[Tensor]()
-    step, moments = StepSize(chains.first_size().median()), Moments(chains.metric)
+    step, moments = StepSize(chains.first_size().median(), chains.target), Moments(chains.metric)
     diverging = torch.zeros(chains.number, device=chains.device)
     took = 0
     for later in _transitions(chains, count):

@@ -92,6 +92,21 @@ class Draws:
         self._count()
         self.forget()
 
+    def sites(self) -> list[Tensor]:
+        """Draws so far of each latent, (C, n, P), of at most about `settings.rhat_numbers` numbers.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        self.flush()
+        return [self.values.columns(block.name)[:, : self.done] for block in self.potential.blocks]
+
+    def restart(self) -> None:
+        """Drop all draws: others take their place."""
+        self.forget()
+        self.done = 0
+        self._count()
+
     def _count(self) -> None:
         if self.folder is not None:
             count_whole(self.folder, self.chains, self.done, self.potential.local)

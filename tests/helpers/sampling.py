@@ -44,7 +44,7 @@ def z_scores(draws, mean):
 
 def interrupted_after(draws, monkeypatch):
     """Ctrl-C when so many draws are there; none of them while warming up if 0."""
-    real, count = inference.sampling.engine._drawn, [0]
+    real, count = inference.sampling.drawing._drawn, [0]
 
     def drawn(*arguments):
         count[0] += 1
@@ -52,4 +52,4 @@ def interrupted_after(draws, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr("inference.sampling.engine._drawn", drawn)
+    monkeypatch.setattr("inference.sampling.drawing._drawn", drawn)

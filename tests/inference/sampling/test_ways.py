@@ -88,7 +88,7 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch):
 
 @pytest.mark.parametrize(
     "where",
-    ["inference.compiling.compiled.record", "inference.sampling.warmup.harmonic", "inference.sampling.engine._drawn"],
+    ["inference.compiling.compiled.record", "inference.sampling.warmup.harmonic", "inference.sampling.drawing._drawn"],
 )
 def test_an_interrupt_before_the_first_draw_leaves_nothing(where, tmp_path, monkeypatch):
     def interrupt(*arguments):
