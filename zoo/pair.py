@@ -24,6 +24,7 @@ from pyro.nn import PyroModule
 from pyro.nn.module import pyro_method
 from torch import Tensor, nn
 
+from zoo import held
 from zoo.batch import FIELDS, Batch, Site, is_local, sample_sites
 from zoo.config import check_config
 from zoo.guides import Family, build, refresh
@@ -71,8 +72,8 @@ class Pair(PyroModule):
         # `model` and `guide` are entry points for Pyro: inside them reading a parameter is a `param` statement,
         # which is how plain `pyro.infer.SVI` finds what to optimise.
         for name in ("model", "guide"):
-            if name in cls.__dict__:
-                setattr(cls, name, pyro_method(cls.__dict__[name]))
+            if (own := cls.__dict__.get(name)) is not None:
+                setattr(cls, name, pyro_method(held.first(own) if name == "guide" else own))
         for name, noted in (("measure", _measuring), ("initial", _starting)):
             if name in cls.__dict__:
                 setattr(cls, name, noted(cls.__dict__[name]))
@@ -83,6 +84,7 @@ class Pair(PyroModule):
         raise NotImplementedError(f"{type(self).__name__} defines no model(batch)")
 
     @pyro_method
+    @held.first
     def guide(self, batch: Batch) -> Any:
         """Sample q(latents given batch). Default: the automatic guide over the global latents."""
         return self.global_guide(batch)
@@ -319,7 +321,8 @@ class Pair(PyroModule):
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies are rebuilt: copying an AutoGuide would break the original's link to its model.
         history = replace(self._history, trained=self.trained)
-        return rebuild, (type(self), self.config, self.state_dict(), self.card, self.training, history)
+        kept = held.recorded(self)
+        return rebuild, (type(self), self.config, self.state_dict(), self.card, self.training, history, kept)
 
 
 def rebuild(
@@ -329,12 +332,14 @@ def rebuild(
     card: Any,
     training: bool,
     history: History | None = None,
+    kept: dict[str, Any] | None = None,
 ) -> Pair:
     """A copy of a pair, from what `__reduce__` kept of it. Pickles name this function: it stays where it is."""
     tensor = next(iter(state.values()), torch.empty(0))
     floating = next((t.dtype for t in state.values() if t.is_floating_point()), None)
     with apart(), making_in(floating):
         pair = cls(**config)
+    held.again(pair, kept)
     pair.to(device=tensor.device, dtype=floating)
     pair.load_state_dict(state)
     pair.card = copy.deepcopy(card)

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import nn
 
+from zoo import held
+
 Structure = dict[str, Any]  # name -> type of a module, or shape of a tensor
 
 _made: weakref.WeakKeyDictionary[nn.Module, Structure] = weakref.WeakKeyDictionary()
@@ -37,7 +39,8 @@ def replaced(pair: nn.Module) -> str | None:
 def _of(pair: nn.Module) -> Structure:
     found: Structure = {name: type(module) for name, module in pair.named_modules() if name}
     found |= {name: tuple(value.shape) for name, value in pair.named_parameters()}
-    return found | {name: tuple(value.shape) for name, value in pair.named_buffers()}
+    found |= {name: tuple(value.shape) for name, value in pair.named_buffers()}
+    return {name: part for name, part in found.items() if name.split(".")[0] != held.NAME}  # of which files tell
 
 
 def _told(part: Any) -> str:

@@ -6,6 +6,7 @@ module       `--module`: pairs of the user's own
 words        NAME=VALUE words, and the types of a pair's arguments
 about        `list`, `info`
 fit          `fit`
+inferring    by which road, and how what it found is kept in a run
 exchange     a run folder: who may write into it, and how what it holds is exchanged whole
 score        the scoring that `fit` ends with, and what is said of a run that ends before
 rescore      `score`

@@ -14,22 +14,27 @@ from zoo.datasets.cells import number, told
 from zoo.datasets.opening import kind_of, whole_text
 
 if TYPE_CHECKING:
+    from inference.fitting.fit import Fit
+    from inference.fitting.watching import Logger
+    from inference.running.checked import Checked
     from zoo.base import Batch, ModelGuide
 
 _STANDARDISE = "the fit will be slow or poor: standardise them first"
 
 
 def fit_pair(options: argparse.Namespace) -> None:
-    """`zoo fit`: fit the pair that the words describe, keep it, then score it."""
+    """`zoo fit`: the posterior of the pair that the words describe, by a road or a fit; keep it, then score it."""
     import inference
     import zoo
-    from inference.command import designs, exchange, room, run_folder, score
+    from inference.command import designs, exchange, inferring, room, run_folder, score
     from inference.data.check import check
+    from inference.fitting import doubt
 
     zoo.names()
     config = _arguments(options)
     out = Path(options.out)
     exchange.check(out, replace=options.replace)
+    inferring.asked(options)
     loggers = [inference.CSVLogger(options.log, options.replace)] if options.log else []
     pair, data, columns = _pair_and_data(options, config)
     pair = pair.double() if options.double else pair
@@ -41,29 +46,17 @@ def fit_pair(options: argparse.Namespace) -> None:
     with score.saying_what_stands(out), exchange.claimed(out, replace=options.replace) as run:
         if not options.no_score:
             score.ready()
-        fit = inference.fit(
-            pair,
-            given,
-            epochs=options.epochs,
-            steps=options.steps,
-            batch_size=options.batch_size,
-            lr=options.lr,
-            objective=options.objective,
-            particles=options.particles,
-            validation=options.validation,
-            seed=options.seed,
-            device=_device(options.device),
-            callbacks=[run_folder.follow()],
-            max_seconds=options.max_seconds,
-            loggers=loggers,
-        )
+        found = inferring.inferred(given, options)
+        fit = _stepped(pair, given, options, loggers) if found is None else None
         score.remember(pair, data, options)
-        print(f"{fit}\n", flush=True)
-        if fit.reason == "interrupted":
+        told = "; ".join(filter(None, (str(found), doubt.caution(pair, given.batch)))) if found else str(fit)
+        print(f"{told}\n", flush=True)
+        if fit is not None and fit.reason == "interrupted":
             where = run.keep_interrupted(pair)
             raise KeyboardInterrupt(f"the model as it was then is in {where}, not scored")
         run.keep(pair)
-        run_folder.draw_loss(out, fit)
+        if fit is not None:
+            run_folder.draw_loss(out, fit)
         print(f"The model is in {out}; zoo.load({options.out!r}) gives it back.", flush=True)
         if options.no_score:
             print(f"zoo score {quoted(options.out)} scores it.")
@@ -74,6 +67,30 @@ def fit_pair(options: argparse.Namespace) -> None:
         score.write(run, pair, data, columns, options, limit)
         designs.explained(pair, data, options)
     print(f"Everything is in {options.out}.")
+
+
+def _stepped(pair: ModelGuide, given: Checked, options: argparse.Namespace, loggers: Sequence[Logger]) -> Fit:
+    """The fit that the options ask for."""
+    import inference
+    from inference.command import run_folder
+
+    return inference.fit(
+        pair,
+        given,
+        method="em" if options.method == "em" else "svi",
+        epochs=options.epochs,
+        steps=options.steps,
+        batch_size=options.batch_size,
+        lr=options.lr,
+        objective=options.objective,
+        particles=options.particles,
+        validation=options.validation,
+        seed=options.seed,
+        device=_device(options.device),
+        callbacks=[run_folder.follow()],
+        max_seconds=options.max_seconds,
+        loggers=loggers,
+    )
 
 
 def _arguments(options: argparse.Namespace) -> dict[str, Any]:

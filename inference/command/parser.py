@@ -132,6 +132,20 @@ def _about(add: Add) -> None:
     _reading(fit)
     fit.add_argument("--out", required=True, metavar="DIR", help="the run folder to write")
     fit.add_argument("--replace", action="store_true", help="replace an earlier run that is there")
+    fit.add_argument(
+        "--method",
+        choices=["infer", "svi", "em"],
+        help="infer: the cheapest road to a posterior whose evidence holds, which is said in a line; svi: a "
+        "variational fit; em: expectation-maximisation, of some models. Default: infer, but svi where an option of a "
+        "fit is given (--epochs to --log below, --set guide=…, --device), and for what the roads do not suit: "
+        "networks, more than 200 latents, more than 100,000 rows",
+    )
+    fit.add_argument(
+        "--budget",
+        type=float,
+        metavar="SECONDS",
+        help="of --method infer: when no further road begins, and the best so far is kept; default: 120",
+    )
     fit.add_argument("--epochs", type=float, help="passes over the data; default: until the ELBO has converged")
     fit.add_argument("--steps", type=int, help="optimiser steps, instead of epochs")
     fit.add_argument("--max-seconds", type=float, metavar="SECONDS", help="stop at the next step after this time")

@@ -161,6 +161,7 @@ def _metrics(
     best, fit, before = scores.max(0), card["fit"], card["metrics"]
     metrics: dict[str, Any] = {
         "elbo_per_observation": before.get("elbo_per_observation"),
+        "log_evidence_per_observation": before.get("log_evidence_per_observation"),
         "log_score_per_observation": float((best + np.log(np.exp(scores - best).mean(0))).mean()),
     }
     if as_pixels(scored.some) and scored.some.sites["x"].discrete:  # a probability, of which bits can be told
@@ -185,9 +186,12 @@ def _metrics(
         "observations": scored.given.size,
         "observations_scored": len(scored.rows),
         "draws": posterior.chains * posterior.size,
-        **{name: fit[name] for name in ("steps", "epochs", "seconds", "skipped_steps", "stopped") if name in fit},
+        **{name: fit[name] for name in _OF_FIT if name in fit},
         "seed": card["seed"],
     }
+
+
+_OF_FIT = ("steps", "epochs", "seconds", "skipped_steps", "stopped", "road", "trusted")
 
 
 def _believed(khat: KHat) -> dict[str, Any]:
@@ -207,6 +211,7 @@ def _believed(khat: KHat) -> dict[str, Any]:
 
 _WORDS = {
     "elbo_per_observation": "bound (ELBO) reached, nats per observation",
+    "log_evidence_per_observation": "log evidence, nats per observation",
     "held_out_bound_per_observation": "bound on the rows held out, nats per observation",
     "log_score_per_observation": "log density of the data under the posterior, nats per observation",
     "elpd_loo_per_observation": "the same with each observation left out (PSIS-LOO): what to expect of new data",
@@ -234,7 +239,12 @@ def _summary(
         if name in metrics:
             value, said = metrics[name], words.format(threshold=metrics.get("pareto_k_threshold", math.nan))
             lines.append(f"{value:10.4f}  {said}" if isinstance(value, float) else f"{value:10d}  {said}")
-    lines += ["", f"{metrics['steps']} steps in {metrics['seconds']} s; stopped: {metrics['stopped']}", str(believed)]
+    if "road" in metrics:
+        lines += ["", str(pair.card["fit"]["told"])]
+        lines += [str(believed)] if believed.globals is not None else []
+    else:
+        lines += ["", f"{metrics['steps']} steps in {metrics['seconds']} s; stopped: {metrics['stopped']}"]
+        lines.append(str(believed))
     lines += [f"note: {note}" for note in notes]
     return escaped("\n".join(lines)) + "\n"  # names of columns may hold anything
 

@@ -21,6 +21,7 @@ from inference.posterior.draws import Posterior, drawn
 from inference.posterior.khat import KHat, point_codes
 from inference.posterior.psis import LEAST, Numbers, effective_share, pareto_k
 from inference.running.checked import Checked
+from zoo import held
 from zoo.settings import settings
 
 _LEAST = 100  # draws that tell a k̂: its tail then has 20 of them
@@ -85,7 +86,7 @@ def score(given: Checked, draws: int, seconds: float | None = None, *, seed: int
         took = f"the log densities of {draws} draws over all observations take about {_told(draws * each)}"
         notes.append(f"{took}: {f'{count} draws were kept' if count else 'there is no k̂ of the global guide'}")
     overall = share = None
-    told = judged and bool(posterior.globals) and given.pair.guide_family != "delta"
+    told = judged and bool(posterior.globals) and given.pair.guide_family != "delta" and held.of(given.pair) is None
     if told and posterior.size < LEAST:
         notes.append(f"there is no k̂ of the global guide: it needs at least {LEAST} draws, {posterior.size} were kept")
     elif told:

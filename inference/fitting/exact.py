@@ -22,6 +22,7 @@ from inference.running.densities import run
 from inference.running.marginal import pointwise
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
+from zoo import held
 from zoo.base import Batch, ModelGuide, evaluating, is_local, sample_sites
 from zoo.threads.randomness import apart
 
@@ -41,7 +42,7 @@ def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | Non
     Continuous local latents, parameters of the model and guides without a density are what steps are for: None.
     """
     with apart():
-        if not _may_be(pair, batch.select(slice(0, min(2, batch.size)))):
+        if held.of(pair) is not None or not fixed(pair, batch.select(slice(0, min(2, batch.size)))):
             return None
         double = copy.deepcopy(pair).double()  # in single precision sums over rows are not equal to a nat
         given = check(double, batch.to(dtype=torch.float64))
@@ -60,7 +61,7 @@ def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | Non
     return evidence
 
 
-def _may_be(pair: ModelGuide, few: Batch) -> bool:
+def fixed(pair: ModelGuide, few: Batch) -> bool:
     """Whether the model has no parameter of its own: where a pair learns one, the evidence can still rise."""
     with poutine.block(), torch.enable_grad(), evaluating(pair):
         guide = poutine.trace(pair.guide).get_trace(few)

@@ -31,7 +31,7 @@ from inference.running.deadline import Deadline
 from inference.running.programmed import or_program
 from inference.running.quiet import seeded
 from inference.running.width import width
-from zoo import guides
+from zoo import guides, held
 from zoo.base import Batch, ModelGuide
 from zoo.history import Mark
 from zoo.settings import settings
@@ -185,10 +185,9 @@ def fit(
     particles = particles if particles is not None else (10 if objective == "iwae" else 1)
     check_pair(pair)
     check_options(locals())
-    home = device_of(device)
     began, deadline = time.perf_counter(), Deadline(max_seconds)
     with seeded(seed), pair.learning("trained"):
-        pair.to(home)
+        pair.to(device_of(device))
         given = check(pair, data if y is None else (data, y))
         train, held_out, whole = split(given, validation, seed)
         check_learnable(given.but(train))
@@ -198,7 +197,8 @@ def fit(
             raise ValueError("iwae with global latents weighs whole data sets: pass batch_size=len(data)")
         _check_room(pair, train, size, particles)
         pair.eval()  # but while steps are taken
-        started = initialise if initialise is not None else not pair.trained
+        released = held.release(pair)  # of draws in the place of the guide: steps are its own
+        started = released or not pair.trained if initialise is None else initialise
         kept = take(pair, train, anew=bool(initialise), whole=whole)
         if method == "em":
             return _maximise(pair, train, chosen, seed, began, kept)

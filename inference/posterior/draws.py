@@ -23,6 +23,7 @@ from inference.running.programmed import or_program
 from inference.running.quiet import quietly
 from inference.running.vectorised import Redraw, vectorised
 from inference.running.words import check_bool, check_count
+from zoo import held
 from zoo.base import Batch, ModelGuide, is_local, sample_sites
 from zoo.images import shaped
 from zoo.state.memory import check_room
@@ -35,6 +36,8 @@ __all__ = ["Posterior", "draw", "generate", "predict", "prior"]
 @or_program("fit")
 def draw(pair: ModelGuide, data: Any, draws: int = 1000, *, stats: bool = True, seed: int = 0) -> Posterior:
     """Draws from the guide: chain 1 of `draws`, global latents once, local latents for every row of the data.
+
+    Of a pair that holds draws of its posterior, as a run of `zoo fit` may, in the place of its guide: some of these.
 
     Args:
         pair: a fitted pair.
@@ -60,7 +63,7 @@ def drawn(given: Checked, draws: int, *, stats: bool = True, seed: int = 0, rows
         draws, stats, seed: see `draw`. The same seed gives the same globals, whatever the rows.
         rows: which observations' local latents are drawn, (M,); by default all.
     """
-    pair, batch = given.pair, given.batch
+    pair, batch, kept = given.pair, given.batch, held.of(given.pair)
     check_draws("draws", draws, given, given.globals + given.locals, given.size if rows is None else len(rows))
     found: dict[str, list[Tensor]] = {}
     log_q: list[Tensor] = []
@@ -81,12 +84,13 @@ def drawn(given: Checked, draws: int, *, stats: bool = True, seed: int = 0, rows
         densities = {}
         if found and stats:
             log_p = log_joint(given, {name: values[name] for name in found})
-            densities = {"log_p": log_p[None], "log_q": torch.cat(log_q)[None]}
+            densities = {"log_p": log_p[None]}
+            densities |= {} if kept else {"log_q": torch.cat(log_q)[None]}  # draws that are kept have no density
         elif not names and stats:  # without any latent: the same for every draw
             log_p = torch.stack([part.sum() for _, part in pointwise(given, {}, 1)]).sum().expand(1, draws)
             densities = {"log_p": log_p, "log_q": torch.zeros_like(log_p)}
     values = {name: value[None] for name, value in values.items()}
-    return Posterior(values, names & values.keys(), densities, "svi", 1, draws)
+    return Posterior(values, names & values.keys(), densities, kept.method if kept else "svi", 1, draws)
 
 
 def check_draws(option: str, draws: int, given: Checked, names: Sequence[str], rows: int = 1) -> None:

@@ -23,6 +23,7 @@ from inference.running.checked import Checked
 from inference.running.densities import is_delta, left_out
 from inference.running.programmed import or_program
 from inference.running.words import check_count
+from zoo import held
 from zoo.base import ModelGuide, evaluating, is_local, sample_sites
 from zoo.state.memory import check_room
 from zoo.threads.randomness import apart
@@ -119,7 +120,8 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
     given = check(pair, data)
     _check_guide(given)
     judged = bool(given.continuous_locals) and not point_codes(given)
-    if given.globals and pair.guide_family != "delta":
+    weighed = pair.guide_family != "delta" and held.of(pair) is None
+    if given.globals and weighed:
         check_enough("draws", draws)
     if judged:
         check_enough("particles", particles)
@@ -127,7 +129,7 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
         check_room("particles", particles, particles * given.size * pair.dtype.itemsize)
     posterior = draw(pair, given, draws, seed=seed)
     overall = share = None
-    if posterior.globals and pair.guide_family != "delta":
+    if posterior.globals and weighed:
         log_ratio = (posterior.stats["log_p"] - posterior.stats["log_q"]).flatten()
         ratios = log_ratio.double().cpu().numpy()
         overall, share = float(pareto_k(ratios)), float(effective_share(ratios))
