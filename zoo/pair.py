@@ -24,10 +24,10 @@ from pyro.nn import PyroModule
 from pyro.nn.module import pyro_method
 from torch import Tensor, nn
 
-from zoo import held
 from zoo.batch import FIELDS, Batch, Site, is_local, sample_sites
 from zoo.config import check_config
 from zoo.guides import Family, build, refresh
+from zoo.held import again, first, recorded
 from zoo.history import History, Mark, fingerprint, near
 from zoo.images import Shape, sized
 from zoo.making import first_run, making_in
@@ -73,7 +73,7 @@ class Pair(PyroModule):
         # which is how plain `pyro.infer.SVI` finds what to optimise.
         for name in ("model", "guide"):
             if (own := cls.__dict__.get(name)) is not None:
-                setattr(cls, name, pyro_method(held.first(own) if name == "guide" else own))
+                setattr(cls, name, pyro_method(first(own) if name == "guide" else own))
         for name, noted in (("measure", _measuring), ("initial", _starting)):
             if name in cls.__dict__:
                 setattr(cls, name, noted(cls.__dict__[name]))
@@ -84,7 +84,7 @@ class Pair(PyroModule):
         raise NotImplementedError(f"{type(self).__name__} defines no model(batch)")
 
     @pyro_method
-    @held.first
+    @first
     def guide(self, batch: Batch) -> Any:
         """Sample q(latents given batch). Default: the automatic guide over the global latents."""
         return self.global_guide(batch)
@@ -321,7 +321,7 @@ class Pair(PyroModule):
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies are rebuilt: copying an AutoGuide would break the original's link to its model.
         history = replace(self._history, trained=self.trained)
-        kept = held.recorded(self)
+        kept = recorded(self)
         return rebuild, (type(self), self.config, self.state_dict(), self.card, self.training, history, kept)
 
 
@@ -339,7 +339,7 @@ def rebuild(
     floating = next((t.dtype for t in state.values() if t.is_floating_point()), None)
     with apart(), making_in(floating):
         pair = cls(**config)
-    held.again(pair, kept)
+    again(pair, kept)
     pair.to(device=tensor.device, dtype=floating)
     pair.load_state_dict(state)
     pair.card = copy.deepcopy(card)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo import held
+from zoo.held import NAME
 
 Structure = dict[str, Any]  # name -> type of a module, or shape of a tensor
 
@@ -40,7 +40,7 @@ def _of(pair: nn.Module) -> Structure:
     found: Structure = {name: type(module) for name, module in pair.named_modules() if name}
     found |= {name: tuple(value.shape) for name, value in pair.named_parameters()}
     found |= {name: tuple(value.shape) for name, value in pair.named_buffers()}
-    return {name: part for name, part in found.items() if name.split(".")[0] != held.NAME}  # of which files tell
+    return {name: part for name, part in found.items() if name.split(".")[0] != NAME}  # of which files tell
 
 
 def _told(part: Any) -> str:

@@ -88,7 +88,7 @@ def test_other_draws_are_refused(pair, data):
 
 def test_a_file_that_says_something_else_is_refused(pair, tmp_path, monkeypatch):
     pair.save(tmp_path / "run")
-    monkeypatch.setattr(held, "recorded", lambda pair: {"method": "mcmc", "shapes": {"locs": [3, "4"]}})
+    monkeypatch.setattr(zoo.state, "recorded", lambda pair: {"method": "mcmc", "shapes": {"locs": [3, "4"]}})
     pair.save(tmp_path / "wrong")
     with pytest.raises(ValueError, match="'held': 'locs': got"):
         zoo.load(tmp_path / "wrong")

@@ -24,7 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from zoo import held
+from zoo.held import again, recorded
 from zoo.history import History, Mark
 from zoo.making import making_in
 from zoo.modules import given_again, spelled
@@ -80,7 +80,7 @@ def save(pair: Pair, folder: Path) -> Path:
         "history": replace(pair._history, trained=pair.trained).record(),
         "files": {WEIGHTS: {"size": len(weights), "sha256": digest}},
         "versions": versions(),
-        **({"held": kept} if (kept := held.recorded(pair)) is not None else {}),
+        **({"held": kept} if (kept := recorded(pair)) is not None else {}),
         "card": _plain(pair.card, "card", finite=False),
     }
     text = _sealed(record)
@@ -140,7 +140,7 @@ def _rebuilt(record: dict[str, Any], weights: Path) -> Pair:
             pair = cls(**record["config"])
             if pair.dtype != dtype:
                 pair.to(dtype)
-            held.again(pair, record.get("held"))
+            again(pair, record.get("held"))
         expected = pair.state_dict()
     except Exception as error:  # the arguments come from a file: whatever they provoke is the file's fault
         raise DamagedFile(f"{CONFIG}: cannot build '{name}': {error or type(error).__name__}") from error
