@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -22,9 +22,6 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import constraints
-
-if TYPE_CHECKING:
-    from zoo.pair import Pair
 
 NAME = "held"
 _INDEX = "_held"  # of the draw that is taken: an auxiliary site
@@ -100,7 +97,7 @@ def of(pair: Any) -> Held | None:
     return found
 
 
-def hold(pair: Pair, draws: Mapping[str, Tensor], method: str) -> None:
+def hold(pair: Any, draws: Mapping[str, Tensor], method: str) -> None:
     """Put draws of all global latents in the place of the guide.
 
     Args:
@@ -133,7 +130,7 @@ def recorded(pair: Any) -> dict[str, Any] | None:
     return None if held is None else held.record()
 
 
-def again(pair: Pair, record: Any) -> None:
+def again(pair: Any, record: Any) -> None:
     """Make room for the draws of a record, which are read next; None is that of a pair that holds none.
 
     Raises:
