@@ -150,7 +150,24 @@ def test_the_command_says_so(tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     np.save("walk.npy", walk(torch.float64, 5, 40).numpy())
-    assert main(["fit", "autoregressive", "--data", "walk.npy", "--draws", "25", "--double", "--out", "run"]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                "autoregressive",
+                "--data",
+                "walk.npy",
+                "--draws",
+                "25",
+                "--double",
+                "--method",
+                "svi",
+                "--out",
+                "run",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert "0 steps, loss" in said
     assert f"stopped: {REASON}" in said
