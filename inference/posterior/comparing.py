@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import xarray as xr
 
 from inference.data.check import check
 from inference.posterior.loo import LeaveOneOut, leave_one_out, loo
@@ -28,6 +27,7 @@ from zoo.threads.turns import in_turn
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 _METHODS = ("stacking", "bb-pseudo-bma", "pseudo-bma")
 _ALIKE = 1e-5  # of a value that single precision has rounded
@@ -131,6 +131,8 @@ def of_container(container: Any, site: str | None = None) -> Entry:
         ValueError: it holds no pointwise log likelihood, or no draws of global latents.
     """
 
+    import xarray as xr
+
     def group(name: str) -> xr.Dataset | None:
         try:
             found = container[name]
@@ -211,6 +213,8 @@ def check_same_values(
 
 def _as_arviz(scores: LeaveOneOut, pointwise: Numbers) -> Any:
     """Scores as ArviZ keeps them, of either line."""
+    import xarray as xr
+
     each = xr.DataArray(pointwise, dims=["obs"])
     k = xr.DataArray(scores.pareto_k, dims=["obs"])
     total, se = float(pointwise.sum()), float((len(pointwise) * pointwise.var()) ** 0.5)

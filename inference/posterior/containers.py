@@ -12,10 +12,12 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
-import xarray as xr
+
+if TYPE_CHECKING:
+    import xarray as xr  # of half a second, which chains do not need
 
 Array = np.ndarray[Any, Any]
 Variable = tuple[Sequence[str], Array]  # names of its dims, values
@@ -56,6 +58,8 @@ def build(
             labels = {**(coords or {}), **(own or {}).get(group, {})}
             datasets[group] = _dataset(group, variables, labels).assign_attrs(notes)
     if int(version("arviz").split(".")[0]) >= 1:
+        import xarray as xr
+
         tree = xr.DataTree.from_dict(datasets)
         tree.attrs.update(notes)
         return tree
@@ -116,6 +120,7 @@ def _write(container: Any, file: Any) -> None:
     """All groups of a container, compressed, into an open file."""
     import h5netcdf
     import h5py
+    import xarray as xr
     from xarray.backends import H5NetCDFStore
 
     groups = {name: container[name] for name in (container.children if _is_tree(container) else container.groups())}
@@ -217,6 +222,8 @@ def _dataset(group: str, variables: Mapping[str, Variable], labels: Mapping[str,
                 raise ValueError(
                     f"{where}: dim '{dim}' has {size} entries here, {len(known)} elsewhere or in its labels"
                 )
+    import xarray as xr
+
     return xr.Dataset({name: (tuple(dims), values) for name, (dims, values) in variables.items()}, coords=coords)
 
 

@@ -132,6 +132,12 @@ class _Lifted(fx.Interpreter):
             return aten.reshape.default(*args, **kwargs)
         return super().run_node(n)
 
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Draws that are written into a tensor: torch tells their shape in Python, and imports its compiler for it."""
+        if target in _DRAWN:
+            return args[0].copy_(_DRAWN[target](*args, **kwargs))
+        return super().call_function(target, args, kwargs)
+
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         return self.held[target]
 
@@ -200,6 +206,14 @@ def _entered(own: Tensor, part: Tensor, dim: int, index: int) -> Tensor:
     index = index % own.shape[dim]
     return _sliced(own, part.unsqueeze(dim), dim, index, index + 1)
 
+
+_DRAWN = {
+    aten.cauchy_.default: aten.cauchy.default,
+    aten.exponential_.default: aten.exponential.default,
+    aten.geometric_.default: aten.geometric.default,
+    aten.log_normal_.default: aten.log_normal.default,
+    aten.normal_.default: aten.normal_functional.default,
+}
 
 # Operations that `vmap` has no rule for, or one by way of indices, as others that are the same.
 _OTHERWISE: dict[Any, Callable[..., Tensor]] = {

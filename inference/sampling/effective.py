@@ -1,4 +1,4 @@
-"""Are these draws enough? Effective sample sizes, by ArviZ, and when to look at them.
+"""Are these draws enough? Effective sample sizes, and when to look at them.
 
 Bulk and tail effective sample size and the rank-normalised R-hat are those of Vehtari, Gelman, Simpson, Carpenter &
 Bürkner (2021), "Rank-normalization, folding, and localization".
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.sampling.mixing import SETTLED, rhat, roughly
+from inference.sampling.mixing import SETTLED, halves, rhat, roughly
 from inference.sampling.store import evenly
 
 COLUMNS = 200  # most numbers of a draw that are looked at, evenly spaced
@@ -26,19 +26,75 @@ TOLD, DOUBT = 250, 1.5  # draws that tell how many it will take; times as many a
 
 
 def effective(draws: Tensor) -> tuple[float, float]:
-    """The least bulk and tail effective sample size of any number that moves, (C, n, W) of n >= 8; infinite of none."""
-    from arviz_stats import base  # the same code beside ArviZ 0.23 and 1.x, and without what ArviZ itself imports
+    """The least bulk and tail effective sample size of any number that moves, (C, n, W) of n >= 8; infinite of none.
 
-    stats: Any = base
-    values = draws.detach().double().cpu().numpy()
-    values = values[..., np.ptp(values, axis=(0, 1)) > 0]
-    if not values.shape[-1]:
+    Those of ArviZ, which takes a second to import and looks at one number after the other.
+    """
+    split = halves(draws.detach().cpu())  # (W, 2C, h)
+    flat = split.flatten(1)
+    moving = flat.amax(1) > flat.amin(1)
+    split, flat = split[moving], flat[moving]
+    if not len(flat):
         return math.inf, math.inf
+    whole = draws.detach().cpu().double().flatten(0, 1)[:, moving].mT  # of an odd n, with the draw in the middle
+    bulk = _sizes(_scores(flat).view_as(split))
+    tails = [_sizes((split <= at[:, None, None]).double()) for at in torch.quantile(whole, _TAILS, dim=1)]
+    return _least(bulk), min(map(_least, tails))
 
-    def least(method: str, **given: Any) -> float:
-        return float(np.nanmin(stats.array_stats.ess(values, chain_axis=0, draw_axis=1, method=method, **given)))
 
-    return least("bulk"), least("tail", prob=(0.05, 0.95))
+_TAILS = torch.tensor([0.05, 0.95], dtype=torch.float64)
+
+
+def _least(sizes: np.ndarray[Any, Any]) -> float:
+    known = sizes[~np.isnan(sizes)]
+    return float(known.min()) if len(known) else math.nan
+
+
+def _scores(flat: Tensor) -> Tensor:
+    """Normal scores of the ranks, (W, S); equal numbers share theirs."""
+    order = flat.sort(1)
+    place = torch.arange(flat.shape[1]).expand_as(flat)
+    step = order.values.diff(dim=1) != 0
+    edge = torch.ones_like(step[:, :1])
+    first = torch.where(torch.cat([edge, step], 1), place, 0).cummax(1).values
+    last = torch.where(torch.cat([step, edge], 1), place, flat.shape[1]).flip(1).cummin(1).values.flip(1)
+    ranks = (first + last).double() / 2 + 1
+    scores = torch.special.ndtri((ranks - 0.375) / (flat.shape[1] + 0.25))
+    return torch.empty_like(flat).scatter_(1, order.indices, scores)
+
+
+def _sizes(split: Tensor) -> np.ndarray[Any, Any]:
+    """Effective sample sizes, (W, M, h) to (W,): Geyer's initial monotone sequence of autocorrelations."""
+    count, chains = split.shape[2], split.shape[1]
+    mean = split.mean(2, keepdim=True)
+    wave = torch.fft.rfft(split - mean, n=2 * count)
+    covariance = torch.fft.irfft((wave.real.square() + wave.imag.square()).mean(1), n=2 * count)[:, :count] / count
+    between = mean.squeeze(2).var(1) if chains > 1 else torch.zeros(len(split), dtype=split.dtype)
+    within, whole = covariance[:, :1], covariance[:, :1] + between[:, None]
+    rho = 1 - (within * count / (count - 1) - covariance) / whole
+    rho[:, 0] = 1
+    still = (split.flatten(1).amax(1) == split.flatten(1).amin(1)).numpy()
+    times = np.array([_time(row) for row in rho.numpy()])
+    total = chains * count
+    return np.asarray(total / np.where(still, 1.0, np.maximum(times, 1 / math.log10(total))))
+
+
+def _time(rho: np.ndarray[Any, Any]) -> float:
+    """The autocorrelation time of autocorrelations, (h,): of pairs as long as these are positive, and none rises."""
+    kept, even, odd, t = np.zeros(len(rho)), 1.0, rho[1], 1
+    kept[:2] = even, odd
+    while t < len(rho) - 3 and even + odd > 0:
+        even, odd = rho[t + 1], rho[t + 2]
+        if even + odd >= 0:
+            kept[t + 1 : t + 3] = even, odd
+        t += 2
+    last = t - 2
+    if even > 0:
+        kept[last + 1] = even
+    for t in range(1, last - 1, 2):
+        if kept[t + 1] + kept[t + 2] > kept[t - 1] + kept[t]:
+            kept[t + 1 : t + 3] = (kept[t - 1] + kept[t]) / 2
+    return float(-1 + 2 * kept[: last + 1].sum() + kept[last + 1 : last + 2].sum())
 
 
 def together(values: Sequence[Tensor]) -> tuple[float, float]:

@@ -34,17 +34,17 @@ def rhat(draws: Tensor) -> Tensor:
 
 def roughly(draws: Tensor) -> Tensor:
     """The split R-hat of the draws as they are, (C, n, P) to (P,): a hint, in a hundredth of the time."""
-    return _plain(_split(draws))
+    return _plain(halves(draws))
 
 
-def _split(draws: Tensor) -> Tensor:
+def halves(draws: Tensor) -> Tensor:
     """(C, n, P) to (P, 2C, h), each chain in two."""
     half = draws.shape[1] // 2
     return torch.cat([draws[:, :half], draws[:, -half:]]).double().permute(2, 0, 1).contiguous()
 
 
 def _rhat(draws: Tensor) -> Tensor:
-    split = _split(draws)
+    split = halves(draws)
     flat = split.flatten(1)
     low, high = flat.aminmax(dim=1)
     still = high - low <= 16 * torch.finfo(draws.dtype).eps * high.abs()  # rounding at most, as in a correlation of 1

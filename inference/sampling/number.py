@@ -44,6 +44,10 @@ class Written(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.numbers = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # otherwise torch imports its compiler, which takes seconds
+
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = function(*args, **(kwargs or {}))
         if not function.is_view:

@@ -32,6 +32,21 @@ def test_the_least_of_bulk_and_tail_is_arvizs():
     assert effective(torch.zeros(4, 20, 2)) == (float("inf"), float("inf"))
 
 
+@pytest.mark.parametrize("kind", ["slow", "alternating", "alike", "apart"])
+@pytest.mark.parametrize("shape", [(1, 8, 2), (2, 9, 2), (16, 51, 3), (4, 300, 3)])
+def test_of_whatever_chains_it_is_arvizs(shape, kind):
+    draws = {
+        "slow": lambda: slow_chains(0.95, shape),
+        "alternating": lambda: slow_chains(-0.7, shape),
+        "alike": lambda: slow_chains(0.5, shape).round(),  # many ties
+        "apart": lambda: slow_chains(0.5, shape) + 5 * torch.arange(float(shape[0]))[:, None, None],
+    }[kind]()
+    values = draws.numpy()
+    for method, found in zip(("bulk", "tail"), effective(draws), strict=True):
+        each = [float(az.ess(values[..., i], method=method)) for i in range(shape[2])]
+        assert found == pytest.approx(min(each), rel=1e-9)
+
+
 def _least(found):
     flat = [found[name].reshape(found.chains, found.size, -1).numpy() for name in ("mu", "tau", "z")]
     values = np.concatenate(flat, -1)
