@@ -1,11 +1,14 @@
 """Can this posterior be believed? Findings, each a number beside its threshold, and one verdict.
 
 door         `check` of a pair
+parts        what is found of a pair and its data, part by part
 findings     a finding, and what a list of them comes to: `Check`
 chains       draws by MCMC: do they agree, are they enough, could they move
 guides       draws of a guide: do their weights say that it is the posterior, and do chains that start from it stay
 observed     what the posterior says of the data: leave-one-out, coverage of its predictions
 predictive   where the data lie among predictions, of posterior and prior: PIT, rootogram, calibration of classes
+bounds       bounds above the evidence, minibatches that weigh wrongly, gaps of encoders, idle components
+held_out     rows that a fit has not seen, or should not have
 sensitivity  what prior and likelihood each do to the posterior
 uniformity   whether numbers from 0 to 1, or ranks, are uniform
 """

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from inference.checking.door import CELLS, CHAINS, DRAWS, PREDICTED, ROWS, SHORT, WARM, of_draws, safely
+from inference.checking.door import CHAINS, SHORT, WARM, of_draws, safely
 from inference.checking.findings import Check, Finding
 from inference.checking.observed import of_coverage, of_left_out
+from inference.checking.parts import CELLS, DRAWS, PREDICTED, ROWS
 from inference.checking.predictive import FEWEST, of_predictions, of_prior
 from inference.checking.sensitivity import of_scaling
 from inference.posterior.latents import Posterior
