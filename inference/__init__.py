@@ -28,6 +28,8 @@
     assignments: Posterior probabilities of each enumerated local latent, averaged over draws: site -> (N, categories)
     novelty: A score for every observation, (N,): the higher, the stranger
     khat: Pareto k̂ and effective share of the weights, of the global guide and of each observation's local guide
+    calibrate: Simulation-based calibration: are draws what they say, of data whose latents are known?
+    Calibration: Ranks of what is known among draws, and what they say
     check: Can this posterior be believed? Findings, each a number beside its threshold, and one verdict
     Check: All findings about a posterior, and what they come to
     loo: Leave-one-out scores by Pareto-smoothed importance sampling; draws of a guide are weighed by p / q
@@ -98,6 +100,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.settings import settings
 
 if TYPE_CHECKING:
+    from inference.checking.calibrate import Calibration, calibrate
     from inference.checking.door import Check, check
     from inference.codes.anomaly import anomaly
     from inference.codes.bits import Bits, bits_per_dimension
@@ -159,6 +162,7 @@ _HOMES = {
     "posterior.novelty": ("novelty",),
     "posterior.khat": ("khat",),
     "checking.door": ("check", "Check"),
+    "checking.calibrate": ("calibrate", "Calibration"),
     "posterior.loo": ("loo", "resample"),
     "posterior.comparing": ("compare",),
     "posterior.export": ("to_arviz",),
@@ -197,6 +201,7 @@ __all__ = [
     "Backtest",
     "Bits",
     "CSVLogger",
+    "Calibration",
     "Check",
     "Estimator",
     "Evidence",
@@ -218,6 +223,7 @@ __all__ = [
     "assignments",
     "backtest",
     "bits_per_dimension",
+    "calibrate",
     "check",
     "code_kl",
     "coefficients",

@@ -1,6 +1,11 @@
 """Can this posterior be believed? Findings, each a number beside its threshold, and one verdict.
 
 door         `check` of a pair
+calibrate    `calibrate`: data from the prior, draws of their posterior, ranks of the truth
+calibration  what the ranks say
+refits       one posterior after the other, what is recorded kept
+encoded      codes of an encoder, without any fit
+diary        what simulations gave, on the disk
 parts        what is found of a pair and its data, part by part
 findings     a finding, and what a list of them comes to: `Check`
 chains       draws by MCMC: do they agree, are they enough, could they move

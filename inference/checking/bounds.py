@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from inference.checking.findings import Finding
 from inference.posterior.psis import Numbers
 from inference.running.checked import Checked
 from inference.running.densities import GIVEN, run
-from zoo.base import ModelGuide
+from zoo.base import ModelGuide, sample_sites
 
 _BURDA, _CREMER = "Burda et al. 2016", "Cremer et al. 2018"
 ERRORS = 4.0  # standard errors
@@ -117,17 +118,18 @@ def of_idle(name: str, rows: Tensor) -> Iterator[Finding]:
 
 def _latents(given: Checked, part: Any) -> dict[str, Tensor]:
     """A value of each latent that is not summed out, as one run of the model draws them, by site."""
-    sites = given.pair.sites(part)
-    return {name: site.value for name, site in sites.items() if not (site.observed or site.enumerated)}
+    sites = sample_sites(poutine.trace(given.pair.model).get_trace(part))
+    known = {name for name, site in given.sites.items() if site.observed or site.enumerated}
+    return {name: site["value"] for name, site in sites.items() if name not in known and not site["is_observed"]}
 
 
 def _log_p(pair: ModelGuide, batch: Any, values: dict[str, Tensor]) -> Tensor:
     """log p(x_n, z_n | t) of each row, (B,)."""
-    alone = SimpleNamespace(model=_Set(values)(pair.model), guide=lambda batch: None)
+    alone = SimpleNamespace(model=Setting(values)(pair.model), guide=lambda batch: None)
     return run(cast(ModelGuide, alone), batch).likelihood.double()
 
 
-class _Set(Messenger):
+class Setting(Messenger):
     """Gives latents these values, which nothing has drawn."""
 
     def __init__(self, values: dict[str, Tensor]) -> None:

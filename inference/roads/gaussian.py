@@ -48,19 +48,20 @@ class Found:
     points: int
 
 
-def gaussian(potential: Density, centre: Tensor, seed: int = 0) -> Found:
+def gaussian(potential: Density, centre: Tensor, seed: int = 0, density: Evaluated | None = None) -> Found:
     """A Gaussian near a density, and its weighed draws.
 
     Args:
         potential: the density.
         centre: free latents around which half of the starts lie, (P,); the others are drawn from the prior.
         seed: of all that is drawn.
+        density: its gradient, where that is recorded already.
 
     Raises:
         SamplingError: no start of finite density.
     """
     generator = torch.Generator().manual_seed(seed)
-    density = Evaluated(potential)
+    density = Evaluated(potential) if density is None else density
     ends = walk(density, _starts(potential, density, centre), generator)
     if not ends:
         raise SamplingError(f"{potential.name}: no Gaussian has a finite bound on the evidence around any start")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from inference.compiling.compiled import Mode
 from inference.roads import tempered
+from inference.roads.evaluating import Evaluated
 from inference.roads.gaussian import Found, gaussian
 from inference.roads.grounds import Ground, Inferred, Tried
 from inference.roads.labelling import in_order
@@ -30,7 +31,9 @@ LONG = 20.0  # seconds of the first runs from which more particles are not tried
 NATS, RHAT, MOVED = 0.1, 1.01, 0.2  # two runs agree to so much; so many last moves were accepted
 
 
-def by_gaussian(potential: Density, centre: Tensor, draws: int, seed: int) -> tuple[Inferred, Found] | None:
+def by_gaussian(
+    potential: Density, centre: Tensor, draws: int, seed: int, density: Evaluated | None = None
+) -> tuple[Inferred, Found] | None:
     """Draws of a Gaussian, corrected by their weights, with the evidence; None where there are too many latents.
 
     Args:
@@ -38,10 +41,11 @@ def by_gaussian(potential: Density, centre: Tensor, draws: int, seed: int) -> tu
         centre: free latents to start around, (P,).
         draws: how many, all of one chain.
         seed: of all that is drawn.
+        density: its gradient, where that is recorded already.
     """
     if potential.size > LARGEST:
         return None
-    found = gaussian(potential, centre, seed)
+    found = gaussian(potential, centre, seed, density)
     weighed = found.weighed
     picked = weighed.resampled(draws, np.random.default_rng(seed)).to(weighed.points.device)
     values, jacobian = potential.constrain(weighed.points[picked].to(potential.dtype))
