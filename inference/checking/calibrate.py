@@ -20,7 +20,6 @@ from inference.checking.encoded import ranks_of_codes
 from inference.checking.refits import Refits, Road
 from inference.data.check import check, example
 from inference.data.learnable import check_learnable
-from inference.fitting.loop import NonFiniteError
 from inference.posterior.latents import Posterior
 from inference.posterior.likelihood import scores
 from inference.running.checked import Checked
@@ -144,7 +143,7 @@ def _refitted(
         try:
             found = refits(data, own_seed)
             kept = _ranked(like.but(data), found.draws, truth, own_seed)
-        except (SamplingError, NonFiniteError, ValueError, RuntimeError) as error:
+        except (SamplingError, ValueError, RuntimeError) as error:
             diary.fail(i, str(error).splitlines()[0])
         else:
             diary.keep(i, {name: int(rank) for name, rank in kept.items()}, _level(data, like), found.road)

@@ -28,10 +28,10 @@ from inference.posterior.latents import Posterior
 from inference.posterior.likelihood import assignments, log_score, scores
 from inference.posterior.loo import leaving_out, weights_of
 from inference.posterior.psis import Numbers, check_enough
-from inference.questions.sequences import smooth
-from inference.running.checked import Checked
+from inference.running.checked import Checked, at
 from inference.running.marginal import log_prior
 from inference.running.quiet import quietly
+from inference.running.vectorised import vectorised
 from zoo.abilities import HiddenStates
 from zoo.base import ModelGuide
 
@@ -113,11 +113,25 @@ def idle(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> I
         for name, probs in assignments(pair, few, given).items():
             yield from of_idle(f"values of '{name}'", probs.sum(0))
     elif any(isinstance(site.fn, HiddenStates) for site in given.observed.values()):
-        probs = smooth(pair, few, given)  # (N, T, K)
-        lengths = given.batch.lengths
-        if lengths is not None:
-            probs = probs * (torch.arange(probs.shape[1], device=probs.device) < lengths[:, None])[..., None]
-        yield from of_idle("states", probs.sum((0, 1)))
+        yield from of_idle("states", _in_states(pair, given, few, seed))
+
+
+def _in_states(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Tensor:
+    """Steps of all series expected in each hidden state, averaged over draws, (K,)."""
+    values, total = posterior.flat(posterior.globals), posterior.chains * posterior.size
+    name = next(name for name, site in given.observed.items() if isinstance(site.fn, HiddenStates))
+    found: Tensor | None = None
+    with quietly(seed, pair):
+        for _, part, some in given.sweep(total):
+            trace = vectorised(pair.model, part, some.stop - some.start, at(values, some), frozenset())
+            site = trace.nodes[name]
+            probs = site["fn"].smooth(site["value"])  # (S, B, T, K)
+            if part.lengths is not None:
+                past = torch.arange(probs.shape[-2], device=probs.device) >= part.lengths[:, None]
+                probs = probs.masked_fill(past[..., None], 0.0)
+            summed = probs.sum(-2).sum((0, 1)) / total
+            found = summed if found is None else found + summed
+    return torch.as_tensor(found)
 
 
 def unseen(pair: ModelGuide, given: Checked, posterior: Posterior, other: Checked, seed: int) -> Iterator[Finding]:
