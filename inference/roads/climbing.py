@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -38,6 +39,7 @@ def climb(
     best: Inferred | None = None
     tried: list[Tried] = []
     left: list[str] = []
+    short: list[str] = []
     for road, take in roads:
         if not wanted(road, tried):
             continue
@@ -57,23 +59,32 @@ def climb(
         tried.append(mine)
         if found is not None and (best is None or _short_of(found) <= _short_of(best)):
             best = replace(found, road=road, trusted=mine.holds)
+        if found is not None and not _judged(found):
+            short.append(f"the {road} road ended with {found.size} draws a chain, too few to be judged")
         if mine.holds:
             break
     if best is None:
         told = "; ".join(str(one) for one in tried) or "there was no time for any"
         raise SamplingError(f"{name}: no road led to a posterior: {told}")
-    advice = "" if best.trusted else _advice(best, left, deadline)
+    advice = "" if best.trusted else _advice(best, left, short, deadline)
     return replace(best, tried=tuple(tried), advice=advice)
 
 
-def _short_of(found: Inferred) -> int:
-    """How much of the evidence does not hold."""
-    return sum(not ground.holds for ground in found.grounds)
+def _judged(found: Inferred) -> bool:
+    """Whether each number of the evidence is one."""
+    return not any(math.isnan(ground.value) for ground in found.grounds)
 
 
-def _advice(best: Inferred, left: list[str], deadline: Deadline) -> str:
+def _short_of(found: Inferred) -> tuple[bool, int]:
+    """Whether nothing is known of it, and how much of the evidence does not hold."""
+    return not _judged(found), sum(not ground.holds for ground in found.grounds)
+
+
+def _advice(best: Inferred, left: list[str], short: list[str], deadline: Deadline) -> str:
     """What to change."""
-    told = []
+    told = list(short)
+    if short and deadline.seconds is not None:
+        told[-1] += f": the budget of {deadline.seconds:g} s cut it short, give it more"
     if left:
         told.append(f"the budget of {deadline.seconds:g} s left no time for the {', '.join(left)} road: give it more")
     if best.advice:

@@ -49,7 +49,7 @@ def judged(found: Sampled, dims: Mapping[str, Sequence[str]]) -> Inferred:
         dims: names of the event dims of sites, which tell labels.
     """
     draws, names = dict(found.draws), [name for name in found.rhat if name in found.draws]
-    rhat = max(found.rhat.values(), default=math.inf)
+    rhat = max(found.rhat.values(), default=math.nan)  # chains cut short of four draws have none
     aligned = ""
     if rhat > RHAT:
         draws, rhat, aligned = _aligned(draws, names, dims, rhat)

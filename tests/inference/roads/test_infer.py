@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import arviz as az
 import numpy as np
 import pyro
@@ -11,8 +13,10 @@ import torch
 
 import inference
 import zoo
+from inference.programs.outline import outline
 from inference.roads.climbing import climb
 from inference.roads.grounds import Ground, Inferred
+from inference.roads.judging import judged
 from inference.running.deadline import Deadline
 from inference.sampling.chains import SamplingError
 
@@ -127,6 +131,37 @@ def test_a_budget_keeps_the_best_and_says_what_is_missing():
     found = climb("p", [("one", lambda rest: made(2.0)), ("two", lambda rest: made(0.5))], Deadline(1e-9))
     assert found.road == "one"
     assert "left no time for the two road: give it more" in found.advice
+
+
+def centred(sigma, y):
+    mu, tau = pyro.sample("mu", dist.Normal(0.0, 5.0)), pyro.sample("tau", dist.HalfCauchy(5.0))
+    with pyro.plate("school", len(y)):
+        theta = pyro.sample("theta", dist.Normal(mu, tau))
+        pyro.sample("y", dist.Normal(theta, sigma), obs=y)
+
+
+def test_chains_cut_short_cannot_be_judged_and_do_not_take_the_place_of_what_can():
+    """One, two and three draws of each chain: R-hat needs four."""
+    program = zoo.program(centred)
+    seen = outline(program, (SIGMA, Y), {})
+    dims = {latent.name: seen.dims_of(latent.name) for latent in seen.latents}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # so short a warm-up has not settled
+        for count in (1, 2, 3):
+            found = judged(
+                inference.sample(program, SIGMA, Y, draws=count, chains=2, max_warmup=8, progress=False), dims
+            )
+            assert not any(ground.holds for ground in found.grounds if ground.name in ("R-hat", "bulk ESS", "tail ESS"))
+            kept = climb(
+                "p", [("one", lambda rest: made(2.0, road="one")), ("two", lambda rest, f=found: f)], Deadline(3600.0)
+            )
+            assert kept.road == "one"
+            assert not kept.trusted
+            assert f"the two road ended with {count} draws a chain, too few" in kept.advice.lower()
+            assert "the budget of 3600 s cut it short, give it more" in kept.advice
+            alone = climb("p", [("two", lambda rest, f=found: f)], Deadline())
+            assert alone.road == "two"
+            assert not alone.trusted
 
 
 @pytest.mark.parametrize(
