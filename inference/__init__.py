@@ -32,6 +32,8 @@
     Calibration: Ranks of what is known among draws, and what they say
     check: Can this posterior be believed? Findings, each a number beside its threshold, and one verdict
     Check: All findings about a posterior, and what they come to
+    report: One self-contained page about a posterior: a verdict in plain words, pictures, numbers, where they come from
+    Page: One self-contained page about a posterior, from `report`. Printed, it is the verdict and why
     loo: Leave-one-out scores by Pareto-smoothed importance sampling; draws of a guide are weighed by p / q
     compare: Models of the same data, the one first that is expected to predict new data best
     resample: Draws of a guide, resampled in proportion to their Pareto-smoothed weights p / q
@@ -138,6 +140,7 @@ if TYPE_CHECKING:
     from inference.questions.sequences import forecast, one_step_ahead, sample_paths, smooth, viterbi
     from inference.questions.tables import tables
     from inference.questions.texts import Perplexity, perplexity, write
+    from inference.reporting.door import Page, report
     from inference.roads.comparing import compare_evidence
     from inference.roads.evidence import Evidence, log_evidence
     from inference.roads.grounds import Inferred
@@ -163,6 +166,7 @@ _HOMES = {
     "posterior.khat": ("khat",),
     "checking.door": ("check", "Check"),
     "checking.calibrate": ("calibrate", "Calibration"),
+    "reporting.door": ("report", "Page"),
     "posterior.loo": ("loo", "resample"),
     "posterior.comparing": ("compare",),
     "posterior.export": ("to_arviz",),
@@ -210,6 +214,7 @@ __all__ = [
     "KeptConstants",
     "LostPrecision",
     "NonFiniteError",
+    "Page",
     "Perplexity",
     "Pooled",
     "Posterior",
@@ -266,6 +271,7 @@ __all__ = [
     "reconstruct",
     "refine",
     "reopen",
+    "report",
     "resample",
     "sample",
     "sample_paths",

@@ -26,9 +26,10 @@ FLOORS = [
     {"roads"},
     {"checking"},
     {"gallery", "estimator", "programs"},
+    {"reporting"},
     {"command"},
 ]
-MOST_ARROWS = 74
+MOST_ARROWS = 81
 MOST_LINES = 400
 
 

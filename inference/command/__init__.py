@@ -11,6 +11,7 @@ exchange     a run folder: who may write into it, and how what it holds is excha
 score        the scoring that `fit` ends with, and what is said of a run that ends before
 rescore      `score`
 verdict      `check`
+report       `report`
 unseen       `score RUN DATA`: of data that the model has not seen
 loading      data as a saved pair takes them
 scoring      scores within a given time

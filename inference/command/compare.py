@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from inference.command import files
 from inference.posterior.comparing import Entry, compared, of_container
+from inference.reporting.compared import Comparison
+from inference.reporting.page import check_place
 
 POSTERIOR = "posterior.nc"
 
@@ -19,6 +22,7 @@ def compare_runs(options: argparse.Namespace) -> None:
         files.check_free([Path(options.out)], replace=options.replace)
         if Path(options.out).suffix.lower() != ".csv":
             raise ValueError(f"--out {options.out}: expected a name that ends in .csv")
+    check_place(Path(options.page))
     found = {folder: _entry(folder) for folder in options.folders}
     for folder, entry in found.items() if len({entry.rows for entry in found.values()}) > 1 else ():
         known = files.load(folder).card.get("metrics", {}).get("observations", len(entry.scores.pointwise))
@@ -32,14 +36,20 @@ def compare_runs(options: argparse.Namespace) -> None:
     print(shown.to_string(float_format=lambda value: f"{value:.2f}"))
     name = "elpd_loo" if "elpd_loo" in table else "elpd"
     print(f"{name}: log density expected of new data, in nats, summed over the rows; dse: of the difference")
-    for folder, entry in found.items():
-        if entry.scores.unsure:
-            print(
-                f"note: {folder}: {entry.scores.unsure} observations with a Pareto k above {entry.scores.threshold:.2f}"
-            )
+    unsure = [
+        f"{folder}: {entry.scores.unsure} observations with a Pareto k above {entry.scores.threshold:.2f}"
+        for folder, entry in found.items()
+        if entry.scores.unsure
+    ]
+    for note in unsure:
+        print(f"note: {note}")
+    comparison = Comparison(table, unsure, shlex.join(["zoo", "compare", *options.folders]))
+    for line in comparison.told:
+        print(line)
     if options.out:
         files.save(Path(options.out), {"run": list(table.index), **{str(key): list(table[key]) for key in table}})
         print(f"also in {options.out}")
+    print(f"The page is {comparison.save(Path(options.page))}.")
 
 
 def _entry(folder: str) -> Entry:

@@ -1,6 +1,7 @@
 """The `zoo` command: what is done when it is typed. `inference.command.parser` says what may be; help needs no torch.
 
-Every error is one line on standard error and exit status 2; `--debug` shows the traceback instead.
+Every error is one line on standard error and exit status 2; `--debug` shows the traceback instead. What judges a run,
+`zoo check` and `zoo report`, exits with 0, 1 or 2 for trust, caution and do not trust.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _HOMES = {
     "fit": ("fit", "fit_pair"),
     "score": ("rescore", "score_run"),
     "check": ("verdict", "check_run"),
+    "report": ("report", "report_run"),
     "demo": ("demo", "show"),
     "compare": ("compare", "compare_runs"),
     "predict": ("designs", "predict"),
@@ -58,10 +60,11 @@ def _told(options: argparse.Namespace) -> int:
     ended: list[int] = []
     try:
         with notes(), counted_from(1), _ending_alike(ended):
-            _run(options)
+            status = _run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # `zoo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
     except KeyboardInterrupt as error:
         number = ended[0] if ended else signal.SIGINT
         words = f"interrupted{'' if number == signal.SIGINT else f' by {signal.Signals(number).name}'}"
@@ -76,7 +79,7 @@ def _told(options: argparse.Namespace) -> int:
             raise
         told = f"{type(error).__name__}: {error}"
         return _complain(options, f"internal error, {told} (run with --debug for the traceback, and report it)", 2)
-    return 0
+    return status
 
 
 @contextmanager
@@ -104,8 +107,8 @@ def _complain(options: argparse.Namespace, message: str, status: int) -> int:
     return status
 
 
-def _run(options: argparse.Namespace) -> None:
-    """Do what was typed; the code of a command is loaded here, after its words have been looked at."""
+def _run(options: argparse.Namespace) -> int:
+    """Do what was typed; the code of a command is loaded here, after its words have been looked at. The exit status."""
     if "given" in options:
         options.rows, options.given = evidence(options.given)
     for option, wanted in _WORDS.items():
@@ -120,7 +123,7 @@ def _run(options: argparse.Namespace) -> None:
 
         torch.set_num_threads(options.threads)
     home, function = _HOMES.get(options.command, ("use", options.command))
-    getattr(importlib.import_module(f"inference.command.{home}"), function)(options)
+    return int(getattr(importlib.import_module(f"inference.command.{home}"), function)(options) or 0)
 
 
 if __name__ == "__main__":

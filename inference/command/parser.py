@@ -24,8 +24,11 @@ EXAMPLES = {
     ),
     "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600\n"
     "  zoo score run new.csv --out rows.csv\n  zoo score poet lines.txt",
-    "check": "examples:\n  zoo check run\n  zoo check run --data moved/table.csv",
-    "compare": "example:\n  zoo compare line curve --out models.csv",
+    "check": "examples:\n  zoo check run\n  zoo check run --json && echo believed\n"
+    "exits with 0, 1 or 2: trust, caution, do not trust",
+    "report": "examples:\n  zoo report run\n  zoo report run --out pages/run.html\n"
+    "exits with 0, 1 or 2: trust, caution, do not trust",
+    "compare": "example:\n  zoo compare line curve --out models.csv --page models.html",
     "sample": "examples:\n  zoo sample vae -n 60 --out new.npy --picture new.png\n  zoo sample run --out new.csv\n"
     "  zoo sample poet --prefix 'Shall I' --temperature 0.7 --stop '\\n' --out new.txt",
     "encode": "example:\n  zoo encode vae digits --out codes.csv",
@@ -195,19 +198,29 @@ def _score(add: Add) -> None:
 
 
 def _check(add: Add) -> None:
+    """check, report."""
     check = add("check", "say whether the posterior of a fitted model can be believed: findings, and a verdict")
-    check.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
-    check.add_argument("--data", help="the data that it was fitted to; default: those its card names")
-    check.add_argument("--no-run", action="store_true", help="leave out the chains that start from the guide's draws")
-    check.add_argument("--seed", type=int, default=0, help="default: 0")
-    check.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+    report = add("report", "write a page about a fitted model: a verdict, pictures, numbers, where they come from")
+    for command in (check, report):
+        command.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
+        command.add_argument("--data", help="the data that it was fitted to; default: those its card names")
+        command.add_argument(
+            "--no-run", action="store_true", help="leave out the chains that start from the guide's draws"
+        )
+        command.add_argument("--seed", type=int, default=0, help="default: 0")
+        command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+    check.add_argument("--json", action="store_true", help="print the findings as JSON")
+    report.add_argument("--out", metavar="FILE", help="the .html file to write; default: report.html in the folder")
 
 
 def _compare(add: Add) -> None:
     compare = add("compare", "compare fitted models of the same data by their leave-one-out scores")
     compare.add_argument("folders", nargs="+", metavar="RUN", help="run folders of fitted models that were scored")
     compare.add_argument("--out", metavar="FILE", help="also write the table there, as .csv")
-    compare.add_argument("--replace", action="store_true", help="write over a file that is there")
+    compare.add_argument(
+        "--page", metavar="FILE", default="comparison.html", help="the page to write; default: comparison.html"
+    )
+    compare.add_argument("--replace", action="store_true", help="write over files that are there")
 
 
 def _with_folder(add: Add) -> None:

@@ -13,14 +13,16 @@ from zoo.programs import Program
 
 P = ParamSpec("P")
 R = TypeVar("R")
+PACKAGE = "inference.programs"
 
 
-def or_program(home: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def or_program(home: str, package: str = PACKAGE) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A function of a pair that also takes a `zoo.program`, and its arguments in the place of data.
 
     Args:
         home: the module of `inference.programs` that has the function of the same name for those. It stands floors
             above, and is found by name when it is needed: a program is the exception, and a pair does not wait for it.
+        package: another that has the module.
     """
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
@@ -32,18 +34,19 @@ def or_program(home: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 check_pair: Callable[[Any], None] = importlib.import_module("inference.data.check").check_pair
                 check_pair(args[0])  # before what follows is taken for options
                 return function(*args, **kwargs)
-            own = of_program(home, function.__name__)
+            own = of_program(home, function.__name__, package)
             _check_names(own, args, kwargs)
             return cast(R, own(*args, **kwargs))
 
-        either.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{_HELP.format(home, function.__name__)}"
+        help_ = _HELP.format(f"{package}.{home}", function.__name__)
+        either.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{help_}"
         return either
 
     return wrap
 
 
 _HELP = """Of any Pyro program, `zoo.program(model)`, the model's arguments stand in the place of data:
-`inference.{1}(program, x, y=y)`. Options and what is returned: `help(inference.programs.{0}.{1})`."""
+`inference.{1}(program, x, y=y)`. Options and what is returned: `help({0}.{1})`."""
 
 
 def _check_names(function: Callable[..., Any], args: Sequence[Any], given: Mapping[str, Any]) -> None:
@@ -68,7 +71,7 @@ def _check_names(function: Callable[..., Any], args: Sequence[Any], given: Mappi
         )
 
 
-def of_program(home: str, name: str) -> Callable[..., Any]:
-    """A function of `inference.programs`, by its module and name."""
-    found: Callable[..., Any] = getattr(importlib.import_module(f"inference.programs.{home}"), name)
+def of_program(home: str, name: str, package: str = PACKAGE) -> Callable[..., Any]:
+    """A function of `inference.programs`, or of another package, by its module and name."""
+    found: Callable[..., Any] = getattr(importlib.import_module(f"{package}.{home}"), name)
     return found

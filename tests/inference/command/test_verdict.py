@@ -14,10 +14,11 @@ def test_a_run_is_checked_as_python_checks_it(capsys):
     fit = ["fit", "gmm", "--data", "faithful", "--set", "components=1", "--steps", "100", "--double", "--no-score"]
     assert main([*fit, "--out", "run"]) == 0
     capsys.readouterr()
-    assert main(["check", "run", "--no-run"]) == 0
+    status = main(["check", "run", "--no-run"])
     told = capsys.readouterr().out
     found = inference.check(zoo.load("run"), zoo.datasets.load("faithful"), run=False)
     assert told.strip() == str(found)
+    assert status == {"trust": 0, "caution": 1, "do not trust": 2}[found.verdict]
     assert told.splitlines()[0] == f"gmm: {found.verdict}"
     zoo.create("gmm").save("bare")
     assert "'bare' was not left by `zoo fit`" in fails(capsys, "check", "bare")

@@ -83,6 +83,7 @@ RESPONSES = {
         pair, data, 2, 4, max_warmup=4, compile="graph", progress=False
     ),
     "check": lambda pair, data, posterior: inference.check(pair, data, posterior, run=False),
+    "report": lambda pair, data, posterior: inference.report(pair, data, posterior, run=False),
     "log_evidence": lambda pair, data, posterior: inference.log_evidence(pair, data, method="smc", precision=1.0),
     "importance": lambda pair, data, posterior: inference.importance(pair, posterior, data),
     "predict": CALLS["predict"],

@@ -165,7 +165,7 @@ def test_every_public_function_that_takes_a_posterior_is_here():
         for name, function in functions.items()
         if inspect.isfunction(function) and {"pair", "posterior"} <= inspect.signature(function).parameters.keys()
     }
-    assert taking == CALLS.keys() - {"picture"}
+    assert taking - {"report"} == CALLS.keys() - {"picture"}  # a page says so, as `test_page.py` sees, and is made
 
 
 def test_every_seed_is_given_by_name_and_zero_by_default():
