@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
-demo: $(STAMP)  ## fit two models on embedded data, print a summary, leave pictures in demo/
+demo: $(STAMP)  ## fit two models on embedded data, print a summary, leave pictures and a page in demo/
 	$(BIN)/zoo demo
 
 test: $(STAMP)  ## every quick test

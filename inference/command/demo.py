@@ -19,8 +19,13 @@ from inference.fitting.fit import Fit, fit
 from inference.posterior.draws import Posterior, draw, predict, prior
 from inference.posterior.export import to_arviz
 from inference.posterior.khat import khat
+from inference.posterior.loo import resample
 from inference.posterior.psis import threshold
+from inference.reporting.door import report
+from inference.reporting.words import HEADS
 from zoo.base import Batch, ModelGuide
+
+PAGE = "report.html"
 
 
 def show(options: argparse.Namespace) -> None:
@@ -48,7 +53,12 @@ Done in {time.perf_counter() - began:.0f} s ({time.process_time() - used:.0f} s 
 
   look at the pictures    {out}/*.png
   fit a model yourself    zoo fit gmm --data iris --set components=3 --out run
-  see what else there is  zoo list"""
+  get a page about it     zoo report run
+  see what else there is  zoo list
+
+Whether the eruptions' numbers can be believed, with pictures, on one page for your browser:
+
+  {out / PAGE}"""
     )
     return scores
 
@@ -116,6 +126,9 @@ are: below 0.5 is good, up to {threshold(believed.draws):.2f} usable; above that
         names=("length of the eruption (minutes)", "wait for the next one (minutes)"),
     )
     _save(out, "mixture_density", density, "the density it learned, over the data")
+    weighed = resample(draw(pair, train, 2000), 1000)  # by p / q, which corrects what the guide simplifies
+    page = report(pair, train.but(columns=tuple(names)), weighed, command="zoo demo")
+    _say(f"  {page.save(out / PAGE)}: a page about all this; its verdict: {HEADS[page.verdict].lower()}")
     return {"gmm_log_score": score, "gmm_khat": believed.globals if believed.globals is not None else float("nan")}
 
 

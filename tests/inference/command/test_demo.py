@@ -10,6 +10,7 @@ import inference
 import zoo
 from inference.command import demo
 from inference.command.main import main
+from tests.helpers.pages import faults
 
 # The demo ------------------------------------------------------------------------------------------------------------
 PICTURES = {"mixture_density", "reconstructions", "samples", "latent_map", "loss"}
@@ -18,11 +19,17 @@ PICTURES = {"mixture_density", "reconstructions", "samples", "latent_map", "loss
 def test_the_demo_says_and_draws_what_it_promises(tmp_path, capsys, monkeypatch):
     real = demo.fit
     monkeypatch.setattr(demo, "fit", lambda pair, data, **_: real(pair, data, steps=3, progress=False))
+    page = demo.report  # without chains, which three steps are not worth
+    monkeypatch.setattr(demo, "report", lambda *given, **named: page(*given, run=False, **named))
     assert main(["demo", "--out", "pictures"]) == 0
     text = capsys.readouterr().out
     assert {path.stem for path in (tmp_path / "pictures").glob("*.png")} == PICTURES
     for words in ("locs[0, waiting]", "has not seen", "k̂", "a single Gaussian"):
         assert words in text
+    assert text.splitlines()[-1] == "  pictures/report.html"
+    html = (tmp_path / "pictures" / "report.html").read_text(encoding="utf-8")
+    assert faults(html) == []
+    assert "locs[0, waiting]" in html
 
 
 @pytest.mark.slow
