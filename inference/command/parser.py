@@ -24,8 +24,7 @@ EXAMPLES = {
     ),
     "score": "examples:\n  zoo score run\n  zoo score run --data moved/table.csv --score-seconds 600\n"
     "  zoo score run new.csv --out rows.csv\n  zoo score poet lines.txt",
-    "check": "examples:\n  zoo check run\n  zoo check run --json\n"
-    "exits with 0, 1 or 2: trust, caution, do not trust",
+    "check": "examples:\n  zoo check run\n  zoo check run --json\nexits with 0, 1 or 2: trust, caution, do not trust",
     "report": "examples:\n  zoo report run\n  zoo report run --out pages/run.html\n"
     "exits with 0, 1 or 2: trust, caution, do not trust",
     "compare": "example:\n  zoo compare line curve --out models.csv --page models.html",
