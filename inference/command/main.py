@@ -40,6 +40,7 @@ _HOMES = {
     "explain": ("ask", "explain"),
     "backtest": ("backtest", "backtest_pair"),
 }
+_JUDGING = ("check", "report")  # whose functions give the exit status
 _WORDS = {  # options that are NAME=VALUE, and how to say so
     "set": "KEY=VALUE, such as --set components=3",
     "kind": "COLUMN=KIND, such as --kind stage=ordinal:low,mid,high",
@@ -123,7 +124,8 @@ def _run(options: argparse.Namespace) -> int:
 
         torch.set_num_threads(options.threads)
     home, function = _HOMES.get(options.command, ("use", options.command))
-    return int(getattr(importlib.import_module(f"inference.command.{home}"), function)(options) or 0)
+    found = getattr(importlib.import_module(f"inference.command.{home}"), function)(options)
+    return int(found) if options.command in _JUDGING else 0
 
 
 if __name__ == "__main__":
