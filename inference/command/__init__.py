@@ -2,6 +2,7 @@
 
 main         finds what a command does, and says in one line what went wrong
 parser       what may be typed
+examples     examples at the end of its help
 module       `--module`: pairs of the user's own
 words        NAME=VALUE words, and the types of a pair's arguments
 about        `list`, `info`
