@@ -14,6 +14,7 @@ mixing        R-hat, and what keeps chains apart
 effective     effective sample sizes, and whether draws are enough
 starts        where chains start
 number        how many there are
+worth         whether a leapfrog step is worth compiling
 labels        components, or states, of one chain matched with another's
 nuts          Pyro's No-U-Turn sampler, as a reference
 writer        draws as they come, in the supports of their latents

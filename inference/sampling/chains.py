@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from inference.compiling.compiled import Mode
-from inference.compiling.fallback import Fallback, Fastest
+from inference.compiling.fallback import Fallback, Fastest, choose_mode
 from inference.running.deadline import Deadline
 from inference.sampling.adaptation import ACCEPTANCE
 from inference.sampling.density import Density
 from inference.sampling.hamiltonian import Metric, Move, State, leapfrog, stand, transition
+from inference.sampling.worth import Worth
+from zoo.settings import settings
 
 DENSE = 100  # most numbers that get a full covariance
 STUCK = (
@@ -64,6 +66,8 @@ class Chains:
         self.leap = Fastest(leapfrog(potential.value_and_gradient, len(potential.held)), self.fallback)
         self.index = 0  # of the next trajectory
         self.target = ACCEPTANCE  # acceptance that steps are tuned to
+        self.worth: Worth | None = None  # where it may be compiled, if that pays
+        self.ahead = 0  # transitions that follow warm-up for certain
         self.moved = 0  # chains that started again elsewhere
         self.notes = list[str]()
         self.seconds = dict.fromkeys(("compile", "warmup", "draws"), 0.0)
@@ -85,6 +89,19 @@ class Chains:
         self.step = self.leap.bind(metric.centre, metric.scale, *self.potential.held)
         self.state = stand(self.step, metric.into(points), points.new_zeros(len(points), 1))
         if self.leap.seconds != known:
+            self.spent("compile", began)
+
+    def weigh(self, transitions: float, steps: float) -> None:
+        """Compile the leapfrog step from here on if so many transitions to come, of so many steps, repay it."""
+        if self.worth is None or self.mode != "graph" or not self.worth.pays(transitions * steps):
+            return
+        self.worth = None
+        runs = max(settings.worth_compiling, settings.worth_recording)
+        if choose_mode("auto", runs)[0] == "inductor":  # there is a compiler
+            self.fallback.mode = "inductor"
+            began = clock()
+            none = torch.zeros_like(self.state.z)
+            self.step(self.state.z, none, none, none[:, :1])
             self.spent("compile", began)
 
     def spent(self, what: str, began: tuple[float, float]) -> None:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from inference.sampling.adaptation import StepSize, harmonic
 from inference.sampling.chains import Chains, clock
-from inference.sampling.effective import Enough
+from inference.sampling.effective import FIRST, Enough
 from inference.sampling.hamiltonian import Metric, plan
 from inference.sampling.options import Run
 from inference.sampling.warmup import STEPS, warm
@@ -43,13 +43,14 @@ def hmc(chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, want
     began, targets = clock(), list(wanted.targets)
     try:
         chains.target = targets.pop(0)
+        chains.ahead = wanted.thin * (wanted.draws if wanted.ess is None else min(FIRST, wanted.draws))
         size, length, warmup = warm(chains, points, metric, wanted.max_warmup, bar)
         chains.spent("warmup", began)
         chains.seconds["warmup"] -= chains.seconds["compile"]
         chains.cpu["warmup"] -= chains.cpu["compile"]
         if chains.notes:  # smaller steps are no help to chains that do not agree
             targets = []
-        began = clock()
+        began, compiled = clock(), (chains.seconds["compile"], chains.cpu["compile"])
         try:
             while not _draw(chains, kept, size, length, wanted, bar, bool(targets)):
                 kept.restart()
@@ -67,6 +68,8 @@ def hmc(chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, want
             chains.notes.append(f"store: {error}: {kept.done} of {wanted.draws} draws of each chain are kept")
         kept.flush()
         chains.spent("draws", began)
+        for counted, known in ((chains.seconds, compiled[0]), (chains.cpu, compiled[1])):
+            counted["draws"] -= counted["compile"] - known
     finally:
         bar.close()
     return warmup, size, length
@@ -78,6 +81,8 @@ def _draw(chains: Chains, kept: Draws, size: float, length: float, wanted: Run, 
     if wanted.ess is not None:
         least = -(-wanted.least // chains.number)
         enough = Enough(wanted.ess, chains.potential.size, least, draws if wanted.resigns else None)
+    steps = min(STEPS, length / size)
+    chains.weigh(chains.ahead, steps)
     bar.reset(total=draws)
     bar.set_description("sampling")
     for count in range(1, draws + 1):
@@ -88,6 +93,8 @@ def _draw(chains: Chains, kept: Draws, size: float, length: float, wanted: Run, 
             return False
         if enough is not None and enough(points, kept.sites):
             break
+        if enough is not None and enough.looked == count:
+            chains.weigh(wanted.thin * min(draws - count, (enough.missing - 1) * count), steps)
         if count < draws and chains.deadline.over():
             chains.notes.append(f"{chains.deadline.words}: {count} of {draws} draws of each chain are kept")
             break

@@ -121,6 +121,7 @@ class Enough:
         self.draws: list[Tensor] = []
         self.next = max(FIRST, least)
         self.rhat = math.nan
+        self.looked = 0  # draws of each chain at the last look
         self.missing = math.inf  # times as many draws as there are, that it will take
         self.hopeless = False
 
@@ -134,6 +135,7 @@ class Enough:
         self.draws.append(points[:, self.columns.to(points.device)])
         if len(self.draws) < self.next:
             return False
+        self.looked = len(self.draws)
         if not self._look():
             self.next = math.ceil(min(max(self.missing, GROWTH), FASTEST) * len(self.draws))
             return False

@@ -23,6 +23,7 @@ from inference.sampling.mixing import disagreement, limit, worst
 from inference.sampling.nuts import nuts
 from inference.sampling.options import Run
 from inference.sampling.store import evenly
+from inference.sampling.worth import Worth
 from inference.sampling.writer import Draws
 from zoo.settings import settings
 
@@ -88,6 +89,8 @@ def run(
     def tried(chosen: str) -> Sampled:
         points, metric = find(chosen)
         walkers = Chains(potential, wanted.chains, wanted.seed, mode, wanted.compile == "auto", deadline)
+        if wanted.compile == "auto" and mode == "graph" and potential.device.type == "cpu":
+            walkers.worth = Worth(potential, wanted.chains)
         stats = {name: dtype or points.dtype for name, dtype in _TOLD[wanted.method].items()}
         kept = Draws(potential, points, wanted.draws, stats, wanted.folder)
         try:

@@ -38,11 +38,11 @@ def number(potential: Density, chains: int | None) -> int:
 
 
 class Written(TorchDispatchMode):
-    """Counts the numbers that operations write, views not among them."""
+    """Counts operations, and the numbers that they write, views not among them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.numbers = 0
+        self.operations = self.numbers = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -51,6 +51,7 @@ class Written(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = function(*args, **(kwargs or {}))
         if not function.is_view:
+            self.operations += 1
             parts = found if isinstance(found, (tuple, list)) else (found,)
             self.numbers += sum(part.numel() for part in parts if isinstance(part, Tensor))
         return found

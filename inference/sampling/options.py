@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import torch
+
 from inference.compiling.compiled import Mode
 from inference.compiling.fallback import choose_mode
 from inference.running.words import check_bool, check_count, check_number, told
@@ -92,5 +94,6 @@ class Run:
 
     @property
     def mode(self) -> Mode:
-        """How the leapfrog step is to run."""
-        return choose_mode(self.compile, None if self.max_seconds else 3 * (self.draws * self.thin + 2 * CHECKED))[0]
+        """How the leapfrog step is to run, to begin with."""
+        runs = None if self.max_seconds else 3 * (self.draws * self.thin + 2 * CHECKED)
+        return choose_mode(self.compile, runs, compiles=torch.cuda.is_available())[0]

@@ -86,8 +86,8 @@ def sample(
         thin: transitions for each draw that is kept.
         seed: seeds everything drawn here; the caller's random state is left as it was.
         compile: `graph` traces each leapfrog step into one graph, `inductor` also compiles it; `off` is plain Pyro;
-            `auto` is `graph`, `inductor` for runs long enough to repay it, and a slower one with a warning where that
-            cannot be.
+            `auto` is `graph`, `inductor` from where the steps that are still to come repay it, told by their number and
+            what one of them costs (`inference.sampling.worth`), and a slower one with a warning where that cannot be.
         store: a folder to write draws into every few seconds, `draws/SITE.npy` and `stats/STAT.npy`; the posterior then
             holds them mapped into memory, on the CPU, so that memory stays bounded however many there are. Of a run
             that is killed, `inference.reopen(store)` gives the draws that were whole.

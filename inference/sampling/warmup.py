@@ -84,6 +84,8 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
         if found is not None:
             around = found.moments.metric(groups if why else (), within=bool(groups))
             _go_on(chains, chains.points(), found.moments, None if why else found.points, around)
+        if found is not None:
+            chains.weigh(length + chains.ahead, min(STEPS, clock.time / found.size))
         found = _window(chains, length, clock, bar)
         total += found.count
         if length < SHORTEST:
