@@ -10,6 +10,7 @@ chains        C chains: where they stand, and one transition
 hamiltonian   the leapfrog and its trajectories
 warmup        metric, step size and length, until the chains agree
 adaptation    how these are tuned from the moves of many chains
+lengths       which trajectories pay best
 mixing        R-hat, and what keeps chains apart
 effective     effective sample sizes, and whether draws are enough
 starts        where chains start

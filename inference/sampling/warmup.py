@@ -3,7 +3,7 @@
 Windows follow each other, each under the metric of the one before, and from some point on each twice as long. The last
 is the first in which R-hat of all latents settles; or comes near to that, while all chains together stay as they are;
 or in which the chains are seen to stay apart for good, each under the metric of its own mode: that of all together is
-as wide as they lie apart, and would take very many steps.
+as wide as they lie apart, and would take very many steps. Chains that agree then try other trajectories.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from inference.sampling.adaptation import QUARTER, Moments, StepSize, Trajectory
 from inference.sampling.chains import STUCK, Chains, SamplingError, unit
 from inference.sampling.density import Density
 from inference.sampling.hamiltonian import Metric, State, plan
+from inference.sampling.lengths import best, worth
 from inference.sampling.mixing import MIXED, SETTLED, limit, rhat, standstill, steady
 from inference.sampling.store import evenly
 from zoo.settings import settings
@@ -34,6 +35,7 @@ BRIEF = 16  # and in the window that first sees whether they stay in modes of th
 STEPS = 128  # most leapfrog steps of a transition
 LONGEST = 8 * QUARTER  # most time of a trajectory: modes apart would make it grow for nothing
 SHARE = 0.5  # of the time that was given
+TRIED = 50  # transitions, at least, that a shorter trajectory is tried for
 ASKED = 50  # most draws of each chain that are looked at for groups that stay apart
 
 
@@ -48,6 +50,7 @@ class Window:
     size: float  # of a step
     moments: Moments
     count: int  # transitions, both halves
+    steps: int  # leapfrog steps of the later one
 
 
 def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: Any) -> tuple[float, float, int]:
@@ -95,7 +98,8 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
         bar.set_postfix_str(f"R-hat {float(rhats.max()):.3f}")
         most_apart = float(rhats.max())
         if most_apart < limit(found.watched.shape[1]) or (most_apart < MIXED and steady(found.watched)):
-            break
+            time, tried = _lengths(chains, found, clock.settled, most - total, bar)
+            return found.size, time, total + tried
         if chains.deadline.over(SHARE):
             chains.notes.append(_unsettled(chains, rhats, found.columns, f"after {chains.deadline.spent:.3g} s"))
             break
@@ -186,7 +190,7 @@ def _window(chains: Chains, count: int, clock: Trajectory, bar: Any, most: int =
     watched, points, density = list[Tensor](), list[Tensor](), list[Tensor]()
     step, moments = StepSize(chains.first_size().median(), chains.target), Moments(chains.metric)
     diverging = torch.zeros(chains.number, device=chains.device)
-    took = 0
+    took, travelled = 0, 0
     for later in _transitions(chains, count):
         used, steps = plan(clock.time, float(step.size), chains.index, most)
         chains.index += 1
@@ -201,12 +205,42 @@ def _window(chains: Chains, count: int, clock: Trajectory, bar: Any, most: int =
                 density.append(chains.state.log_density)
             watched.append(now[:, columns])
             diverging += move.diverging
+            travelled += steps
         took += 1
         bar.update()
     if bool((diverging > 0.5 * len(watched)).all()):
         raise SamplingError(STUCK)
     whole, log_density = torch.stack(points, 1), torch.stack(density, 1)
-    return Window(torch.stack(watched, 1), columns, whole, log_density, float(step.settled), moments, took)
+    return Window(torch.stack(watched, 1), columns, whole, log_density, float(step.settled), moments, took, travelled)
+
+
+def _lengths(chains: Chains, window: Window, time: float, most: int, bar: Any) -> tuple[float, int]:
+    """Find the trajectory that pays best, beginning with the one that was tuned.
+
+    Returns:
+        Its time, and how many transitions that took, of at most so many.
+    """
+    count, took = max(TRIED, window.watched.shape[1] // 4), 0
+    if window.watched.shape[1] < TRIED:
+        return time, took
+
+    def measure(time: float) -> tuple[float, float] | None:
+        nonlocal took
+        if took + count > most:
+            return None
+        watched, travelled = list[Tensor](), 0
+        for _ in range(count):
+            if chains.deadline.over(SHARE):
+                return None
+            used, steps = plan(time, window.size, chains.index, STEPS)
+            chains.index += 1
+            chains.move(chains.sizes(used), steps)
+            watched.append(chains.points()[:, window.columns])
+            travelled, took = travelled + steps, took + 1
+            bar.update()
+        return worth(torch.stack(watched, 1), travelled)
+
+    return best(time, lambda: worth(window.watched, window.steps)[0], measure, window.size), took
 
 
 def _standstill(potential: Density, window: Window) -> tuple[str, list[list[int]]]:
