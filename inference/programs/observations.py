@@ -8,6 +8,7 @@ only if it is so in further runs, at other latents, under the same support.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,12 +58,15 @@ def _wrong(node: Any) -> Tensor | None:
     try:
         support = elements(fn.support)
         outside = ~support.check(value)
-        missing = value.isnan()
+        missing, infinite = value.isnan(), value.isinf()
         if support.event_dim:
-            missing = missing.flatten(-support.event_dim).any(-1)
+            missing, infinite = (cells.flatten(-support.event_dim).any(-1) for cells in (missing, infinite))
         if outside.shape != missing.shape:  # bounds along hidden states, say
             return None
         found = outside | missing
+        if bool(infinite.any()):  # which supports of all numbers let pass
+            never = ~(fn.log_prob(value) > -math.inf)  # or NaN, inf - inf
+            found = found | (infinite & never.reshape(*never.shape, *[1] * (infinite.ndim - never.ndim)))
         if bool(found.any()):
             found = found & ~_hidden(node, found.ndim)
         return found if bool(found.any()) else None
@@ -180,6 +184,8 @@ def _told(name: str, node: Any, index: tuple[int, ...], trace: Any) -> str:
     at = f"site '{site}'" + (f", index {list(index)}" if index else "")
     if bool(value.isnan().any()):
         return f"{at}: NaN is observed. obs_mask=… of pyro.sample can mark missing cells, or leave them out"
+    if bool(value.isinf().any()) and bool(elements(node["fn"].support).check(value).all()):
+        return f"{at}: {value.tolist()} is observed, of which the density is 0: an infinite value"
     support = elements(node["fn"].support)
     shape = node["value"].shape[: node["value"].ndim - support.event_dim]
     told = type(support).__name__.strip("_")

@@ -92,12 +92,22 @@ class First(Messenger):
             message["value"] = middle(fn)
 
 
-def middle(fn: Any) -> Tensor:
-    """The value of a distribution's support whose free value is 0."""
+def middle(fn: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """The value of a distribution's support whose free value is 0; by default of the type that it draws."""
     shape = torch.Size(fn.batch_shape) + torch.Size(fn.event_shape)
     transform = biject_to(fn.support)
-    found: Tensor = transform(torch.zeros(transform.inverse_shape(shape)))
+    found: Tensor = transform(torch.zeros(transform.inverse_shape(shape), dtype=dtype or _dtype(fn)))
     return found
+
+
+def _dtype(fn: Any, otherwise: torch.dtype | None = None) -> torch.dtype:
+    """Of what a distribution draws; that of an improper one is not known."""
+    otherwise = otherwise or torch.get_default_dtype()
+    try:
+        drawn: Tensor = fn.sample()
+    except (NotImplementedError, RuntimeError, ValueError):
+        return otherwise
+    return drawn.dtype if drawn.is_floating_point() else otherwise
 
 
 def first_run(call: Call) -> Any:
@@ -123,15 +133,15 @@ class StartError(TellingError):
     """A starting value that does not fit its site."""
 
 
-def given(name: str, value: Tensor, fn: Any) -> Tensor:
-    """A user's starting value of a site, in its shape.
+def given(name: str, value: Tensor, fn: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """A user's starting value of a site, in its shape, and by default of the type that it draws.
 
     Raises:
         ValueError: it has another shape, or lies outside the support.
     """
     shape = torch.Size(fn.batch_shape) + torch.Size(fn.event_shape)
     try:
-        found = value.to(torch.get_default_dtype()).expand(shape)
+        found = value.to(dtype or _dtype(fn, value.dtype if value.is_floating_point() else None)).expand(shape)
     except RuntimeError:
         raise StartError(f"start, site '{name}': expected shape {tuple(shape)}, got {tuple(value.shape)}") from None
     inside = fn.support.check(found)

@@ -112,7 +112,7 @@ class Visit:
 
     def prior(self, point: Tensor) -> Tensor:
         """Free numbers of a draw from the prior, (P,) of any value -> (P,); 0 where none can be drawn."""
-        found = _Drawn(self.seen.call.program.start)
+        found = _Drawn(self.seen.call.program.start, self.seen.dtype)
         self._trace(found)
         return torch.cat([latent.flatten(found.free[latent.name].to(point)) for latent in self.seen.latents])
 
@@ -243,9 +243,9 @@ class _Freed(Messenger):
 class _Drawn(Messenger):
     """Draws latents from the prior and records the free numbers that belong to them; where none can be drawn, 0."""
 
-    def __init__(self, start: Mapping[str, Tensor]) -> None:
+    def __init__(self, start: Mapping[str, Tensor], dtype: torch.dtype) -> None:
         super().__init__()
-        self.start = start
+        self.start, self.dtype = start, dtype
         self.free: dict[str, Tensor] = {}
 
     def _pyro_sample(self, message: Any) -> None:
@@ -254,9 +254,9 @@ class _Drawn(Messenger):
             return
         transform = biject_to(fn.support)
         try:
-            value = given(name, self.start[name], fn) if name in self.start else fn()
+            value = given(name, self.start[name], fn, self.dtype) if name in self.start else fn()
             free = transform.inv(value)
         except NotImplementedError:
-            value = middle(fn)
+            value = middle(fn, self.dtype)
             free = transform.inv(value)
         self.free[name], message["value"] = free, value

@@ -207,6 +207,16 @@ def _entered(own: Tensor, part: Tensor, dim: int, index: int) -> Tensor:
     return _sliced(own, part.unsqueeze(dim), dim, index, index + 1)
 
 
+def _put(own: Tensor, indices: Sequence[Tensor | None], part: Tensor, accumulate: bool = False) -> Tensor:
+    given = [index for index in indices if index is not None]
+    rest = own.ndim - sum(1 if index is None or index.dtype != torch.bool else index.ndim for index in indices)
+    if len(given) == 1 and given[0].dtype == torch.bool and (part.ndim <= rest or part.numel() == 1):
+        # What is written is the same wherever the mask is: how many cells that is need not be known.
+        mask, part = given[0].reshape(*given[0].shape, *[1] * rest), part if part.ndim <= rest else part.reshape(())
+        return torch.where(mask, own + part if accumulate else part.to(own.dtype), own)
+    return aten.index_put.default(own, indices, part, accumulate)  # type: ignore[no-any-return]
+
+
 _DRAWN = {
     aten.cauchy_.default: aten.cauchy.default,
     aten.exponential_.default: aten.exponential.default,
@@ -222,6 +232,7 @@ _OTHERWISE: dict[Any, Callable[..., Tensor]] = {
     aten.copy.default: lambda own, other, *_: other.to(own.dtype).expand(own.shape).clone(),
     aten.fill.Scalar: torch.full_like,
     aten.fill.Tensor: lambda own, value: value.to(own.dtype).expand(own.shape).clone(),
+    aten.index_put.default: _put,
     aten.log_sigmoid_backward.default: lambda slope, own, _: slope * torch.sigmoid(-own),  # its buffer is one point's
     aten.scatter.value: _scattered,
     aten.select_scatter.default: _entered,

@@ -208,3 +208,40 @@ def test_gradients_of_a_recorded_density_end_where_the_program_lets_them_end(nam
             leaf = point.clone().requires_grad_()
             (wanted,) = torch.autograd.grad(CUTS[name](leaf), leaf)
             assert torch.allclose(slope[i], wanted, rtol=1e-12), i
+
+
+def clamped(x):
+    slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+    mean = slope * x
+    mean[mean < 0] = 0.0
+    with pyro.plate("rows", len(x)):
+        pyro.sample("y", dist.Normal(mean, 1.0), obs=x)
+
+
+def clamped_rows(x):
+    slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+    mean = slope * x.repeat(2, 1).T
+    mean[mean[:, 0] < 0] = x.new_tensor([1.0, 2.0])
+    with pyro.plate("rows", len(x)):
+        pyro.sample("y", dist.Normal(mean, 1.0).to_event(1), obs=x.repeat(2, 1).T)
+
+
+def counted(x):
+    p = pyro.sample("p", dist.Dirichlet(torch.ones(3)))
+    with pyro.plate("rows", 2):
+        pyro.sample("y", dist.Multinomial(6, p), obs=x.new_tensor([[3.0, 2.0, 1.0], [0.0, 6.0, 0.0]]))
+
+
+@pytest.mark.parametrize("model", [clamped, clamped_rows, counted])
+def test_entries_that_a_drawn_value_picks_are_written_into(model):
+    x = torch.linspace(-1, 2, 7)
+    seen = outline(zoo.program(model), (x,), {})
+    at = torch.randn(POINTS, seen.size, generator=torch.Generator().manual_seed(1))
+    value, gradient = ProgramPotential(seen, required=True).value_and_gradient(at)
+    _, potential, _, _ = initialize_model(model, (x,))
+    for i, point in enumerate(at):
+        free = {seen.latents[0].name: point.reshape(seen.latents[0].free).requires_grad_()}
+        energy = potential(free)
+        (slope,) = torch.autograd.grad(energy, list(free.values()))
+        torch.testing.assert_close(value[i], -energy.detach(), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(gradient[i], -slope.reshape(-1), rtol=1e-10, atol=1e-12)

@@ -13,8 +13,23 @@ from inference.programs.outline import outline
 from inference.running.quiet import quietly
 
 NAN = float("nan")
+INF = float("inf")
 T = torch.tensor
 SEEN = T([True, False, True])
+
+
+class Censored(dist.Normal):
+    """Above 1 is said to be infinite."""
+
+    def __init__(self, loc, validate_args=None):
+        super().__init__(loc, 1.0, validate_args=validate_args)
+
+    def expand(self, shape, _instance=None):
+        return Censored(self.loc.expand(shape))
+
+    def log_prob(self, value):
+        above = (1 - self.cdf(T(1.0))).log()
+        return torch.where(value.isinf(), above, super().log_prob(value.clamp(max=9.0)))
 
 
 def observing(kind, **options):
@@ -59,6 +74,9 @@ def pieces(rate):
         (pieces, T([3.0, -1.0]), "index [1]: -1.0 is observed"),
         (hidden_chain, T([0.0, 1.0, -1.0]), "index [2]: -1.0 is observed"),
         (lambda r: dist.Normal(r, 1.0), T([1.0, NAN]), "index [1]: NaN is observed. obs_mask=…"),
+        (lambda r: dist.Normal(r, 1.0), T([1.0, INF]), "index [1]: inf is observed, of which the density is 0"),
+        (lambda r: dist.Gamma(r, 1.0).expand([2]).to_event(1), T([1.0, INF]), "index [1]: inf is observed"),
+        (lambda r: dist.MultivariateNormal(torch.zeros(2), r * torch.eye(2)), T([[1.0, -INF]]), "index [0, 1]: -inf"),
         (lambda r: dist.Uniform(-r, r).expand([2]), T([0.0, NAN]), "index [1]: NaN is observed"),
         (lambda r: dist.MultivariateNormal(torch.zeros(2), r * torch.eye(2)), T([[1.0, NAN]]), "index [0, 1]: NaN"),
     ],
@@ -78,6 +96,7 @@ def test_a_value_outside_of_its_support_is_told_by_index(kind, y, told):
         (lambda r: dist.Bernoulli(r / (1 + r), validate_args=False).expand([2]).to_event(1), T([0.5, 0.2])),
         (lambda r: dist.Normal(r, 1.0).expand([3]).mask(SEEN).to_event(1), T([0.5, NAN, 0.2])),
         (lambda r: dist.LogNormal(r, 1.0).expand([3]).mask(SEEN), T([0.5, -1.0, 0.2])),
+        (Censored, T([0.5, INF])),
         (lambda r: dist.ZeroInflatedPoisson(r, gate=T(0.5)), T([0.0, 2.0])),
         (lambda r: dist.Multinomial(4, torch.ones(3) * r), T([3.0, 1.0, 0.0])),
         (hidden_chain, T([0.0, 2.0, 1.0])),

@@ -277,3 +277,19 @@ def test_a_program_is_called_as_its_function_is_whatever_wraps_it():
     again = pyro.poutine.reparam(wrapped, config={})
     found = [zoo.program(model).name for model in (schools, wrapped, again, torch.nn.Linear(1, 1))]
     assert found == ["schools", "schools", "schools", "Linear"]
+
+
+@pytest.mark.parametrize("start", [None, {"w": [0.1, 0.2, 0.3]}])
+def test_a_latent_is_of_the_type_that_its_prior_draws(start):
+    def regression(x, y):
+        w = pyro.sample("w", dist.Normal(x.new_zeros(3), 10.0).to_event(1))
+        pyro.sample("y", dist.Normal(x @ w, 0.5).to_event(1), obs=y)
+
+    x = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    program = zoo.program(regression, start=start)
+    assert outline(program, (x, x.sum(1)), {}).dtype == torch.float64
+    assert outline(program, (x.float(), x.float().sum(1)), {}).dtype == torch.float32
+    found = inference.sample(program, x, x.sum(1), draws=200, chains=16, progress=False)["w"].flatten(0, 1)
+    precision = x.T @ x / 0.25 + torch.eye(3) / 100
+    mean, cov = torch.linalg.solve(precision, x.T @ x.sum(1) / 0.25), torch.linalg.inv(precision)
+    assert ((found.mean(0) - mean).abs() < 4 * cov.diagonal().sqrt() / 300**0.5).all()
