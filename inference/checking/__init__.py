@@ -4,6 +4,7 @@ door         `check` of a pair
 calibrate    `calibrate`: data from the prior, draws of their posterior, ranks of the truth
 calibration  what the ranks say
 refits       one posterior after the other, what is recorded kept
+joint        chains through the truth: faults of the model alone
 encoded      codes of an encoder, without any fit
 diary        what simulations gave, on the disk
 parts        what is found of a pair and its data, part by part

@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from inference.checking.calibration import Calibration
 from inference.checking.diary import Diary
 from inference.checking.encoded import ranks_of_codes
+from inference.checking.joint import Joint
 from inference.checking.refits import Refits, Road
 from inference.data.check import check, example
 from inference.data.learnable import check_learnable
@@ -43,7 +44,7 @@ def calibrate(
     n: int = 200,
     data: Any = None,
     *,
-    road: Literal["auto", "infer", "fit", "sample", "encoder"] = "auto",
+    road: Literal["auto", "infer", "fit", "sample", "joint", "encoder"] = "auto",
     rows: int = 50,
     draws: int = 99,
     folder: str | Path | None = None,
@@ -66,8 +67,9 @@ def calibrate(
         n: simulations.
         data: rows like those to simulate: as many, with the same covariates and lengths. A pair that has measured
             nothing yet takes its constants from them.
-        road: `infer`, `fit` or `sample`, each of them anew for every simulation, or `encoder`; by default `encoder` of
-            a trained pair whose rows have continuous latents, else `infer`.
+        road: `infer`, `fit` or `sample`, each of them anew for every simulation; `joint`, chains through the truth,
+            which no guide and no warm-up have a part in, so that a fault is one of the model; or `encoder`. By default
+            `encoder` of a trained pair whose rows have continuous latents, else `infer`.
         rows: of each simulation, where there are no `data`.
         draws: of each posterior among which the truth is ranked, L.
         folder: where ranks are kept as they are made; a call with the same arguments goes on from there.
@@ -90,8 +92,8 @@ def calibrate(
         check_count(name, value)
     check_bool("progress", progress)
     check_seed(seed)
-    if road not in ("auto", "encoder", *get_args(Road)):
-        raise ValueError(f"road: expected 'auto', 'infer', 'fit', 'sample' or 'encoder', got {road!r}")
+    if road not in ("auto", "joint", "encoder", *get_args(Road)):
+        raise ValueError(f"road: expected 'auto', 'infer', 'fit', 'sample', 'joint' or 'encoder', got {road!r}")
     given = example(pair) if data is None else check(pair, data)
     own = copy.deepcopy(pair)
     usual: Literal["encoder", "infer"] = "encoder" if given.continuous_locals and pair.trained else "infer"
@@ -110,11 +112,11 @@ def calibrate(
 
 
 def _refitted(
-    own: ModelGuide, given: Checked, batch: Batch | None, n: int, road: Road, rows: int, draws: int,
+    own: ModelGuide, given: Checked, batch: Batch | None, n: int, road: Road | Literal["joint"], rows: int, draws: int,
     folder: str | Path | None, seed: int, progress: bool, options: dict[str, Any],
 ) -> Calibration:  # fmt: skip
     """Of the globals, a posterior for each simulation."""
-    if own.trained and own.own_parameters():
+    if road != "joint" and own.trained and own.own_parameters():
         raise ValueError(f"road: {own.name} has trained parameters, which every fit would change: take road='encoder'")
     if not given.globals:
         raise ValueError(
@@ -130,7 +132,8 @@ def _refitted(
     like = check(own, first)
     with proper():
         check_learnable(like)
-    refits = Refits(like, road, draws, options)
+    joint = Joint(like, draws, seed) if road == "joint" else None
+    refits = None if road == "joint" else Refits(like, road, draws, options)
     arguments = {"pair": own.name, "config": repr(own.config), "road": road, "rows": template.size, "draws": draws}
     diary = Diary(folder, {**arguments, "seed": seed, "options": repr(sorted(options.items()))})
     began = clock()
@@ -141,7 +144,7 @@ def _refitted(
         with quietly(own_seed, own):
             data, truth = simulated(own, template)
         try:
-            found = refits(data, own_seed)
+            found = refits(data, own_seed) if refits else cast(Joint, joint)(data, truth, own_seed)
             kept = _ranked(like.but(data), found.draws, truth, own_seed)
         except (SamplingError, ValueError, RuntimeError) as error:
             diary.fail(i, str(error).splitlines()[0])

@@ -100,6 +100,24 @@ def test_by_infer_too():
     assert calibrated("part", n=250)["ranks of m by the data"].state == "wrong"
 
 
+@pytest.mark.parametrize(("fault", "n"), [("", 80), ("twice", 80), pytest.param("part", 250, marks=pytest.mark.slow)])
+def test_chains_through_the_truth_tell_faults_of_the_model(fault, n):
+    """No guide is asked, so that none can be to blame."""
+    found = calibrated(fault, n=n, road="joint", draws=15)
+    assert found.verdict == ("do not trust" if fault else "trust"), found
+
+
+def test_chains_through_the_truth_need_not_mix():
+    """Ranks are uniform even where a chain hardly moves: those of a random place in it are."""
+    from inference.checking import joint
+
+    found = []
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(joint, "LENGTH", 0.02)
+        found = calibrated(n=60, road="joint", draws=9)
+    assert found.verdict == "trust", found
+
+
 FAULTS = {
     "narrow": ({"width": 0.7}, "log likelihood", ""),
     "shifted": ({"shift": 0.5}, "m", "too high"),

@@ -162,3 +162,27 @@ def test_components_that_hold_nothing_are_told():
     (held,) = (finding for finding in inference.check(pair, data, run=False) if finding.name.startswith("idle"))
     assert held.state == "ok"
     assert "each of 2" in held.told
+
+
+REPEATS = 200
+ALARMS = ("LOO-PIT", "PIT", "calibration", "rootogram", "prior predictive", "coverage", "bound", "scale", "divergences")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", zoo.names())
+def test_false_alarms_come_at_the_nominal_rate(name):
+    """Of data that a pair simulates itself, inferred at its default arguments; p-values count at 0.01."""
+    alarms, counted = 0, 0
+    for repeat in range(REPEATS):
+        torch.manual_seed(repeat)
+        pair = zoo.create(name, dtype=torch.float64)
+        data, _ = pair.simulate(60)
+        posterior = inference.infer(pair, data, seed=repeat, progress=False)
+        if not posterior.trusted and posterior.road != "points":
+            continue  # which says so itself
+        found = inference.check(pair, data, posterior, seed=repeat)
+        asked = [finding for finding in found if finding.name.startswith(ALARMS)]
+        counted += len(asked)
+        alarms += sum(finding.state in ("look", "wrong") for finding in asked)
+    assert alarms <= 0.01 * counted + 4 * (0.01 * counted) ** 0.5 + 1
