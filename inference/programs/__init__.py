@@ -11,7 +11,6 @@ offending    sites of no finite density, by their own names
 reached      where in a program a run of it failed
 visiting     one run of a program on flat, unconstrained latents
 roots        matrices without a root, and gradients of normal densities by their covariance
-centring     coordinates of latents whose scale other latents decide
 contracting  log densities of a run whose discrete latents are summed out
 potential    the log density that chains walk on
 sample       gradient MCMC

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from inference.compiling.fallback import somebodys_level
-from inference.programs.centring import better, shifted
 from inference.programs.outline import Latent, Outline
 from inference.programs.visiting import Visit
 from inference.running.mapped import Mapped, TraceError, elsewhere, one_by_one
 from inference.running.pieces import pieces
+from inference.sampling.centring import better, shifted
 
 
 class ProgramPotential:
@@ -131,7 +131,7 @@ class ProgramPotential:
 
     @torch.no_grad()
     def recentre(self, draws: Tensor, dense: bool) -> Callable[[Tensor], Tensor] | None:
-        """Choose coordinates by draws of the posterior, (S, P); see `inference.programs.centring`.
+        """Choose coordinates by draws of the posterior, (S, P); see `inference.sampling.centring`.
 
         Args:
             draws: in the coordinates of now.

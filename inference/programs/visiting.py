@@ -6,13 +6,13 @@ out,
     log p(u) = log p(observed, v) + sum over latents of log |det dT / du|
 
 Supports may move with other latents: every bijection is made in the very run that uses it. Latents of a scale that
-others decide may stand in other coordinates than u (`inference.programs.centring`), in which case the Jacobian has
+others decide may stand in other coordinates than u (`inference.sampling.centring`), in which case the Jacobian has
 those too. Everything here is of one point, as the program itself is; `inference.running.mapped` runs it for many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,10 +24,10 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
-from inference.programs.centring import centrable, placed, shifted
 from inference.programs.contracting import contracted
-from inference.programs.outline import Outline, base, enumerating
+from inference.programs.outline import Latent, Outline, base, enumerating
 from inference.programs.runs import Kept, given, middle, sites_of
+from inference.sampling.centring import placed, shifted
 from inference.sampling.potential import Unseen
 from zoo.threads.handlers import unvalidated
 
@@ -169,6 +169,16 @@ class Visit:
             trace = poutine.trace(call).get_trace()
             trace.compute_log_prob()
         return trace
+
+
+def centrable(trace: Any, latents: Sequence[Latent]) -> frozenset[str]:
+    """Latents whose scale other latents decide, by a run under gradients."""
+    found = set()
+    for latent in latents:
+        place = placed(trace.nodes[latent.name]["fn"], latent.free) if latent.missing is None else None
+        if place is not None and place[1].requires_grad:
+            found.add(latent.name)
+    return frozenset(found)
 
 
 class _Set(Messenger):

@@ -6,6 +6,7 @@ engine        starts, warm-up and draws on any log density, and its `Sampled`
 drawing       draws after warm-up: until they are enough, again in smaller steps where they diverge
 density       what of a log density chains need
 potential     that of a pair, as a function of flat, unconstrained latents
+centring      coordinates of latents whose scale other latents decide
 chains        C chains: where they stand, and one transition
 hamiltonian   the leapfrog and its trajectories
 warmup        metric, step size and length, until the chains agree

@@ -13,7 +13,7 @@ Supports may move with other latents: every bijection is made in the very run th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
@@ -31,6 +31,7 @@ from inference.running.checked import Checked
 from inference.running.densities import GIVEN, run
 from inference.running.naming import naming_the_site
 from inference.running.pieces import pieces
+from inference.sampling.centring import better, placed, shifted
 from zoo.base import Batch, ModelGuide, sample_sites
 from zoo.threads.handlers import unvalidated
 
@@ -56,18 +57,26 @@ class Potential:
 
     Args:
         given: the pair and all N observations.
+        recentred: whether `recentre` may choose other coordinates for latents of a scale that others decide.
+
+    Attributes:
+        shares: of the location in each free number, (P,); 1 is the pair's own; see `inference.sampling.centring`.
 
     Raises:
         ValueError: no latents; a discrete latent that is not enumerated; a part of the data only.
     """
 
-    def __init__(self, given: Checked) -> None:
+    def __init__(self, given: Checked, recentred: bool = False) -> None:
         pair, batch = given.pair, given.batch
         if batch.size != batch.total:
             raise ValueError(f"MCMC needs all observations at once, got {batch.size} of {batch.total}")
         self.given, self.pair, self.batch = given, pair, batch
         self.blocks = _blocks(given)
         self.size = self.blocks[-1].end
+        self.centrable = frozenset[str]()
+        self.uncentre()
+        if recentred:
+            self.centrable = self._centrable()
 
     @property
     def local(self) -> frozenset[str]:
@@ -101,17 +110,56 @@ class Potential:
 
     @property
     def held(self) -> tuple[Tensor, ...]:
-        """Nothing: the coordinates stay."""
-        return ()
+        """The shares of locations, (P,), where coordinates can change; else nothing."""
+        return (self.shares,) if self.centrable else ()
 
-    def recentre(self, draws: Tensor, dense: bool) -> None:
-        """They stay."""
+    def uncentre(self) -> None:
+        """Go back to the pair's own coordinates."""
+        self.shares = torch.ones(self.size, dtype=self.dtype, device=self.device)
+
+    @torch.no_grad()
+    def recentre(self, draws: Tensor, dense: bool) -> Callable[[Tensor], Tensor] | None:
+        """Choose coordinates by draws of the posterior, (S, P); see `Density`."""
+        old, new = self.shares, self.shares.clone()
+        for own, place in self._places(draws, old):
+            new[own] = better(draws[:, own], place, old[own], dense)
+        if torch.equal(new, old):
+            return None
+
+        def moved(points: Tensor) -> Tensor:
+            found = points.clone()
+            for own, place in self._places(points, old):
+                found[:, own] = shifted(points[:, own], place, old[own], new[own])
+            return found
+
+        self.shares = new
+        return moved
+
+    def _centrable(self) -> frozenset[str]:
+        """Latents whose scale other latents decide, by a run under gradients."""
+        looked = Unconstrained({}, shares=self.unflatten(self.shares[None]))
+        with torch.enable_grad(), unvalidated(), poutine.block(), pyro.plate("particles", 1, dim=-2):
+            point = torch.zeros(1, self.size, dtype=self.dtype, device=self.device, requires_grad=True)
+            looked.given = self.unflatten(point)
+            with looked:
+                self.pair.model(self.batch)
+        return frozenset(name for name, (_, log_scale) in looked.places.items() if log_scale.requires_grad)
+
+    def _places(self, points: Tensor, shares: Tensor) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
+        """Of each latent in `centrable` its numbers, and their locations and log scales at points, each (S, n)."""
+        parts = [
+            self._visit(self.unflatten(points[piece]), inverse=False, shares=shares).places
+            for piece in pieces(len(points), self.size)
+        ]
+        for block in self.blocks_of(parts[0]):
+            loc, log_scale = (torch.cat([part[block.name][i].flatten(1) for part in parts]) for i in range(2))
+            yield slice(block.begin, block.end), (loc, log_scale)
 
     def value_and_gradient(self, points: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
         """The log density at S points, (S, P) -> (S,), and its gradient, (S, P)."""
         with torch.enable_grad(), naming_the_site():
             points = points.detach().requires_grad_()
-            value = self.log_density(points)
+            value = self._log_density(points, self.pair.model, *held)
             (gradient,) = torch.autograd.grad(value.sum(), points)
         return value.detach(), gradient
 
@@ -125,20 +173,20 @@ class Potential:
         Args:
             points: free latents, (S, P).
             beta: of the likelihood in the gradient, b, (S,).
-            held: nothing.
+            held: the coordinates, where they can change.
 
         Returns:
             log p(u) with its Jacobian, (S,); log p(x | u), (S,); and the gradient of log p(u) + b log p(x | u), (S, P).
         """
         with torch.enable_grad(), naming_the_site():
             points = points.detach().requires_grad_()
-            prior = self._log_density(points, Unseen(self.dtype)(self.pair.model))
-            likelihood = self.log_density(points) - prior
+            prior = self._log_density(points, Unseen(self.dtype)(self.pair.model), *held)
+            likelihood = self._log_density(points, self.pair.model, *held) - prior
             (gradient,) = torch.autograd.grad((prior + beta * likelihood).sum(), points)
         return prior.detach(), likelihood.detach(), gradient
 
-    def _log_density(self, points: Tensor, model: Callable[[Batch], Any]) -> Tensor:
-        free = Unconstrained(self.unflatten(points))
+    def _log_density(self, points: Tensor, model: Callable[[Batch], Any], *held: Tensor) -> Tensor:
+        free = Unconstrained(self.unflatten(points), shares=self._shares(*held))
         alone = SimpleNamespace(model=free(model), guide=_nothing)  # every latent has its value already
         with unvalidated():
             terms = run(cast(ModelGuide, alone), self.batch, len(points))
@@ -165,7 +213,7 @@ class Potential:
         found = self._visit(given, inverse=True, draws=len(next(iter(values.values()))))
         return self.flatten(found.free)
 
-    def blocks_of(self, values: Mapping[str, Tensor]) -> Iterator[Block]:
+    def blocks_of(self, values: Container[str]) -> Iterator[Block]:
         """The blocks of these latents."""
         return (block for block in self.blocks if block.name in values)
 
@@ -188,16 +236,24 @@ class Potential:
     @torch.no_grad()
     def culprits(self, point: Tensor) -> list[str]:
         """Sites whose value or log density is not finite at a point, (P,)."""
-        free = Unconstrained(self.unflatten(point[None]))
+        free = Unconstrained(self.unflatten(point[None]), shares=self._shares())
         with pyro.plate("particles", 1, dim=-2), unvalidated():
             trace = poutine.trace(free(_enumerated(self.pair.model))).get_trace(self.batch)
             trace.compute_log_prob()
         sites = sample_sites(trace)
         return [name for name, site in sites.items() if not bool(torch.isfinite(site["log_prob"]).all())]
 
-    def _visit(self, values: Mapping[str, Tensor], inverse: bool, draws: int | None = None) -> Unconstrained:
+    def _shares(self, shares: Tensor | None = None) -> dict[str, Tensor]:
+        """Those of the latents in `centrable`, each (1, rows, *shape)."""
+        given = self.unflatten((self.shares if shares is None else shares)[None])
+        return {name: given[name] for name in self.centrable}
+
+    def _visit(
+        self, values: Mapping[str, Tensor], inverse: bool, draws: int | None = None, shares: Tensor | None = None
+    ) -> Unconstrained:
         """Run the model as far as its last latent."""
-        found = Unconstrained(values, inverse, last=frozenset(block.name for block in self.blocks))
+        last = frozenset(block.name for block in self.blocks)
+        found = Unconstrained(values, inverse, last, {} if inverse else self._shares(shares))
         draws = len(next(iter(values.values()))) if draws is None else draws
         with unvalidated(), poutine.block():
             try:
@@ -217,11 +273,16 @@ class Unconstrained(Messenger):
         values: site -> free values; with `inverse` constrained ones, and latents left out are drawn.
         inverse: record the free values that belong to the latents.
         last: stop the run once these have been seen.
+        shares: of latents that stand in other coordinates, each (1, rows, *shape).
     """
 
-    def __init__(self, values: Mapping[str, Tensor], inverse: bool = False, last: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, values: Mapping[str, Tensor], inverse: bool = False, last: frozenset[str] = frozenset(),
+        shares: Mapping[str, Tensor] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.given, self.inverse, self.left = values, inverse, set(last)
+        self.given, self.inverse, self.left, self.shares = values, inverse, set(last), shares or {}
+        self.places: dict[str, tuple[Tensor, Tensor]] = {}
         self.stops = bool(last)
         self.log_jacobian: Any = 0.0  # (S,)
         self.values: dict[str, Tensor] = {}
@@ -236,6 +297,10 @@ class Unconstrained(Messenger):
             return
         transform = biject_to(message["fn"].support)
         free = self.given[name]
+        if name in self.shares and (place := placed(message["fn"], free.shape)) is not None:
+            share, self.places[name] = self.shares[name], place
+            self.log_jacobian = self.log_jacobian + ((1 - share) * place[1]).flatten(1).sum(1)
+            free = shifted(free, place, share, torch.ones_like(share))
         value = transform(free)
         jacobian = transform.log_abs_det_jacobian(free, value)
         self.log_jacobian = self.log_jacobian + _sum_rightmost(jacobian, jacobian.ndim - 1)

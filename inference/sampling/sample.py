@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from inference.data.check import check
 from inference.data.learnable import check_learnable
 from inference.running.checked import Checked
@@ -27,6 +29,7 @@ from inference.sampling import starts
 from inference.sampling.adaptation import ACCEPTANCE
 from inference.sampling.chains import SamplingError
 from inference.sampling.engine import Sampled, run
+from inference.sampling.hamiltonian import Metric
 from inference.sampling.number import CHAINS, number
 from inference.sampling.options import Compile, Method, Run, Start
 from inference.sampling.potential import Potential
@@ -129,7 +132,7 @@ def sampled(given: Checked, wanted: Run, deadline: Deadline) -> Sampled:
         if not trained:
             take(pair, batch)
         values = {} if trained else pair.initial(batch)
-        potential = Potential(given)
+        potential = Potential(given, recentred=wanted.method == "hmc")
         if wanted.sized:
             wanted = replace(wanted, chains=number(potential, None))
         wanted.check_room(potential)
@@ -137,10 +140,12 @@ def sampled(given: Checked, wanted: Run, deadline: Deadline) -> Sampled:
         if trained and potential.has_globals:  # codes of other rows are no refit
             take(pair, batch)
         names = starts.order(potential, trained) if wanted.start == "auto" else (wanted.start,)
-        return run(
-            wanted, potential, lambda chosen: starts.find(potential, chosen, values, wanted.chains), names, deadline,
-            wanted.mode,
-        )  # fmt: skip
+
+        def find(chosen: str) -> tuple[Tensor, Metric | None]:
+            potential.uncentre()
+            return starts.find(potential, chosen, values, wanted.chains)
+
+        return run(wanted, potential, find, names, deadline, wanted.mode)
 
 
 @contextmanager

@@ -9,13 +9,20 @@ import torch
 
 import inference
 import zoo
-from inference.programs.centring import better, placed, shifted
+from inference.data.check import check
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
+from inference.roads.judging import asked, judged
+from inference.running.deadline import Deadline
 from inference.sampling.adaptation import Moments
+from inference.sampling.centring import better, placed, shifted
 from inference.sampling.chains import Chains
 from inference.sampling.chains import unit as unit_metric
+from inference.sampling.potential import Potential
+from inference.sampling.sample import sampled
 from inference.sampling.warmup import _go_on
+from tests.helpers.programs import SCHOOLS, SIGMA
+from zoo import Batch, ModelGuide
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -152,3 +159,78 @@ def test_a_number_that_never_moved_keeps_a_finite_scale():
     assert bool(chains.metric.scale.isfinite().all())
     assert bool((chains.metric.scale.diagonal() > 0).all())
     assert bool(chains.state.z.isfinite().all())
+
+
+class Centred(ModelGuide):
+    """Eight schools as they are first written: y_n ~ Normal(theta_n, x_n), theta_n ~ Normal(mu, tau)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("five", torch.tensor(5.0))
+
+    def inputs(self, n):
+        return Batch(n, n, x=torch.full((n, 1), 10.0).to(self.five))
+
+    def model(self, batch):
+        mu, tau = pyro.sample("mu", dist.Normal(0.0, self.five)), pyro.sample("tau", dist.HalfCauchy(self.five))
+        with batch.plate():
+            theta = pyro.sample("theta", dist.Normal(mu, tau))
+            return pyro.sample("y", dist.Normal(theta, batch.x[:, 0]), obs=batch.y)
+
+
+def of_pair(recentred=True):
+    pair = Centred().double()
+    return Potential(check(pair, Batch.of(x=SIGMA[:, None], y=SCHOOLS)), recentred=recentred)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_of_a_pair_too_the_density_is_that_of_the_other_parametrisation(share):
+    own = of_pair()
+    assert own.centrable == {"theta"}
+    points = torch.randn(4, 10)
+    own.shares = torch.tensor([1.0, 1.0] + 8 * [share])
+    mu, log_tau, z = points[:, :1], points[:, 1:2], points[:, 2:]
+    theta = mu + ((1 - share) * log_tau).exp() * (z - share * mu)
+    true = dist.Normal(0.0, 5.0).log_prob(mu) + dist.HalfCauchy(5.0).log_prob(log_tau.exp()) + log_tau
+    true = true.squeeze(1) + dist.Normal(share * mu, (share * log_tau).exp()).log_prob(z).sum(1)
+    true = true + dist.Normal(theta, SIGMA).log_prob(SCHOOLS).sum(1)
+    for value in (own.value_and_gradient(points)[0], own.value_and_gradient(points, own.shares)[0]):
+        assert torch.allclose(value, true, rtol=1e-12)
+    values, jacobian = own.constrain(points)
+    assert torch.allclose(values["theta"], theta, rtol=1e-12)
+    assert torch.allclose(jacobian, (log_tau + 8 * (1 - share) * log_tau).squeeze(1), rtol=1e-12)
+    half = torch.full((4,), 0.5)
+    prior, likelihood, _ = own.parts(points, half, *own.held)
+    assert torch.allclose(prior + likelihood, true, rtol=1e-12)
+
+
+def test_values_of_a_pair_stay_when_coordinates_change():
+    own = of_pair()
+    tau = torch.randn(500, 1)
+    mu = 3 * torch.randn(500, 1)
+    points = torch.cat([mu, tau, mu + tau.exp() * torch.randn(500, 8)], 1)
+    before, _ = own.constrain(points)
+    moved = own.recentre(points, dense=True)
+    assert moved is not None
+    assert own.shares.tolist() == [1, 1] + 8 * [0]
+    after, _ = own.constrain(moved(points))
+    for name, value in before.items():
+        assert torch.allclose(after[name], value, rtol=1e-9), name
+    assert of_pair(recentred=False).held == ()
+
+
+def test_a_pair_with_a_funnel_is_believed_and_right():
+    """Mean of mu and of log tau by a grid: given both, y_j ~ Normal(mu, sigma_j^2 + tau^2)."""
+    given = check(Centred().double(), Batch.of(x=SIGMA[:, None], y=SCHOOLS))
+    found = sampled(given, asked(1000, 0, False, None), Deadline())
+    short = [str(ground) for ground in judged(found, {}).grounds if not ground.holds]
+    assert not short
+    assert found.warmup < 1000
+    mu, log_tau = torch.linspace(-25, 30, 401)[:, None], torch.linspace(-14, 6, 801)
+    log_p = dist.Normal(0.0, 5.0).log_prob(mu) + dist.HalfCauchy(5.0).log_prob(log_tau.exp()) + log_tau
+    for value, error in zip(SCHOOLS, SIGMA, strict=True):
+        log_p = log_p + dist.Normal(mu, torch.hypot(error, log_tau.exp())).log_prob(value)
+    weight = (log_p - log_p.logsumexp((0, 1))).exp()
+    for draws, true in ((found["mu"], mu), (found["tau"].log(), log_tau)):
+        error = float(draws.mean(1).std()) / math.sqrt(found.chains)
+        assert abs(float(draws.mean()) - float((weight * true).sum())) < 4 * error

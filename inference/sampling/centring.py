@@ -18,14 +18,11 @@ z being what m and log s do not explain linearly, since a full metric sees to th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-
-from inference.programs.outline import Latent
 
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 GAIN = 0.1  # nats by which another share has to be better: both are estimates
@@ -47,16 +44,6 @@ def placed(fn: Any, shape: torch.Size) -> tuple[Tensor, Tensor] | None:
     if torch.broadcast_shapes(loc.shape, scale.shape, shape) != shape:
         return None  # it stands along a discrete latent that is summed out
     return loc.expand(shape), scale.log().expand(shape)
-
-
-def centrable(trace: Any, latents: Sequence[Latent]) -> frozenset[str]:
-    """Latents whose scale other latents decide, by a run under gradients."""
-    found = set()
-    for latent in latents:
-        place = placed(trace.nodes[latent.name]["fn"], latent.free) if latent.missing is None else None
-        if place is not None and place[1].requires_grad:
-            found.add(latent.name)
-    return frozenset(found)
 
 
 def shifted(free: Tensor, place: tuple[Tensor, Tensor], old: Tensor, new: Tensor) -> Tensor:
