@@ -6,6 +6,7 @@ grounds      what is told of a posterior, and why to believe it
 judging      chains as evidence
 roads        the Gaussian and the tempered road, each with its evidence
 labelling    labels that a model does not tell apart, in one order
+folding      the evidence of all their orders from draws of one
 gaussian     a normal distribution near the posterior
 paths        Newton paths from several starts, the best bound on each
 matching     batch and match, then the bound itself

@@ -30,7 +30,7 @@ from inference.posterior.latents import Posterior
 from inference.posterior.loo import weights_of
 from inference.posterior.psis import check_enough, pareto_k, threshold
 from inference.roads import tempered
-from inference.roads.bridge import bridge
+from inference.roads.folding import bridged
 from inference.roads.tempering import FromPrior
 from inference.running.checked import Checked
 from inference.running.constants import take
@@ -97,8 +97,8 @@ def log_evidence(
         pair: the pair.
         data: all of them; see `inference.data`.
         posterior: draws of all its continuous latents for these data, if there are some: from `sample`, or from `draw`
-            with `stats`. What they tell is the evidence of the modes that they visit: chains that all stay with one
-            order of a mixture's labels miss log K! nats.
+            with `stats`, or from `infer`. What they tell is the evidence of the modes that they visit; orders of
+            labels that the density does not tell apart count as visited, all K!.
         method: `exact`, where the guide is the posterior in closed form; `importance`, by draws of a guide, with their
             Pareto k; `bridge`, from draws by MCMC; `smc`, sequential Monte Carlo from the prior, which needs no draws
             and finds modes by itself. `auto` is what suits the draws that are given, else `exact` where it holds, else
@@ -185,7 +185,7 @@ def of_density(
         ValueError: see `log_evidence`.
     """
     if method == "auto":
-        method = "smc" if posterior is None else "importance" if posterior.method in ("svi", "psis") else "bridge"
+        method = "smc" if posterior is None else "importance" if posterior.method == "svi" else "bridge"
     if method == "smc":
         return _by_particles(density, precision, deadline, mode, at_once)
     if method == "exact":
@@ -271,7 +271,7 @@ def _by_bridge(density: Density, posterior: Posterior, mode: Mode, at_once: int)
         raise ValueError("posterior: draws of it have no density under this model: were they made for other data?")
     lead = (some.chains, some.size)
     generator = torch.Generator(points.device).manual_seed(int(torch.randint(2**62, ())))
-    found = bridge(points.unflatten(0, lead), log_p.reshape(lead), look, generator)
+    found = bridged(density, points.unflatten(0, lead), log_p.reshape(lead), look, generator)
     return Evidence(found.value, found.error, "bridge")
 
 

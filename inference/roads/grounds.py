@@ -74,6 +74,7 @@ class Inferred(Posterior):
         grounds: the evidence, each number beside its threshold.
         tried: every road that was taken, in order, with what it cost.
         advice: what to change, where it is not to be trusted.
+        labels: which of several orders of labels, that the density does not tell apart, the draws are in, in words.
         log_evidence, error: log p(data) in nats, where the road tells it, and its standard error.
         found: what the road itself found, such as an `inference.Sampled`.
     """
@@ -83,6 +84,7 @@ class Inferred(Posterior):
     grounds: tuple[Ground, ...] = ()
     tried: tuple[Tried, ...] = ()
     advice: str = ""
+    labels: str = ""
     log_evidence: float = math.nan
     error: float = math.nan
     found: Any = field(default=None, compare=False)
@@ -105,6 +107,7 @@ class Inferred(Posterior):
             f"{'trust it' if self.trusted else 'do not trust'}: {self.road} road, {_short(self.seconds)} s, "
             f"{told or 'no evidence'}{evidence if self.trusted else ''}"
         )
+        line += f"; {self.labels}" if self.labels else ""
         line += f"; before it {', '.join(before)}" if before else ""
         return line + (f". {self.advice}" if self.advice and not self.trusted else "")
 

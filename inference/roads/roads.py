@@ -12,6 +12,7 @@ from torch import Tensor
 from inference.compiling.compiled import Mode
 from inference.roads import tempered
 from inference.roads.evaluating import Evaluated
+from inference.roads.folding import fold, weighed_evidence
 from inference.roads.gaussian import Found, gaussian
 from inference.roads.grounds import Ground, Inferred, Tried
 from inference.roads.labelling import in_order
@@ -50,6 +51,11 @@ def by_gaussian(
     picked = weighed.resampled(draws, np.random.default_rng(seed)).to(weighed.points.device)
     values, jacobian = potential.constrain(weighed.points[picked].to(potential.dtype))
     log_p = weighed.log_p[picked].to(jacobian) - jacobian
+    folded, labels = fold(potential, weighed.points[picked]), ""
+    log_evidence, error = weighed.log_evidence, weighed.error
+    if folded is not None:
+        log_evidence, error, one = weighed_evidence(folded, weighed)
+        labels = folded.told() if one else ""
     effective = weighed.share * len(weighed.points)
     tail = () if weighed.share >= NEARLY else (Ground("k̂", weighed.k, weighed.limit),)
     grounds = (
@@ -61,7 +67,7 @@ def by_gaussian(
     )
     made = Inferred(
         {name: value[None] for name, value in values.items()}, potential.local, {"log_p": log_p[None]}, "psis", 1,
-        draws, grounds=grounds, log_evidence=weighed.log_evidence, error=weighed.error, found=found,
+        draws, grounds=grounds, log_evidence=log_evidence, error=error, labels=labels, found=found,
     )  # fmt: skip
     return made, found
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from inference.compiling.compiled import Mode
 from inference.compiling.fallback import Fallback, Fastest
 from inference.posterior.latents import Posterior
-from inference.roads.bridge import bridge
+from inference.roads.folding import bridged
 from inference.roads.modes import mixture, shares
 from inference.roads.particles import effective, log_mean, next_beta, normalised, systematic
 from inference.roads.tempering import Path
@@ -281,7 +281,9 @@ def _finished(
     """The evidence by bridge sampling where that is surer, and modes in the proportions that weights tell."""
     log_p = cloud.log_density(cloud.points).reshape(cloud.shape)
     try:
-        found = bridge(cloud.points.unflatten(0, cloud.shape), log_p, cloud.log_density, cloud.generator)
+        found = bridged(
+            cloud.density, cloud.points.unflatten(0, cloud.shape), log_p, cloud.log_density, cloud.generator
+        )
     except ValueError:  # too few effective draws
         return value, error, "smc", ()
     proposal = mixture(cloud.points)

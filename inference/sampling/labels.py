@@ -8,6 +8,7 @@ scipy without trying the K! orders.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -175,3 +176,70 @@ def _permuted(values: Tensor, axes: Sequence[int], order: Tensor) -> Tensor:
         shape = [order.shape[i > 0] if i in (0, axis) else 1 for i in range(values.ndim)]
         values = values.take_along_dim(order.reshape(shape), axis)
     return values
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """Which order of K labels brings a draw nearest to a reference: of all K! orders of a draw the same one comes out.
+
+    Args:
+        axes: of events, that run along labels, by site.
+        goal: of the reference, in units of `scale`, (K, ...), by site.
+        scale: the same for all labels, (...), by site.
+        spread: deviations of the reference in units of `scale`, (K, ...), by site.
+    """
+
+    axes: Mapping[str, Sequence[int]]
+    goal: Mapping[str, Tensor]
+    scale: Mapping[str, Tensor]
+    spread: Mapping[str, Tensor]
+
+    @property
+    def count(self) -> int:
+        """Of labels."""
+        return len(next(iter(self.goal.values())))
+
+    def __call__(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The order of each of S draws, site -> (S, *event): (S, K)."""
+        return self._nearest({name: _own(values[name], own) / self.scale[name] for name, own in self.axes.items()})
+
+    def apart(self, draws: int = 500) -> float:
+        """How many of draws that are normal around the reference come out in its order, from 0 to 1."""
+        generator = torch.Generator().manual_seed(0)
+        own = {}
+        for name, goal in self.goal.items():
+            noise = torch.randn(draws, *goal.shape, dtype=torch.float64, generator=generator).to(goal)
+            own[name] = goal + self.spread[name] * noise
+        order = self._nearest(own)
+        return float((order == torch.arange(self.count, device=order.device)).all(-1).double().mean())
+
+    def _nearest(self, own: Mapping[str, Tensor]) -> Tensor:
+        return _assigned(torch.stack([_distance(own[name], 1, goal) for name, goal in self.goal.items()]).sum(0))
+
+    def apply(self, values: Mapping[str, Tensor], order: Tensor) -> dict[str, Tensor]:
+        """Draws, site -> (S, *event), each with its labels in its own order, (S, K)."""
+        found = {name: _permuted(values[name], [1 + axis for axis in own], order) for name, own in self.axes.items()}
+        return {**values, **found}
+
+
+def ordering(draws: Mapping[str, Tensor], dims: Mapping[str, Sequence[str]], stem: str) -> Ordering | None:
+    """The order that `aligned` puts draws in, for others.
+
+    What a label has without looking at others decides: of a transition matrix the chance to stay.
+
+    Args:
+        draws, dims, stem: see `relabelled`.
+
+    Returns:
+        None where no site has such a dim, or they are of several sizes.
+    """
+    axes, found = _axes(draws, dims, stem), aligned(draws, dims, stem)
+    if not axes or found is None:
+        return None
+    goal, scale, spread = {}, {}, {}
+    for name, along in axes.items():
+        own = _own(found[name].flatten(0, 1), along)  # (S, K, ...)
+        wide = own.std(0).median(0).values
+        scale[name] = torch.where(wide > 0, wide, 1.0)
+        goal[name], spread[name] = own.mean(0) / scale[name], own.std(0) / scale[name]
+    return Ordering(axes, goal, scale, spread)

@@ -52,6 +52,12 @@ def test_a_mixture_goes_by_the_gaussian_road(mixture):
     assert posterior.cpu > 0
 
 
+def test_the_evidence_of_a_pair_is_that_of_both_orders_of_its_components(mixture):
+    _, _, posterior = mixture  # components far apart: the weights of one order tell half of it
+    assert posterior.log_evidence == pytest.approx(posterior.found.weighed.log_evidence + np.log(2), abs=1e-3)
+    assert "labels of 'component' in one of 2 equal orders" in repr(posterior)
+
+
 def test_the_guide_is_left_at_the_gaussian(mixture):
     pair, data, posterior = mixture
     judged = inference.khat(pair, data)
