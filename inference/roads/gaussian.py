@@ -8,6 +8,7 @@ their bounds tell. One that differs in the order of its labels alone is no other
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,8 @@ class Found:
         guide: the Gaussian.
         weighed: its draws.
         elsewhere: the part of the posterior, from 0 to 1, that other paths found in modes of their own.
+        stretch: by how much these would change a standard deviation, as |log| of the ratio: a mode of little mass does
+            where it is far off.
         relabelled: whether a path ended at the same mode with its labels in another order.
         points: at how many the density was looked at.
     """
@@ -44,6 +47,7 @@ class Found:
     guide: Gaussian
     weighed: Weighed
     elsewhere: float
+    stretch: float
     relabelled: bool
     points: int
 
@@ -82,8 +86,19 @@ def gaussian(potential: Density, centre: Tensor, seed: int = 0, density: Evaluat
         if other.bound > guide.bound:
             guide, other = other, guide
         rivals.append(other)
-    mass = sum(math.exp(max(-700.0, rival.bound - guide.bound)) for rival in rivals)
-    return Found(guide, weigh(density, guide, seed), mass / (1 + mass), same, density.count)
+    masses = [math.exp(max(-700.0, rival.bound - guide.bound)) for rival in rivals]
+    elsewhere, stretch = sum(masses) / (1 + sum(masses)), _stretch([guide, *rivals], [1.0, *masses])
+    return Found(guide, weigh(density, guide, seed), elsewhere, stretch, same, density.count)
+
+
+def _stretch(modes: Sequence[Gaussian], masses: Sequence[float]) -> float:
+    """|log| of a deviation of all modes over that of the first, of the number for which it is largest."""
+    shares = torch.tensor(masses, dtype=torch.float64).to(modes[0].loc) / sum(masses)
+    locs = torch.stack([mode.loc for mode in modes])
+    variances = torch.stack([mode.tril.square().sum(-1) for mode in modes])
+    mean = shares @ locs
+    whole = shares @ (variances + (locs - mean).square())
+    return float(0.5 * (whole / variances[0]).log().abs().max())
 
 
 def _inside(guide: Gaussian, other: Gaussian) -> bool:

@@ -22,7 +22,7 @@ from inference.running.deadline import Deadline
 from inference.sampling.density import Density
 from inference.sampling.mixing import worst
 
-LIMITS = {"share": 0.3, "effective": 400, "moved": 0.5, "elsewhere": 0.01}
+LIMITS = {"share": 0.3, "effective": 400, "moved": 0.5, "elsewhere": 0.01, "stretch": 0.1}
 NEARLY = 0.95  # share from which weights are so nearly equal that the shape of their tail says nothing
 LATENTS = 40  # beyond which no particles are tried: of 44 the weights and the bridge told evidence 9.5 nats apart
 LARGEST = 200  # latents beyond which no full covariance is tried
@@ -30,6 +30,7 @@ RUNS, ISLANDS, PARTICLES = 2, 8, 128  # of the tempered road: independent runs, 
 MORE = 4  # times as many, where the runs do not agree
 LONG = 20.0  # seconds of the first runs from which more particles are not tried
 NATS, RHAT, MOVED = 0.1, 1.01, 0.2  # two runs agree to so much; so many last moves were accepted
+DEVIATION = 0.1  # of itself, that a standard deviation may be off
 
 
 def by_gaussian(
@@ -58,12 +59,14 @@ def by_gaussian(
         labels = folded.told() if one else ""
     effective = weighed.share * len(weighed.points)
     tail = () if weighed.share >= NEARLY else (Ground("k̂", weighed.k, weighed.limit),)
+    stretched = (Ground("other modes widen by", found.stretch, LIMITS["stretch"]),) if found.elsewhere else ()
     grounds = (
         *tail,
         Ground("effective share", weighed.share, LIMITS["share"], least=True),
         Ground("effective draws", effective, LIMITS["effective"], least=True),
         Ground("weights moved moments by", max(weighed.shift, weighed.stretch), LIMITS["moved"]),
         Ground("other modes hold", found.elsewhere, LIMITS["elsewhere"]),
+        *stretched,
     )
     made = Inferred(
         {name: value[None] for name, value in values.items()}, potential.local, {"log_p": log_p[None]}, "psis", 1,
@@ -146,6 +149,7 @@ def _agreed(density: Density, runs: Sequence[Tempered], draws: int) -> Inferred:
         Ground("error of the log evidence", error, NATS),
         Ground(f"R-hat of runs with labels of {words} in one order" if labels else "R-hat of runs", rhat, RHAT),
         Ground("effective draws", _effective(both, names, runs, bool(labels)), LIMITS["effective"], least=True),
+        Ground("error of a deviation", _unsure([both[name] for name in names]), DEVIATION),
         Ground("accepted moves", min(run.acceptance for run in runs), MOVED, least=True),
     ]
     return Inferred(
@@ -178,3 +182,27 @@ def _effective(draws: dict[str, Tensor], names: Sequence[str], runs: Sequence[Te
         else:
             total += min(whole, run.chains / max(run.apart, 1e-12) ** 2)
     return total
+
+
+def _unsure(sites: Sequence[Tensor]) -> float:
+    """How far a standard deviation may be off, as a part of itself, of the number for which it is farthest.
+
+    By what the runs do not agree on; and by the fourth moment, since few particles in a far mode, or none, may be all
+    that there are of it in each run. Ranks, of which R-hat is, see neither.
+
+    Args:
+        sites: draws of each, (runs, n, ...).
+    """
+    worst_of_all = 0.0
+    for value in sites:
+        flat = value.flatten(2).double() if value.ndim > 2 else value.unsqueeze(-1).double()
+        moves = flat.flatten(0, 1).std(0) > 0
+        if not bool(moves.any()):
+            continue
+        flat = flat[..., moves]
+        apart = flat.std(1).log().std(0) / math.sqrt(len(flat))
+        whole = flat.flatten(0, 1)
+        z = (whole - whole.mean(0)) / whole.std(0)
+        tails = ((z.pow(4).mean(0) - 1).clamp(min=0) / (4 * len(whole))).sqrt()
+        worst_of_all = max(worst_of_all, float(torch.maximum(apart, tails).max()))
+    return worst_of_all

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 
 import numpy as np
 import pyro
@@ -17,7 +18,7 @@ from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
 from inference.roads.grounds import Ground, Tried
 from inference.roads.labelling import in_order, interchangeable
-from inference.roads.roads import by_tempered, wanted
+from inference.roads.roads import _unsure, by_tempered, wanted
 from inference.running.quiet import quietly
 from inference.sampling.labels import aligned
 from tests.helpers.places import REFERENCE
@@ -66,6 +67,24 @@ def test_the_tempered_road_follows_modes_and_chains_apart_alone():
     asked = [[modes], [tail], [tail, apart], [tail, few], [tail, stuck], [modes, Tried("tempered"), apart], []]
     assert [wanted("tempered", tried) for tried in asked] == [True, False, True, False, True, False, False]
     assert wanted("Hamiltonian", [tail])
+
+
+def test_runs_that_differ_in_width_alone_are_not_believed():
+    """Ranks of a spike and of some draws about it agree where deviations do not."""
+    rng = np.random.default_rng(0)
+    spike, slab = 0.02 * rng.standard_normal((2, 2000)), 0.3 * rng.standard_normal((2, 2000))
+    of_slab = np.stack([np.arange(2000) < 20, np.arange(2000) < 200])
+    draws = torch.as_tensor(np.where(of_slab, slab, spike))
+    apart = abs(math.log(draws[0].std() / draws[1].std()))
+    assert _unsure([draws]) == pytest.approx(apart / 2, rel=0.01)  # the error of a mean of two: half of what is between
+    # Alike, by normal draws: a deviation of S draws has the error 1 / sqrt(2 S).
+    normal = torch.as_tensor(rng.standard_normal((2, 2000, 3)))
+    assert 0.007 < _unsure([normal]) < 0.035
+    # Two draws of 2000, a hundred deviations off, in each run: the deviation is about theirs, whose number is luck.
+    few = normal[..., 0].clone()
+    few[:, :2] = 100.0
+    assert _unsure([few]) > 0.2
+    assert _unsure([torch.ones(2, 100)]) == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
