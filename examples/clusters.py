@@ -34,6 +34,7 @@ def main(out: Path = Path("out")) -> float:
 
     share = pd.crosstab(cluster.numpy(), species).max(axis=1).sum() / len(flowers)
     print(f"{share:.0%} of the flowers are in the group of their species")
+    print(f"Can it be believed? {inference.check(pair, flowers)}")
     assert share > 0.95, f"scikit-learn's best of ten starts has 0.967, this is {share:.3f}"
     return float(share)
 

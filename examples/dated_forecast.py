@@ -63,6 +63,7 @@ def main(out: Path = Path("out")) -> float:
     out.mkdir(parents=True, exist_ok=True)
     future(model, frame, table).savefig(out / "dated_forecast.png")
     ratio = float(found.table.loc["autoregressive", "crps"] / found.table.loc["seasonal naive", "crps"])
+    print(f"Can it be believed? {inference.check(model, frame)}")
     assert ratio < 0.5, f"expected less than half the CRPS of the seasonal-naive forecast, got {ratio:.2f} of it"
     return ratio
 

@@ -52,6 +52,7 @@ def main(out: Path = Path("out")) -> float:
     out.mkdir(parents=True, exist_ok=True)
     picture(test.y, drawn.mean(0), low, high, inside).savefig(out / "forest_uncertainty.png", dpi=150)
     found.plot().savefig(out / "forest_importance.png", dpi=150)
+    print(f"Can it be believed? {inference.check(pair, train, posterior, run=False)}")
     assert 0.82 < covered < 0.98, f"90 % intervals of 147 patients hold {covered:.1%}: beyond 3 standard errors"
     return covered
 

@@ -37,6 +37,7 @@ def main(out: Path = Path("out")) -> float:
     picture(data, exported).savefig(out / "gmm_arviz.png", dpi=150)
 
     long = float(exported.posterior["weights"].max("component").mean())
+    print(f"Can it be believed? {inference.check(pair, data, posterior)}")
     assert abs(long - 0.644) < 0.02, f"the maximum-likelihood share of long eruptions is 0.644, this is {long:.3f}"
     return long
 

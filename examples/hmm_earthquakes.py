@@ -41,6 +41,7 @@ def main(out: Path = Path("out")) -> float:
     picture(data.x[0], states, means["rates"], ahead).savefig(out / "hmm_earthquakes.png", dpi=150)
     score = pair.chain(means, 107, data.lengths).log_prob(data.x).item()
     print(f"Log-likelihood at the posterior mean: {score:.2f}; nowhere is it above {MAXIMUM}.")
+    print(f"Can it be believed? {inference.check(pair, data, posterior)}")
     assert MAXIMUM - 1.5 < score < MAXIMUM, f"expected just below {MAXIMUM}, got {score:.2f}"
     return score
 

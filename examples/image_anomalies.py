@@ -36,6 +36,7 @@ def main(out: Path = Path("out")) -> float:
 
     share = float(found["share"].mean())
     print(f"a turned digit is stranger than {share:.0%} of the usual ones")
+    print(f"Can it be believed? {inference.check(pair, learnt)}")
     assert share > 0.95, f"half of them would say nothing, this is {share:.2f}"
     return share
 

@@ -38,6 +38,7 @@ def main(out: Path = Path("out")) -> float:
 
     density = float(inference.log_marginal(pair, unseen, particles=200).mean())
     print(f"log density of an unseen digit: {density:.1f} nats")
+    print(f"Can it be believed? {inference.check(pair, learnt)}")
     assert density > -100, f"a histogram of each pixel gives -107.5 nats, this is {density:.1f}"
     return density
 

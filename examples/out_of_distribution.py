@@ -42,6 +42,7 @@ def main(out: Path = Path("out")) -> float:
     out.mkdir(parents=True, exist_ok=True)
     picture(disagreement, len(usual)).savefig(out / "out_of_distribution.png", dpi=150)
     best = found["disagreement of the weights"]
+    print(f"Can it be believed? {inference.check(plain, learnt)}")
     assert best > 0.8, f"chance is 50 %, this is {best:.1%}"
     return best
 

@@ -73,6 +73,7 @@ def main(out: Path = Path("out")) -> float:
     out.mkdir(parents=True, exist_ok=True)
     picture(effect, error, theta).savefig(out / "own_pair.png", dpi=150)
     mean = mu.mean().item()
+    print(f"Can it be believed? {inference.check(pair, data, posterior)}")
     assert abs(mean - 4.4) < 0.5, f"the mean effect is 4.4 (long MCMC runs), got {mean:.2f}"
     return mean
 

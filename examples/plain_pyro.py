@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from pyro.infer import SVI, Predictive, Trace_ELBO
 from pyro.optim import Adam
 
+import inference
 import zoo
 from zoo import Batch, datasets
 
@@ -46,6 +47,7 @@ def main(out: Path = Path("out")) -> float:
         invented = pair.decode(codes).mean
     out.mkdir(parents=True, exist_ok=True)
     picture(digits[:16], invented).savefig(out / "plain_pyro.png", dpi=150)
+    print(f"Can it be believed? {inference.check(pair, digits)}")
     assert loss < 125, f"expected fewer than 125 nats per image, got {loss:.1f}"
     return loss
 

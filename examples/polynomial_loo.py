@@ -47,6 +47,7 @@ def main(out: Path = Path("out")) -> int:
 
     out.mkdir(parents=True, exist_ok=True)
     picture(data, fitted, best, table).savefig(out / "polynomial_loo.png", dpi=150)
+    print(f"Can it be believed? {inference.check(fitted[best][0], data, fitted[best][1])}")
     assert best == 4, f"exact leave-one-out chooses degree 4, this chose {best}"
     return best
 

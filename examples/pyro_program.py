@@ -64,6 +64,7 @@ def main(out: Path = Path("out")) -> float:
 
     out.mkdir(parents=True, exist_ok=True)
     picture(idata["posterior"]["average"], alone, season).savefig(out / "pyro_program.png", dpi=150)
+    print(f"Can it be believed? {inference.check(program, posterior, at_bats, hits)}")
     assert errors[1] < errors[0] / 2, f"expected less than half of {errors[0]:.3f}, got {errors[1]:.3f}"
     return errors[1]
 

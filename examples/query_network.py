@@ -53,6 +53,7 @@ def main(out: Path = Path("out")) -> float:
 
     out.mkdir(parents=True, exist_ok=True)
     network.network(learner, posterior, breathless).savefig(out / "query_network.png", dpi=150)
+    print(f"Can it be believed? {inference.check(learner, patients, posterior, run=False)}")
     assert abs(exact - BRONCHITIS) < 5e-5, f"expected {BRONCHITIS}, got {exact:.5f}"
     return exact
 

@@ -47,6 +47,7 @@ def main(out: Path = Path("out")) -> float:
     out.mkdir(parents=True, exist_ok=True)
     picture(number[0], low, middle, high).savefig(out / "series_forecast.png", dpi=150)
     ratio = error / _error(past[0, -1], future)
+    print(f"Can it be believed? {inference.check(pair, data, posterior)}")
     assert ratio < 0.7, f"expected an error well below that of the last year's value, got {ratio:.2f} of it"
     return ratio
 

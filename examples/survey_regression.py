@@ -39,6 +39,7 @@ def main(out: Path = Path("out")) -> float:
     out.mkdir(parents=True, exist_ok=True)
     picture(effects).savefig(out / "survey_regression.png", dpi=150)
     slope, expected = float(table.loc["age", "estimate"]), float(smf.ols(FORMULA, survey).fit().params["age"])
+    print(f"Can it be believed? {inference.check(pair, survey)}")
     assert abs(slope / expected - 1) < 5e-3, f"least squares has {expected:.4f} days a year, this has {slope:.4f}"
     return slope
 

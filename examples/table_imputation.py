@@ -48,6 +48,7 @@ def main(out: Path = Path("out")) -> float:
     error = ((found.point().numpy() - truth) / truth.std(0))[:, :13][holes[:, :13]]
     error = float(np.sqrt(np.mean(error**2)))
     print(f"error of a filled number: {error:.2f} standard deviations of its column (its mean would leave 1.00)")
+    print(f"Can it be believed? {inference.check(pair, table)}")
     assert error < 0.85, f"filling in means leaves 1.00, this {error:.2f}"
     return error
 

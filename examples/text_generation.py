@@ -45,6 +45,7 @@ def main(out: Path = Path("out")) -> float:
     print(f"\nA sonnet it has not read: {mean:.2f} bits per character; by their frequencies alone: {alone:.2f}.")
     out.mkdir(parents=True, exist_ok=True)
     picture(unread, torch.cat(found.steps) / math.log(2)).savefig(out / "text_generation.png", dpi=150)
+    print(f"Can it be believed? {inference.check(pair, unread)}")
     assert mean < 0.85 * alone, f"expected well below {alone:.2f} bits per character, got {mean:.2f}"
     return mean
 

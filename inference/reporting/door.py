@@ -127,7 +127,9 @@ def of_posterior(known: Posterior | None, export: Callable[[Posterior], Any]) ->
             table, hats = summary(entries, total, known.method)
     except Exception as error:
         table, hats = Table(note=f"The summary could not be made: {reason(error)}"), {}
-    shown = [part("densities", f"densities of {len(entries)} numbers", partial(latents.densities, entries))]
+    first = ", ".join(list(entries)[:6])
+    alt = f"densities of {first}{' and others' if len(entries) > 6 else ''}; the table below has their means and intervals"
+    shown = [part("densities", alt, partial(latents.densities, entries))]
     if known.method == "mcmc" and known.chains > 1:
         alt = f"ranks of the draws of {known.chains} chains, as differences from even ones"
         shown.append(part("chains", alt, partial(latents.chains, entries, hats)))

@@ -93,8 +93,9 @@ def meaning(check: Check) -> str:
 
 
 def reasons(check: Check) -> list[Finding]:
-    """The findings behind a verdict, the worst first; of `trust` those that prove it."""
+    """The findings behind a verdict, the worst first; of `trust` those that prove it, then what is worth a look."""
     if check.verdict == "trust":
-        return [f for f in check.findings if f.state == "ok" and f.bears and f.counts]
+        proofs = [f for f in check.findings if f.state == "ok" and f.bears and f.counts]
+        return proofs + [f for f in check.findings if f.state in ("look", "wrong")]
     order = ("wrong", "look", "could not be judged")
     return [f for state in order for f in check.findings if f.state == state and f.counts]
