@@ -14,6 +14,7 @@ guides       draws of a guide: do their weights say that it is the posterior, an
 observed     what the posterior says of the data: leave-one-out, coverage of its predictions
 predictive   where the data lie among predictions, of posterior and prior: PIT, rootogram, calibration of classes
 bounds       bounds above the evidence, minibatches that weigh wrongly, gaps of encoders, idle components
+restarts     fits that begin elsewhere, and where they end
 held_out     rows that a fit has not seen, or should not have
 sensitivity  what prior and likelihood each do to the posterior
 uniformity   whether numbers from 0 to 1, or ranks, are uniform

@@ -11,6 +11,7 @@ from inference.checking import parts
 from inference.checking.chains import of_chains
 from inference.checking.findings import Check, Finding, State
 from inference.checking.guides import RUN, of_run, of_weights
+from inference.checking.restarts import of_restarts
 from inference.data.check import check as accepted
 from inference.posterior.check import check_posterior
 from inference.posterior.draws import draw
@@ -18,7 +19,7 @@ from inference.posterior.latents import Posterior
 from inference.posterior.psis import EXACT, effective_share
 from inference.roads.grounds import Inferred
 from inference.running.programmed import or_program
-from inference.running.words import check_bool
+from inference.running.words import check_bool, check_count
 from inference.sampling.options import Start
 from inference.sampling.sample import sample
 from zoo.base import ModelGuide
@@ -36,6 +37,7 @@ def check(
     posterior: Posterior | None = None,
     *,
     held_out: Any = None,
+    restarts: int = 0,
     run: bool = True,
     seed: int = 0,
 ) -> Check:
@@ -53,6 +55,7 @@ def check(
         data: what it was fitted to; see `inference.data`.
         posterior: from `draw`, `sample`, `infer` or `resample`; by default draws of the fitted guide.
         held_out: data that the fit has not seen, of the same kind.
+        restarts: fits from other random numbers, that have to end at one guide; 2 or more, none by default.
         run: whether chains are run, from draws of a guide.
         seed: seeds what is drawn here; the caller's random state is left as it was.
 
@@ -69,6 +72,9 @@ def check(
         print(inference.check(pair, data))
     """
     check_bool("run", run)
+    check_count("restarts", restarts, least=0)
+    if restarts == 1:
+        raise ValueError("restarts: expected 2 or more, or 0 for none: one fit has nothing to agree with")
     given = accepted(pair, data)
     other = None if held_out is None else accepted(pair, held_out)
     if posterior is None:
@@ -94,6 +100,8 @@ def check(
         found += safely(part, pair, given, checked, seed)
     if other is not None and not misses:
         found += safely(parts.unseen, pair, given, checked, other, seed)
+    if restarts:
+        found += safely(of_restarts, pair, given, restarts, seed, name="restarts")
     return Check(pair.name, tuple(found))
 
 

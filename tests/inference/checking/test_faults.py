@@ -1,6 +1,7 @@
 """Faults planted in models, fits and data are caught by `inference.check`, and the same without them are left alone."""
 
 import math
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 
 import inference
 import zoo
-from inference.checking.bounds import of_bound, of_gap, of_idle
+from inference.checking.bounds import of_bound, of_gap, of_idle, of_scale
 from inference.checking.held_out import of_scores, of_twins
+from inference.checking.restarts import of_restarts
+from inference.data.check import check
 from zoo.base import Batch, ModelGuide
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -63,9 +66,6 @@ def test_a_scale_of_minibatches_that_is_lost_is_caught():
 @pytest.mark.parametrize("name", zoo.names())
 def test_every_pair_weighs_its_rows_alike(name):
     """Rows of all pairs keep their density in parts of the data."""
-    from inference.checking.bounds import of_scale
-    from inference.data.check import check
-
     pair = zoo.create(name, dtype=torch.float64)
     torch.manual_seed(0)
     (found,) = of_scale(check(pair, pair.simulate(8)[0]))
@@ -162,6 +162,42 @@ def test_components_that_hold_nothing_are_told():
     (held,) = (finding for finding in inference.check(pair, data, run=False) if finding.name.startswith("idle"))
     assert held.state == "ok"
     assert "each of 2" in held.told
+
+
+class Mirrored(ModelGuide):
+    """x_n ~ Normal(m^2, 1): m and -m are as likely, and a normal guide ends at either."""
+
+    dims: ClassVar = {}
+
+    def __init__(self) -> None:
+        super().__init__("normal")
+        self.register_buffer("zero", torch.zeros(()))
+
+    def initial(self, batch: Batch) -> dict[str, torch.Tensor]:
+        return {"m": 2 * torch.randn(())}
+
+    def model(self, batch: Batch) -> torch.Tensor:
+        m = pyro.sample("m", dist.Normal(self.zero, 5.0))
+        with batch.plate():
+            return pyro.sample("x", dist.Normal(m.square(), 1.0), obs=batch.x)
+
+
+def test_fits_that_end_at_different_guides_are_seen(monkeypatch):
+    pair, data = Mirrored().double(), Batch.of(rows(shift=4.0))
+    monkeypatch.setattr("inference.checking.restarts.fit", partial(inference.fit, steps=60))
+    before = {name: value.clone() for name, value in pair.state_dict().items()}
+    (found,) = of_restarts(pair, check(pair, data), 5, 0)
+    assert found.state == "wrong"
+    assert found.value > 2  # some at 2 and some at -2
+    assert all(torch.equal(value, before[name]) for name, value in pair.state_dict().items())
+    with pytest.raises(ValueError, match="restarts: expected 2 or more"):
+        inference.check(pair, data, restarts=1)
+
+
+@pytest.mark.slow
+def test_fits_that_end_at_one_guide_are_left_alone():
+    found = inference.check(fitted(), Batch.of(rows()), restarts=3, run=False)
+    assert found["restarts"].state == "ok", found["restarts"]
 
 
 REPEATS = 200
