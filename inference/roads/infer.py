@@ -130,10 +130,12 @@ def _exact(given: Checked, draws: int, seed: int, rest: float | None) -> Inferre
     pair, batch = given.pair, given.batch
     if given.continuous_locals or not given.globals:
         return None
-    before, trained = copy.deepcopy(pair.state_dict()), pair.trained
+    trained = pair.trained
     with quietly(seed, pair):
         if not trained:
             take(pair, batch)
+        before = copy.deepcopy(pair.state_dict())  # with the constants, which the roads that follow stand on
+        if not trained:
             values, few = pair.initial(batch), batch.select(slice(0, min(2, batch.size)))
             if pair.automatic is not None and values:
                 with torch.no_grad(), unvalidated():

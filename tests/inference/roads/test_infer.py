@@ -182,3 +182,20 @@ def test_chains_cut_short_cannot_be_judged_and_do_not_take_the_place_of_what_can
 def test_options_out_of_range_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         inference.infer(zoo.create("gmm", features=2), zoo.datasets.load("faithful"), **options)
+
+
+def test_the_constants_of_the_data_are_those_of_every_road():
+    """A mixture whose prior is in units of the data: of a x the density is that of x over a, and so is the evidence."""
+    x = zoo.datasets.load("faithful").x.double()[:60, 1:]
+    found = []
+    for unit in (1.0, 1000.0):
+        pair = zoo.create("gmm", features=1, components=1).double()
+        found.append(inference.infer(pair, unit * x + unit, progress=False))
+        assert float(pair.loc) == pytest.approx(unit * float(x.median()) + unit, rel=0.1)
+    one, other = found
+    assert one.road == other.road == "Gaussian"
+    shift = len(x) * np.log(1000.0)
+    assert other.log_evidence == pytest.approx(
+        one.log_evidence - shift, abs=4 * float(np.hypot(one.error, other.error)) + 1e-3
+    )
+    assert float(other["locs"].mean()) == pytest.approx(1000 * float(one["locs"].mean()), rel=1e-3)
