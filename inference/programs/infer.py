@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from inference.programs.outline import outline
@@ -48,9 +49,19 @@ def infer(
     with quietly(seed):
         seen = outline(program, args, kwargs)
 
+    @functools.cache
+    def recorded() -> ProgramPotential:
+        return ProgramPotential(seen, recentred=True)
+
+    def density() -> ProgramPotential:
+        """The one of all roads, recorded once."""
+        found = recorded()
+        found.uncentre()
+        return found
+
     def gaussian(rest: float | None) -> Inferred | None:
         with quietly(seed):
-            potential = ProgramPotential(seen)
+            potential = density()
             made = by_gaussian(potential, starts.centre(potential, {}), draws, seed)
             return None if made is None else made[0]
 
@@ -58,12 +69,12 @@ def infer(
         if seen.improper:
             return None
         with quietly(seed):
-            density = ProgramPotential(seen, recentred=True)
-            return by_tempered(density, draws, rest, "off" if density.plain else "graph", AT_ONCE)
+            potential = density()
+            return by_tempered(potential, draws, rest, "off" if potential.plain else "graph", AT_ONCE)
 
     def hamiltonian(rest: float | None) -> Inferred:
         with quietly(seed):
-            found = sampled(seen, asked(draws, seed, progress, rest), Deadline(rest))
+            found = sampled(seen, asked(draws, seed, progress, rest), Deadline(rest), density())
         return judged(found, {latent.name: seen.dims_of(latent.name) for latent in seen.latents})
 
     roads = (("Gaussian", gaussian), ("tempered", tempered), ("Hamiltonian", hamiltonian), ("tempered", tempered))

@@ -69,31 +69,34 @@ def sample(
         return sampled(outline(program, args, kwargs), wanted, deadline)
 
 
-def sampled(seen: Outline, wanted: Run, deadline: Deadline) -> Sampled:
+def sampled(seen: Outline, wanted: Run, deadline: Deadline, potential: ProgramPotential | None = None) -> Sampled:
     """`sample` of a program that was looked at. Runs under `quietly`, which seeds it.
 
     Args:
         seen: the program with its arguments.
         wanted: what is asked for.
         deadline: when to stop at the latest.
+        potential: its density, where that is recorded already.
     """
     if wanted.folder is not None:
         check_folder(wanted.folder)
     check_started(seen)
     check_names(seen)
     mode = wanted.mode
-    potential = ProgramPotential(
-        seen, recorded=mode != "off", required=wanted.compile in ("graph", "inductor"),
-        recentred=wanted.method == "hmc",
-    )  # fmt: skip
+    if potential is None:
+        potential = ProgramPotential(
+            seen, recorded=mode != "off", required=wanted.compile in ("graph", "inductor"),
+            recentred=wanted.method == "hmc",
+        )  # fmt: skip
+    density = potential
     if wanted.sized:
         wanted = replace(wanted, chains=number(potential, None))
     wanted.check_room(potential)
     names = ("jitter", "prior") if wanted.start == "auto" else (wanted.start,)
 
     def find(chosen: str) -> Any:
-        potential.uncentre()
-        cloud = starts.centre(potential, {})[None] if chosen == "jitter" else None
-        return starts.place(potential, chosen, cloud, wanted.chains), None
+        density.uncentre()
+        cloud = starts.centre(density, {})[None] if chosen == "jitter" else None
+        return starts.place(density, chosen, cloud, wanted.chains), None
 
-    return run(wanted, potential, find, names, deadline, "off" if potential.plain else mode)
+    return run(wanted, density, find, names, deadline, "off" if density.plain else mode)
