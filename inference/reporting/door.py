@@ -127,8 +127,8 @@ def of_posterior(known: Posterior | None, export: Callable[[Posterior], Any]) ->
             table, hats = summary(entries, total, known.method)
     except Exception as error:
         table, hats = Table(note=f"The summary could not be made: {reason(error)}"), {}
-    first = ", ".join(list(entries)[:6])
-    alt = f"densities of {first}{' and others' if len(entries) > 6 else ''}; the table below has their means and intervals"
+    first = ", ".join(list(entries)[:6]) + (" and others" if len(entries) > 6 else "")
+    alt = f"densities of {first}; the table below has their means and intervals"
     shown = [part("densities", alt, partial(latents.densities, entries))]
     if known.method == "mcmc" and known.chains > 1:
         alt = f"ranks of the draws of {known.chains} chains, as differences from even ones"
