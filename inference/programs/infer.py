@@ -62,7 +62,7 @@ def infer(
     def gaussian(rest: float | None) -> Inferred | None:
         with quietly(seed):
             potential = density()
-            made = by_gaussian(potential, starts.centre(potential, {}), draws, seed)
+            made = by_gaussian(potential, starts.centre(potential, {}), draws, seed, rest=rest)
             return None if made is None else made[0]
 
     def tempered(rest: float | None) -> Inferred | None:

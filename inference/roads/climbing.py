@@ -11,6 +11,7 @@ from inference.roads.grounds import Inferred, Tried
 from inference.running.deadline import Deadline
 from inference.sampling.chains import SamplingError, clock
 
+TAIL, FAR = 0.05, 20.0  # left out at either end; nats of a ratio: half a billion
 Road = Callable[[float | None], "Inferred | None"]  # of the seconds left; None where it is no road for this posterior
 
 
@@ -75,6 +76,24 @@ def _judged(found: Inferred) -> bool:
     return not any(math.isnan(ground.value) for ground in found.grounds)
 
 
+def running_away(found: Inferred) -> list[str]:
+    """Global latents above 0 whose draws, without the outer 5 % at either end, go over many powers of ten, in words.
+
+    So do those of a scale whose posterior has no integral, wherever its chains were stopped.
+    """
+    told = []
+    for name in sorted(found.globals):
+        value = found.draws[name].double().reshape(found.chains * found.size, -1)  # (S, numbers)
+        if not value.numel() or not bool((value > 0).all()):
+            continue
+        ends = value.new_tensor([TAIL, 1 - TAIL])
+        low, high = value[:: -(-len(value) // 10_000)].log().quantile(ends, dim=0)
+        worst = int((high - low).argmax())
+        if float(high[worst] - low[worst]) > FAR:
+            told.append(f"'{name}' runs away, from {float(low[worst].exp()):.1g} to {float(high[worst].exp()):.1g}")
+    return told
+
+
 def _short_of(found: Inferred) -> tuple[bool, int]:
     """Whether nothing is known of it, and how much of the evidence does not hold."""
     return not _judged(found), sum(not ground.holds for ground in found.grounds)
@@ -87,6 +106,7 @@ def _advice(best: Inferred, left: list[str], short: list[str], deadline: Deadlin
         told[-1] += f": the budget of {deadline.seconds:g} s cut it short, give it more"
     if left:
         told.append(f"the budget of {deadline.seconds:g} s left no time for the {', '.join(left)} road: give it more")
+    told += [f"{words}: is its prior proper, and do the data bound it?" for words in running_away(best)]
     if best.advice:
         told.append(best.advice)
     return ". ".join(one[0].upper() + one[1:] for one in told)

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from inference.compiling.fallback import Fallback, Fastest
+from inference.running.deadline import Deadline
 from inference.sampling.density import Density
 
 FEW, MANY = 64, 512  # points at once
@@ -25,16 +26,23 @@ class Evaluated:
 
     Args:
         potential: the density.
+        deadline: after which searches over it come to an end.
     """
 
-    def __init__(self, potential: Density) -> None:
+    def __init__(self, potential: Density, deadline: Deadline | None = None) -> None:
         self.potential, self.size = potential, potential.size
+        self.deadline = deadline or Deadline()
         self.count = 0  # of points so far
         plain = bool(getattr(potential, "plain", False))
         self.run = Fastest(
             potential.value_and_gradient, Fallback(potential.name, "inference", "off" if plain else "graph")
         )
         self._most = self._many = 0
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is over."""
+        return self.deadline.over()
 
     def __call__(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The log density, (S,), -∞ where it or its gradient is no number, and the gradient, 0 there: (S, P)."""

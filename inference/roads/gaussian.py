@@ -18,6 +18,7 @@ from inference.roads.evaluating import Evaluated
 from inference.roads.matching import climb, match
 from inference.roads.paths import Gaussian, walk
 from inference.roads.weighing import Weighed, weigh
+from inference.running.deadline import Deadline
 from inference.sampling import starts
 from inference.sampling.chains import SamplingError
 from inference.sampling.density import Density
@@ -41,7 +42,9 @@ class Found:
         stretch: by how much these would change a standard deviation, as |log| of the ratio: a mode of little mass does
             where it is far off.
         relabelled: whether a path ended at the same mode with its labels in another order.
+        apart: how many of the paths ended in places of their own, whatever the density there.
         points: at how many the density was looked at.
+        cut: what the time did not allow, in words; other modes may then hold all, for what is known.
     """
 
     guide: Gaussian
@@ -49,10 +52,18 @@ class Found:
     elsewhere: float
     stretch: float
     relabelled: bool
+    apart: int
     points: int
+    cut: str = ""
 
 
-def gaussian(potential: Density, centre: Tensor, seed: int = 0, density: Evaluated | None = None) -> Found:
+def gaussian(
+    potential: Density,
+    centre: Tensor,
+    seed: int = 0,
+    density: Evaluated | None = None,
+    rest: float | None = None,
+) -> Found:
     """A Gaussian near a density, and its weighed draws.
 
     Args:
@@ -60,12 +71,14 @@ def gaussian(potential: Density, centre: Tensor, seed: int = 0, density: Evaluat
         centre: free latents around which half of the starts lie, (P,); the others are drawn from the prior.
         seed: of all that is drawn.
         density: its gradient, where that is recorded already.
+        rest: seconds, after which it ends with the Gaussian that it has.
 
     Raises:
         SamplingError: no start of finite density.
     """
     generator = torch.Generator().manual_seed(seed)
     density = Evaluated(potential) if density is None else density
+    density.deadline = Deadline(rest)
     ends = walk(density, _starts(potential, density, centre), generator)
     if not ends:
         raise SamplingError(f"{potential.name}: no Gaussian has a finite bound on the evidence around any start")
@@ -73,8 +86,13 @@ def gaussian(potential: Density, centre: Tensor, seed: int = 0, density: Evaluat
     def finished(end: Gaussian) -> Gaussian:
         return climb(density, match(density, end, ITERATIONS, generator), generator)
 
+    cut = "its Newton paths were not walked to the end" if density.late else ""
     guide, rivals, same = finished(ends[0]), list[Gaussian](), False
+    cut = cut or ("the Gaussian was not brought to the highest bound" if density.late else "")
     for end in ends[1:]:
+        if density.late:
+            cut = cut or "not every end of a path was looked at, which may be a mode"
+            break
         if len(rivals) == RIVALS or end.bound < guide.bound - NEAR or _inside(guide, end):
             continue
         if _relabelled(potential, guide, end, generator):
@@ -88,7 +106,9 @@ def gaussian(potential: Density, centre: Tensor, seed: int = 0, density: Evaluat
         rivals.append(other)
     masses = [math.exp(max(-700.0, rival.bound - guide.bound)) for rival in rivals]
     elsewhere, stretch = sum(masses) / (1 + sum(masses)), _stretch([guide, *rivals], [1.0, *masses])
-    return Found(guide, weigh(density, guide, seed), elsewhere, stretch, same, density.count)
+    apart = sum(not (_inside(guide, end) or _relabelled(potential, guide, end, generator)) for end in ends)
+    known = 1.0 if cut else elsewhere
+    return Found(guide, weigh(density, guide, seed), known, stretch, same, apart, density.count, cut)
 
 
 def _stretch(modes: Sequence[Gaussian], masses: Sequence[float]) -> float:

@@ -70,8 +70,8 @@ def infer(
     Args:
         pair: the pair; a trained one is not fitted again, but judged.
         data: see `inference.data`.
-        budget: seconds, after which no further road begins; what was best by then is returned, and what is missing
-            told. No limit by default.
+        budget: seconds, after which no further road begins, and the one that is taken ends with what it has; what was
+            best by then is returned, and what is missing told. No limit by default.
         draws: how many; of the Hamiltonian road at the least, which draws until 400 are effective in the bulk and in
             the tails and R-hat is below 1.01, or no end of it is seen.
         seed: seeds everything drawn; the caller's random state is left as it was.
@@ -166,7 +166,7 @@ def _gaussian(given: Checked, draws: int, seed: int, rest: float | None) -> Infe
             wide = _doubled(given)
             potential = Potential(wide)
             centre = starts.centre(potential, wide.pair.initial(wide.batch))
-            made = by_gaussian(potential, centre, draws, seed)
+            made = by_gaussian(potential, centre, draws, seed, rest=rest)
     except BaseException:
         pair.load_state_dict(before)
         raise
@@ -174,8 +174,9 @@ def _gaussian(given: Checked, draws: int, seed: int, rest: float | None) -> Infe
         return None
     found, gaussian = made
     if all(ground.holds for ground in found.grounds):
-        with pair.learning("trained" if isinstance(pair.automatic, guides.Standardised) else "sampled"):
-            if isinstance(pair.automatic, guides.Standardised) and not potential.local:
+        near = isinstance(pair.automatic, guides.Standardised)
+        with pair.learning("trained" if near else "sampled"):
+            if near and not potential.local:
                 _put(pair.automatic, gaussian.guide.loc, gaussian.guide.tril, pair.dtype)
     kept = {name: value.to(pair.dtype) for name, value in found.draws.items()}
     return replace(found, draws=kept, stats={name: value.to(pair.dtype) for name, value in found.stats.items()})

@@ -36,7 +36,7 @@ def match(density: Evaluated, start: Gaussian, iterations: int, generator: torch
     Args:
         density: log density and gradient.
         start: where to begin.
-        iterations: at most; it ends where scores no longer come nearer.
+        iterations: at most; it ends where scores no longer come nearer, or the time of the density is over.
         generator: of the draws.
     """
     P = density.size
@@ -44,6 +44,8 @@ def match(density: Evaluated, start: Gaussian, iterations: int, generator: torch
     eye = torch.eye(P, dtype=loc.dtype, device=loc.device)
     residuals: list[float] = []
     for t in range(iterations):
+        if density.late:
+            break
         e = _mirrored(BATCH // 2, P, generator).to(loc)
         value, gradient = density(loc + e @ tril.mT)
         good = value.isfinite()
@@ -98,6 +100,8 @@ def climb(density: Evaluated, start: Gaussian, generator: torch.Generator) -> Ga
     if not math.isfinite(bound):
         return start
     for _ in range(FINISH):
+        if density.late:
+            break
         r = gradient @ best.tril + e
         curved = -(r.mT @ e) / len(e)
         values, Q = torch.linalg.eigh(rate * (curved + curved.mT) / 2)

@@ -94,9 +94,9 @@ def walk(density: Evaluated, starts: Tensor, generator: torch.Generator) -> list
     noise = torch.cat([noise, -noise]).to(starts.device)
     found = _walked(density, starts[:1], noise)
     rest = starts[1:]
-    if found and len(rest):
+    if found and len(rest) and not density.late:
         rest = _approaching(density, found[0], rest)
-    if len(rest):
+    if len(rest) and not (found and density.late):
         found = found + _walked(density, rest[:WALKED], noise)
     return sorted(found, key=lambda gaussian: -gaussian.bound)
 
@@ -107,7 +107,7 @@ def _walked(density: Evaluated, starts: Tensor, noise: Tensor) -> list[Gaussian]
     walking = list(paths)
     for _ in range(STEPS):
         walking = _apart([path for path in walking if not path.arrived and path.worse < WORSE], paths)
-        if not walking:
+        if not walking or (density.late and any(path.best is not None for path in paths)):
             break
         _step(density, walking, noise)
     return [path.best for path in paths if path.best is not None]

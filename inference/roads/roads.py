@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,11 +16,12 @@ from inference.roads.evaluating import Evaluated
 from inference.roads.folding import fold, weighed_evidence
 from inference.roads.gaussian import Found, gaussian
 from inference.roads.grounds import Ground, Inferred, Tried
-from inference.roads.labelling import in_order
+from inference.roads.labelling import in_order, interchangeable
 from inference.roads.tempered import Tempered
 from inference.roads.tempering import FromPrior
 from inference.running.deadline import Deadline
 from inference.sampling.density import Density
+from inference.sampling.labels import stems
 from inference.sampling.mixing import worst
 
 LIMITS = {"share": 0.3, "effective": 400, "moved": 0.5, "elsewhere": 0.01, "stretch": 0.1}
@@ -29,14 +31,23 @@ LARGEST = 200  # latents beyond which no full covariance is tried
 RUNS, ISLANDS, PARTICLES = 2, 8, 128  # of the tempered road: independent runs, islands of each, particles of these
 MORE = 4  # times as many, where the runs do not agree
 LONG = 20.0  # seconds of the first runs from which more particles are not tried
+APART = "paths that ended in other modes"
 NATS, RHAT, MOVED = 0.1, 1.01, 0.2  # two runs agree to so much; so many last moves were accepted
 DEVIATION = 0.1  # of itself, that a standard deviation may be off
 
 
 def by_gaussian(
-    potential: Density, centre: Tensor, draws: int, seed: int, density: Evaluated | None = None
+    potential: Density,
+    centre: Tensor,
+    draws: int,
+    seed: int,
+    density: Evaluated | None = None,
+    rest: float | None = None,
 ) -> tuple[Inferred, Found] | None:
     """Draws of a Gaussian, corrected by their weights, with the evidence; None where there are too many latents.
+
+    Where weights cannot correct it, the density does not tell labels apart, and paths ended in other modes, nobody
+    knows how many of these there are: that is part of the evidence then.
 
     Args:
         potential: the density.
@@ -44,10 +55,11 @@ def by_gaussian(
         draws: how many, all of one chain.
         seed: of all that is drawn.
         density: its gradient, where that is recorded already.
+        rest: seconds, after which it ends with the Gaussian that it has.
     """
     if potential.size > LARGEST:
         return None
-    found = gaussian(potential, centre, seed, density)
+    found = gaussian(potential, centre, seed, density, rest)
     weighed = found.weighed
     picked = weighed.resampled(draws, np.random.default_rng(seed)).to(weighed.points.device)
     values, jacobian = potential.constrain(weighed.points[picked].to(potential.dtype))
@@ -65,24 +77,41 @@ def by_gaussian(
         Ground("effective share", weighed.share, LIMITS["share"], least=True),
         Ground("effective draws", effective, LIMITS["effective"], least=True),
         Ground("weights moved moments by", max(weighed.shift, weighed.stretch), LIMITS["moved"]),
-        Ground("other modes hold", found.elsewhere, LIMITS["elsewhere"]),
+        Ground("other modes may hold" if found.cut else "other modes hold", found.elsewhere, LIMITS["elsewhere"]),
         *stretched,
     )
     made = Inferred(
         {name: value[None] for name, value in values.items()}, potential.local, {"log_p": log_p[None]}, "psis", 1,
         draws, grounds=grounds, log_evidence=log_evidence, error=error, labels=labels, found=found,
+        advice=f"the budget ended the Gaussian road: {found.cut}; give it more" if found.cut else "",
     )  # fmt: skip
+    if all(ground.holds for ground in grounds):
+        return made, found
+    free = [stem for stem in stems(potential.dims) if interchangeable(potential, made.draws, stem)]
+    if not free or found.cut:
+        return made, found
+    if found.apart:  # how many modes there are nobody knows then, nor which of them is the highest
+        advice = (
+            f"labels of '{free[0]}' mean nothing to the density, and paths from other starts end in modes of their "
+            "own: these draws are of the highest mode that was found; fewer of them, or tighter priors, may help"
+        )
+        return replace(made, grounds=(*grounds, Ground(APART, found.apart, 0)), advice=advice), found
     return made, found
 
 
 def wanted(road: str, tried: Sequence[Tried]) -> bool:
-    """Whether a road is to be taken after those tried: the tempered one is where modes lie apart or chains disagree."""
+    """Whether a road is to be taken after those tried.
+
+    The tempered one is where modes lie apart or chains disagree; chains are not where labels switch between many modes.
+    """
+    if road == "Hamiltonian":
+        return not any(ground.name == APART and not ground.holds for ground in (tried[-1].grounds if tried else ()))
     if road != "tempered":
         return True
     if not tried or any(one.road == road for one in tried):
         return False
     last = tried[-1]
-    signs = ("other modes",) if last.road == "Gaussian" else ("R-hat",)
+    signs = ("other modes", APART) if last.road == "Gaussian" else ("R-hat",)
     apart = any(ground.name.startswith(signs) and not ground.holds for ground in last.grounds)
     return apart or (last.road == "Hamiltonian" and bool(last.failed))
 
@@ -114,10 +143,11 @@ def by_tempered(
         path = FromPrior(density)
     except NotImplementedError:
         return None
+    steps = tempered.Steps(path, mode)
     while True:
         runs = [
             tempered.run(
-                path, islands=ISLANDS, particles=particles, mode=mode, deadline=deadline, at_once=at_once
+                path, islands=ISLANDS, particles=particles, deadline=deadline, at_once=at_once, steps=steps
             )
             for _ in range(RUNS)
         ]  # fmt: skip

@@ -85,28 +85,42 @@ class Tempered(Posterior):
     points: Tensor | None = field(default=None, repr=False)  # free latents, (S, P), in the coordinates of the end
 
 
+class Steps:
+    """What particles on a path do, recorded once for all runs on it.
+
+    Args:
+        path: what they move along.
+        mode: how the leapfrog step runs.
+        fallback: where the mode fails, go on with the next slower one.
+    """
+
+    def __init__(self, path: Path, mode: Mode, fallback: bool = True) -> None:
+        way = Fallback(path.density.name, "sampling", mode, fallback)
+
+        def tempered(points: Tensor, beta: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
+            first, ratio, gradient = path.parts(points, beta, *held)
+            return first + beta * ratio, gradient
+
+        self.parts = Fastest(path.parts, way).bind()
+        self.leap = Fastest(leapfrog(tempered, 1 + len(path.density.held)), way)
+
+
 class Islands:
     """Particles on a path.
 
     Args:
         path: what they move along.
         islands, particles: I, and N in each.
-        mode: how the leapfrog step runs.
+        steps: of theirs.
         at_once: particles that move together, for what memory and cache hold.
 
     Raises:
         SamplingError: no first draw has a posterior density.
     """
 
-    def __init__(
-        self, path: Path, islands: int, particles: int, mode: Mode, fallback: bool = True,
-        at_once: int | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, path: Path, islands: int, particles: int, steps: Steps, at_once: int | None = None) -> None:
         self.path, self.density, self.shape = path, path.density, (islands, particles)
-        way = Fallback(self.density.name, "sampling", mode, fallback)
-        held = len(self.density.held)
-        self._parts = Fastest(path.parts, way).bind()
-        self._leap = Fastest(leapfrog(self._tempered, 1 + held), way)
+        self._parts, self._leap = steps.parts, steps.leap
         self.at_once = at_once or islands * particles
         self.size, self.index, self.moved, self.acceptance = 0.5, 0, 0, math.nan
         self.beta, self.betas = 0.0, [0.0]
@@ -116,10 +130,6 @@ class Islands:
         first = self.points.new_zeros(self.shape)
         self.log_weights, self.log_evidence = normalised(first), first[:, 0]
         self.log_ratio = self._look()
-
-    def _tempered(self, points: Tensor, beta: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
-        first, ratio, gradient = self.path.parts(points, beta, *held)
-        return first + beta * ratio, gradient
 
     def _look(self) -> Tensor:
         """log r at the particles, (I, N)."""
@@ -323,6 +333,7 @@ def run(
     share: float = SHARE,
     deadline: Deadline | None = None,
     at_once: int | None = None,
+    steps: Steps | None = None,
 ) -> Tempered:
     """Draws of the posterior at the end of a path, and its evidence.
 
@@ -335,6 +346,7 @@ def run(
         share: conditional effective sample size of a step, of the particles.
         deadline: when to stop at the latest: the draws are then of the temperature that was reached.
         at_once: particles that move together.
+        steps: recorded for another run on this path, and used again.
 
     Raises:
         SamplingError: no first draw has a posterior density, or no particle can move.
@@ -346,7 +358,7 @@ def run(
         print(found.log_evidence, found.error)
     """
     began, deadline, notes = clock(), deadline or Deadline(), []
-    cloud = Islands(path, islands, particles, mode, at_once=at_once)
+    cloud = Islands(path, islands, particles, steps or Steps(path, mode), at_once=at_once)
     while cloud.beta < 1 and len(cloud.betas) <= MOST and not deadline.over():
         cloud.weigh(share)
         if cloud.beta < 1:

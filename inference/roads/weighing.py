@@ -104,6 +104,7 @@ def weigh(density: Evaluated, guide: Gaussian, seed: int) -> Weighed:
         )
         and 2 * len(noise) <= MOST
         and (found.share > HOPELESS or len(noise) == LEAST)
+        and not density.late
     ):
         total = len(noise)
         for which, part in enumerate(SHARES):

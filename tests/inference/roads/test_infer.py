@@ -14,10 +14,14 @@ import torch
 import inference
 import zoo
 from inference.programs.outline import outline
+from inference.programs.potential import ProgramPotential
 from inference.roads.climbing import climb
 from inference.roads.grounds import Ground, Inferred
 from inference.roads.judging import judged
+from inference.roads.roads import by_gaussian
 from inference.running.deadline import Deadline
+from inference.running.quiet import quietly
+from inference.sampling import starts
 from inference.sampling.chains import SamplingError
 
 
@@ -168,6 +172,36 @@ def test_chains_cut_short_cannot_be_judged_and_do_not_take_the_place_of_what_can
             alone = climb("p", [("two", lambda rest, f=found: f)], Deadline())
             assert alone.road == "two"
             assert not alone.trusted
+
+
+def test_a_budget_ends_the_gaussian_road_too_and_it_says_where():
+    with quietly(0):
+        density = ProgramPotential(outline(zoo.program(schools), (SIGMA, Y), {}))
+        whole, _ = by_gaussian(density, starts.centre(density, {}), 500, 0)
+        found, gaussian = by_gaussian(density, starts.centre(density, {}), 500, 0, rest=1e-9)
+    assert gaussian.cut.startswith("its Newton paths were not walked to the end")
+    assert gaussian.points < 0.5 * whole.found.points
+    assert found.advice.startswith("the budget ended the Gaussian road: its Newton paths")
+    lacking = [ground.name for ground in found.grounds if not ground.holds]
+    assert "other modes may hold" in lacking  # nobody looked
+    assert all(ground.holds for ground in whole.grounds)
+    assert whole.log_evidence == pytest.approx(-31.33, abs=0.1)  # by quadrature; cut short, it is near that too
+    assert found.log_evidence == pytest.approx(-31.33, abs=1.0)
+
+
+def test_a_scale_that_runs_away_is_named():
+    rng = np.random.default_rng(0)
+    wide = torch.as_tensor(np.exp(rng.uniform(-60, 0, (2, 500))))  # as draws of a density 1 / tau go
+    heavy = torch.as_tensor(np.abs(rng.standard_cauchy((2, 500))))  # half-Cauchy: a proper one of heavy tails
+    either = torch.as_tensor(rng.normal(size=(2, 500, 3)) * 1e12)
+    bad = (Ground("R-hat", 2.0, 1.01),)
+    draws = {"tau": wide, "sigma": heavy, "x": either}
+    found = Inferred(draws, method="mcmc", chains=2, size=500, grounds=bad)
+    told = climb("p", [("one", lambda rest: found)], Deadline()).advice
+    assert told.startswith("'tau' runs away, from ")
+    assert told.endswith("is its prior proper, and do the data bound it?")
+    assert "sigma" not in told
+    assert "'x'" not in told
 
 
 @pytest.mark.parametrize(
