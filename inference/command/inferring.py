@@ -65,6 +65,8 @@ def inferred(given: Checked, options: argparse.Namespace) -> Inferred | None:
     if why:
         if options.method == "infer":
             raise ValueError(f"--method infer: {pair.name} {why}")
+        if "too many" in why:
+            print(f"note: {pair.name} {why}: it is fitted in steps", flush=True)
         return None
     budget = BUDGET if options.budget is None else options.budget
     try:

@@ -10,6 +10,7 @@ import torch
 
 import inference
 import zoo
+from inference.command import inferring
 from inference.command.main import main
 from tests.helpers.command import FEW, fails
 from zoo import held
@@ -85,6 +86,17 @@ def test_what_the_roads_do_not_suit_is_fitted(capsys):
     assert "--method infer: gaussian_vae has latents of single observations" in line
     line = fails(capsys, "fit", "masked_autoregressive", "--data", "iris", "--method", "infer", "--out", "made")
     assert "has no latents but its parameters" in line
+
+
+def test_data_too_large_for_full_gradients_are_fitted_and_it_is_said(capsys, monkeypatch):
+    monkeypatch.setattr(inferring, "ROWS", 271)  # one row fewer than there are
+    words = ["--target", "waiting", "--no-score", "--double", "--out", "line"]
+    assert main(["fit", "polynomial_regression", "--data", "faithful", *words]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "note: polynomial_regression has 272 rows to read, too many for full gradients: it is fitted in steps" in said
+    )
+    assert "Fit(0 steps" in said
 
 
 def test_options_that_contradict_are_refused(capsys):
