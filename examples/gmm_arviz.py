@@ -1,8 +1,9 @@
 """Two kinds of eruption: the posterior of a Gaussian mixture, read with ArviZ.
 
-Old Faithful erupts either for two minutes or for four and a half, and the wait that follows goes with it. A mixture of
-two Gaussians is fitted to both numbers in minutes, as they stand; ArviZ then summarises its posterior, scores it on
-eruptions left out one at a time, and the picture shows how sure the fit is of its ellipses.
+Old Faithful erupts either for two minutes or for four and a half, and the wait that follows goes with it. The posterior
+of a mixture of two Gaussians is inferred from both numbers in minutes, as they stand, and says why it may be believed;
+ArviZ then summarises it, scores it on eruptions left out one at a time, and the picture shows how sure it is of its
+ellipses.
 
     python examples/gmm_arviz.py [FOLDER FOR THE PICTURE]
 """
@@ -25,10 +26,9 @@ from zoo import Batch, datasets
 
 def main(out: Path = Path("out")) -> float:
     data = datasets.load("faithful")
-    pair = zoo.create("gmm", features=2, components=2)
-    print(inference.fit(pair, data, steps=400, lr=0.03, progress=False))
-
-    posterior = inference.draw(pair, data, draws=1000)
+    pair = zoo.create("gmm", features=2, components=2).double()
+    posterior = inference.infer(pair, data, progress=False)
+    print(posterior)
     exported = inference.to_arviz(pair, posterior, data)
     print(az.summary(exported, var_names=["weights", "locs", "scales"], kind="stats").to_string())
     print(f"\nleave-one-out log score of the eruptions:\n{az.loo(exported)}")

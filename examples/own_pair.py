@@ -53,16 +53,15 @@ class EightSchools(ModelGuide):
 
 def main(out: Path = Path("out")) -> float:
     data = datasets.load("eight_schools")
-    pair = zoo.create("eight_schools")
-    print(inference.fit(pair, data, steps=400, lr=0.05, particles=16, progress=False))
-
-    posterior = inference.draw(pair, data, draws=4000)
+    pair = zoo.create("eight_schools").double()
+    posterior = inference.infer(pair, data, draws=4000, progress=False)
+    print(posterior)
     exported = inference.to_arviz(pair, posterior, data)
     print("\nWhat the posterior says, in points of the test:\n")
     print(az.summary(exported, var_names=["mu", "tau"], kind="stats").to_string())
 
     mu, tau = (posterior[name].reshape(-1, 1) for name in ("mu", "tau"))
-    error, effect = data.x[:, 0].float(), data.y.float()
+    error, effect = data.x[:, 0], data.y
     trust = tau**2 / (tau**2 + error**2)  # (draw, school): how far a school's own report is believed
     theta = mu + trust * (effect - mu) + (trust.sqrt() * error) * torch.randn(trust.shape)
     print(
