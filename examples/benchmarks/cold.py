@@ -108,7 +108,8 @@ def measured(asked):
         kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         command = [sys.executable, "-W", "ignore", __file__, "--child", folder]
         process = subprocess.Popen(command, env=kept | caches, stderr=subprocess.PIPE, text=True)
-        error = process.stderr.read()
+        with process.stderr as told:
+            error = told.read()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
