@@ -124,14 +124,24 @@ def _compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., 
 
             with _no_remarks():
                 run: Callable[..., Any] = torch._inductor.compile(
-                    copy.deepcopy(graph), [tensor.detach() for tensor in inputs], options=options | further
+                    copy.deepcopy(graph), [tensor.detach().contiguous() for tensor in inputs], options=options | further
                 )
         except Exception as error:  # whatever a compiler, its cache folder or its loader may do
             failed = error
         else:
-            return run
+            return partial(_side_by_side, run)
     told = next(iter(str(failed).strip().splitlines()), "")
     raise CompileError(f"Inductor failed: {type(failed).__name__}: {told}") from failed
+
+
+def _side_by_side(run: Callable[..., Any], *tensors: Tensor) -> Any:
+    """Inductor's code knows its inputs by their strides: others go in as copies, and what it writes there comes back."""
+    given = [tensor.contiguous() for tensor in tensors]
+    found = run(*given)
+    for own, laid in zip(tensors, given, strict=True):
+        if laid is not own and 0 not in own.stride():
+            own.copy_(laid)
+    return found
 
 
 @contextmanager

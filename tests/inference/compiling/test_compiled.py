@@ -155,6 +155,20 @@ def test_other_shapes_are_recorded_once_and_bound_tensors_may_get_new_storage():
 # --- Adam -------------------------------------------------------------------------------------------------------------
 
 
+def test_inputs_may_lie_in_memory_in_any_order():
+    def step(x, y):
+        y.add_(x)
+        return (x @ x.mT).sum() + x.cos()
+
+    runs, given = Traced(step, "inductor"), torch.arange(12.0).reshape(3, 4)
+    spread = torch.ones(1, 4).expand(3, 4)
+    for x in (given, given.mT.contiguous().mT, given.repeat(1, 2)[:, ::2], spread):
+        for y in (torch.ones(3, 4), torch.ones(4, 3).mT):
+            torch.testing.assert_close(runs(x, y), (x @ x.mT).sum() + x.cos())
+            torch.testing.assert_close(y, 1 + x)
+    assert len(runs._graphs) == 1
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("fused", [True, False])
 def test_adam_is_that_of_torch_whatever_the_layout_of_the_gradient(dtype, fused):
