@@ -135,7 +135,7 @@ def _compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., 
 
 
 def _side_by_side(run: Callable[..., Any], *tensors: Tensor) -> Any:
-    """Inductor's code knows its inputs by their strides: others go in as copies, and what it writes there comes back."""
+    """Inductor's code knows its inputs by their strides: others go in as copies, and what is written comes back."""
     given = [tensor.contiguous() for tensor in tensors]
     found = run(*given)
     for own, laid in zip(tensors, given, strict=True):
