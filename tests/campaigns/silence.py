@@ -4,8 +4,8 @@
     python -m tests.campaigns.silence gmm hmm -n 20    # some pairs, fewer data sets
     python -m tests.campaigns.silence --seconds 60     # as many data sets of each pair as that time lets begin
 
-Each data set has 60 rows, is inferred by `inference.infer` at the defaults, and judged; those that `infer` does not
-trust say so themselves, and are only counted. P-values count at 0.01, so that so many alarms are right, give or take.
+Each data set has 60 rows, is inferred by `inference.infer` at the defaults within half a minute, and judged; those that
+`infer` does not trust say so themselves, and are only counted. P-values count at 0.01, so that so many alarms are right, give or take.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import inference
 import zoo
 
 REPEATS, ROWS, LEVEL = 200, 60, 0.01
+BUDGET = 30.0  # seconds of `infer`
 ALARMS = ("LOO-PIT", "PIT", "calibration", "rootogram", "prior predictive", "coverage", "bound", "scale", "divergences")
 
 
@@ -55,7 +56,7 @@ def silence(name: str, repeats: int = REPEATS, seconds: float | None = None) -> 
         torch.manual_seed(repeat)
         pair = zoo.create(name, dtype=torch.float64)
         data, _ = pair.simulate(ROWS)
-        posterior = inference.infer(pair, data, seed=repeat, progress=False)
+        posterior = inference.infer(pair, data, budget=BUDGET, seed=repeat, progress=False)
         if not posterior.trusted and posterior.road != "points":
             found.untrusted += 1
             continue
