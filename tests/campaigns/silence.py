@@ -5,7 +5,7 @@
     python -m tests.campaigns.silence --seconds 60     # as many data sets of each pair as that time lets begin
 
 Each data set has 60 rows, is inferred by `inference.infer` at the defaults within half a minute, and judged; those that
-`infer` does not trust say so themselves, and are only counted. P-values count at 0.01, so that so many alarms are right, give or take.
+`infer` does not trust say so themselves, and are only counted. P-values count at 0.01: so many alarms are right.
 """
 
 from __future__ import annotations
