@@ -20,6 +20,8 @@ import torch
 
 import inference
 import zoo
+from inference.data.check import check
+from inference.data.learnable import check_learnable
 
 REPEATS, ROWS, LEVEL = 200, 60, 0.01
 BUDGET = 30.0  # seconds of `infer`
@@ -56,6 +58,10 @@ def silence(name: str, repeats: int = REPEATS, seconds: float | None = None) -> 
         torch.manual_seed(repeat)
         pair = zoo.create(name, dtype=torch.float64)
         data, _ = pair.simulate(ROWS)
+        try:
+            check_learnable(check(pair, data))
+        except ValueError:  # one class in all rows, say
+            continue
         posterior = inference.infer(pair, data, budget=BUDGET, seed=repeat, progress=False)
         if not posterior.trusted and posterior.road != "points":
             found.untrusted += 1
