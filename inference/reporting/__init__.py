@@ -2,7 +2,7 @@
 
 door         `report` of a pair
 programmed   `report` of any Pyro program
-page         a page: its parts, the HTML and the JSON of them; template.html and style.css are its form
+page         a page: its parts, the HTML and the JSON of them; frame.html, template.html and style.css are its form
 words        what verdicts and pictures mean, in plain words
 parts        a part of a page: its heading, its picture, what is seen there; or why it could not be made
 encoding     figures -> pictures inside a page, wide and for a phone

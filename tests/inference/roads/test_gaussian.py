@@ -84,17 +84,22 @@ def test_a_heavy_tail_is_seen():
     assert [ground.name for ground in found.grounds if not ground.holds]
 
 
-def test_modes_apart_are_weighed():
-    """Ten deviations apart, 0.3 and 0.7: one Gaussian has one of them, and the rest is told."""
-    mixture = dist.MixtureSameFamily(
-        dist.Categorical(torch.tensor([0.3, 0.7])), dist.Normal(torch.tensor([-5.0, 5.0]), 1.0)
-    )
+def two_modes(smaller, apart, scale):
+    """A program whose posterior is two Gaussians of deviation 1, so far apart, the first with so much of the mass."""
+    weights, places = torch.tensor([smaller, 1 - smaller]), torch.tensor([-apart / 2, apart / 2])
+    mixture = dist.MixtureSameFamily(dist.Categorical(weights), dist.Normal(places, 1.0))
 
     def model():
-        prior = dist.Normal(0.0, 6.0)
+        prior = dist.Normal(0.0, scale)
         x = pyro.sample("x", prior)
         pyro.factor("instead", mixture.log_prob(x) - prior.log_prob(x))
 
+    return model
+
+
+def test_modes_apart_are_weighed():
+    """Ten deviations apart, 0.3 and 0.7: one Gaussian has one of them, and the rest is told."""
+    model = two_modes(0.3, 10.0, 6.0)
     found = [road(model, seed=seed)[1] for seed in range(4)]
     assert all(abs(one.elsewhere - 0.3) < 0.02 for one in found)
 
@@ -102,15 +107,7 @@ def test_modes_apart_are_weighed():
 @pytest.mark.parametrize("seed", range(3))
 def test_a_mode_of_little_mass_is_told_where_it_is_far_off(seed):
     """0.2 % of the mass, 50 deviations away: they make the whole posterior 2.4 times as wide."""
-    mixture = dist.MixtureSameFamily(
-        dist.Categorical(torch.tensor([0.002, 0.998])), dist.Normal(torch.tensor([-25.0, 25.0]), 1.0)
-    )
-
-    def model():
-        prior = dist.Normal(0.0, 30.0)
-        x = pyro.sample("x", prior)
-        pyro.factor("instead", mixture.log_prob(x) - prior.log_prob(x))
-
+    model = two_modes(0.002, 50.0, 30.0)
     with quietly(seed):
         potential = ProgramPotential(outline(zoo.program(model), (), {}))
         made, found = by_gaussian(potential, starts.centre(potential, {}), 100, seed)
