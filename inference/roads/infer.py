@@ -158,11 +158,12 @@ def _exact(given: Checked, draws: int, seed: int, rest: float | None) -> Inferre
 def _gaussian(given: Checked, draws: int, seed: int, rest: float | None) -> Inferred | None:
     """A Gaussian over all latents, in double precision; the pair's guide is put there."""
     pair, batch = given.pair, given.batch
-    before = copy.deepcopy(pair.state_dict())
+    with quietly(seed, pair):
+        if not pair.trained:
+            take(pair, batch)
+    before = copy.deepcopy(pair.state_dict())  # with the constants, which the roads that follow stand on
     try:
         with quietly(seed, pair):
-            if not pair.trained:
-                take(pair, batch)
             wide = _doubled(given)
             potential = Potential(wide)
             centre = starts.centre(potential, wide.pair.initial(wide.batch))

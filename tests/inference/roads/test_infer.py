@@ -233,3 +233,17 @@ def test_the_constants_of_the_data_are_those_of_every_road():
         one.log_evidence - shift, abs=4 * float(np.hypot(one.error, other.error)) + 1e-3
     )
     assert float(other["locs"].mean()) == pytest.approx(1000 * float(one["locs"].mean()), rel=1e-3)
+
+
+def test_a_gaussian_road_that_fails_leaves_the_constants_of_the_data(monkeypatch):
+    def fails(*args, **kwargs):
+        raise SamplingError("no start")
+
+    monkeypatch.setattr("inference.roads.infer._exact", lambda *args: None)  # as of a pair with latents of each row
+    monkeypatch.setattr("inference.roads.infer.by_gaussian", fails)
+    x = torch.randn(40, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 5 + 1000
+    pair = zoo.create("gmm", features=1, components=1).double()
+    found = inference.infer(pair, x, draws=300, progress=False)
+    assert found.road == "Hamiltonian"
+    assert float(pair.loc) == pytest.approx(float(x.median()), abs=2 * float(x.std()))
+    assert float(found["locs"].mean()) == pytest.approx(float(x.mean()), abs=float(x.std()) / 4)
