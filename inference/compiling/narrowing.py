@@ -16,6 +16,7 @@ import math
 from typing import Any
 
 import torch
+from pyro.distributions.util import broadcast_shape
 from torch import fx
 
 aten = torch.ops.aten
@@ -66,7 +67,7 @@ def _move(graph: fx.Graph, node: fx.Node, small: dict[fx.Node, fx.Node]) -> None
     if any("layout" not in argument.meta for argument in given):
         return
     shape, kind = _shape(node), (node.meta["dtype"], node.meta["device"])
-    less = torch.broadcast_shapes(*map(_shape, given))
+    less = broadcast_shape(*map(_shape, given))
     # Of another type, what has no dims would count for less than what has some.
     if math.prod(less) >= math.prod(shape) or any((a.meta["dtype"], a.meta["device"]) != kind for a in given):
         return

@@ -20,6 +20,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor, nn
 from torch.distributions import constraints
 
@@ -171,4 +172,4 @@ class _Rest(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Along the points; of a bound each particle has draws of its own."""
         found = self.climbed(self.free.expand(*self.batch_shape, -1), self.leaves)
-        return found.expand(torch.broadcast_shapes(value.shape, self.batch_shape))
+        return found.expand(broadcast_shape(value.shape, self.batch_shape))

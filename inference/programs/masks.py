@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 
 
@@ -38,4 +39,4 @@ def _lasting(batch: torch.Size, one: Any, other: Any) -> Tensor | None:
     """A mask that two runs share, along the plates."""
     if not isinstance(one, Tensor) or not isinstance(other, Tensor) or not torch.equal(one, other):
         return None
-    return one.expand(batch) if torch.broadcast_shapes(one.shape, batch) == batch else None
+    return one.expand(batch) if broadcast_shape(one.shape, batch) == batch else None

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.distributions import Delta, Unit
-from pyro.distributions.util import scale_and_mask
+from pyro.distributions.util import broadcast_shape, scale_and_mask
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
@@ -231,7 +231,7 @@ class _Given(Messenger):
 def _as_seen(fn: Any, value: Any) -> Any:
     """A distribution in the shape of what was observed, which may have more dims, or larger ones."""
     seen = torch.Size(getattr(value, "shape", ()))
-    batch = torch.broadcast_shapes(seen[: len(seen) - fn.event_dim], fn.batch_shape)
+    batch = broadcast_shape(seen[: len(seen) - fn.event_dim], fn.batch_shape)
     return fn if batch == fn.batch_shape else fn.expand(batch)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
@@ -41,7 +42,7 @@ def placed(fn: Any, shape: torch.Size) -> tuple[Tensor, Tensor] | None:
     if not isinstance(fn, _KINDS):
         return None
     loc, scale = fn.loc, fn.scale
-    if torch.broadcast_shapes(loc.shape, scale.shape, shape) != shape:
+    if broadcast_shape(loc.shape, scale.shape, shape) != shape:
         return None  # it stands along a discrete latent that is summed out
     return loc.expand(shape), scale.log().expand(shape)
 

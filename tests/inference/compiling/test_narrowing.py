@@ -1,5 +1,8 @@
 """Operations in front of `expand`: the same results from fewer elements, and what has to stay where it is."""
 
+import subprocess
+import sys
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -101,3 +104,15 @@ def test_results_do_not_share_their_memory():
     found = graph(torch.zeros(1, dtype=torch.float64))[0]
     found[0] = 5
     assert found.tolist() == [5, 1, 1, 1]
+
+
+@pytest.mark.slow
+def test_a_fit_loads_no_computer_algebra():
+    """`torch.broadcast_shapes` imports sympy: a fifth of the time of a tree's whole fit, for shapes of two tensors."""
+    program = (
+        "import sys, torch, inference, zoo\n"
+        "pair = zoo.create('decision_tree', features=2)\n"
+        "inference.fit(pair, zoo.Batch.of(x=torch.rand(40, 2), y=torch.rand(40)), steps=60, progress=False)\n"
+        "sys.exit('sympy' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
