@@ -3,6 +3,8 @@
     pair_for: A pair that suits the data, not fitted yet: what is left out of its arguments is read off them, and said
     fit: Fit a pair by stochastic variational inference, in place; fitting again goes on from where it stands
     Fit: What happened in a fit
+    Checkpoints: Where checkpoints go, how often, and how many stay
+    CheckpointError: A run cannot go on from these checkpoints: damaged, of something else, or somebody is writing there
     NonFiniteError: Loss or gradient stayed NaN or infinite; no such step was applied. The message names the site
     CSVLogger: Writes a line a report into a file, which is whole after each of them
     TensorBoardLogger: Writes reports as scalars for TensorBoard: `tensorboard --logdir FOLDER` shows them
@@ -145,6 +147,7 @@ if TYPE_CHECKING:
     from inference.roads.evidence import Evidence, log_evidence
     from inference.roads.grounds import Inferred
     from inference.roads.infer import infer
+    from inference.running.checkpoints import CheckpointError, Checkpoints
     from inference.running.constants import KeptConstants
     from inference.sampling.sample import Sampled, SamplingError, sample
     from inference.sampling.store import reopen
@@ -154,6 +157,7 @@ _HOMES = {
     "fitting.loop": ("NonFiniteError",),
     "fitting.watching": ("CSVLogger", "TensorBoardLogger", "Report"),
     "running.constants": ("KeptConstants",),
+    "running.checkpoints": ("Checkpoints", "CheckpointError"),
     "data.precision": ("LostPrecision",),
     "data.suited": ("pair_for",),
     "roads.infer": ("infer",),
@@ -207,6 +211,8 @@ __all__ = [
     "CSVLogger",
     "Calibration",
     "Check",
+    "CheckpointError",
+    "Checkpoints",
     "Estimator",
     "Evidence",
     "Fit",

@@ -415,6 +415,30 @@ def test_same_seed_same_bits_and_other_seed_other_bits(name, device):
     assert same(inference.draw(pair, batch, 4, seed=1).draws | {}, inference.draw(pair, batch, 4, seed=1).draws)
 
 
+@pytest.mark.parametrize("mode", ["off", pytest.param("graph", marks=pytest.mark.slow)])
+def test_a_fit_that_was_broken_off_goes_on_bit_for_bit(name, mode, device, tmp_path):
+    class Broken(Exception):
+        pass
+
+    def callback(step, *_):
+        if step == 5:
+            raise Broken
+
+    options = {"steps": 8, "batch_size": 10, "validation": 0.2, "device": device, "progress": False, "compile": mode}
+    whole, batch = make(name)
+    before = inference.fit(whole, batch, **options)
+    often = inference.Checkpoints(tmp_path, steps=2)
+    with pytest.raises(Broken):
+        inference.fit(make(name)[0], batch, callbacks=[callback], checkpoint=often, **options)
+    pair = make(name, seed=3)[0]
+    after = inference.fit(pair, batch, checkpoint=tmp_path, resume=True, **options)
+    assert after.resumed == 4
+    assert after.losses.tobytes() == before.losses.tobytes()
+    assert after.validation == before.validation
+    for kind in ("named_parameters", "named_buffers"):
+        assert same(dict(getattr(whole, kind)()), dict(getattr(pair, kind)()))
+
+
 def test_two_instances_are_independent(name):
     """Steps of two pairs in turn end where each ends alone."""
     alone = []

@@ -1,7 +1,9 @@
 """The variational fit: what is climbed, and the steps up.
 
 fit          `fit` itself: options, starting values, the model card
+beginning    constants, a good start, and whether there is anything to climb
 loop         the steps of one fit: minibatches, averaging, when to stop
+course       the state of a fit between two steps, kept and gone on from
 watching     reports to loggers, and loggers that write files
 schedule     when to slow down, average and stop
 step         from a pair and an objective to steps of Adam, as a graph or plain Pyro

@@ -137,8 +137,14 @@ def _by_differences(function: Callable[[Tensor], Tensor], loc: Tensor) -> Tensor
 
 def some_rows(batch: Batch, device: torch.device) -> Batch:
     """All rows, or as many at random as the curvature is taken over."""
+    some = which_rows(batch.size)
+    return batch if some is None else batch.select(some.to(device))
+
+
+def which_rows(size: int) -> Tensor | None:
+    """As many of so many rows, at random, as the curvature is taken over; None for all."""
     most = settings.hessian_rows
-    return batch if batch.size <= most else batch.select(torch.randperm(batch.size)[:most].to(device))
+    return None if size <= most else torch.randperm(size)[:most]
 
 
 @contextmanager

@@ -34,6 +34,8 @@ class Falling:
         tolerance: a fall that counts as none.
     """
 
+    on = ("stepper", "batch", "one", "parameters")  # what it works on, and does not remember
+
     def __init__(
         self, stepper: Stepper, batch: Callable[[], Batch], one: Tensor, window: int, tolerance: float
     ) -> None:

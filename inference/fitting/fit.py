@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from inference.compiling.fallback import choose_mode
 from inference.data.check import check, check_pair
 from inference.data.learnable import check_learnable
 from inference.data.series import understood
-from inference.fitting import curvature, doubt, exact, search
+from inference.fitting import curvature, doubt
+from inference.fitting.beginning import begin, done, place, take_in
+from inference.fitting.course import Length, opened
 from inference.fitting.held_out import split
-from inference.fitting.keeping import HIGHEST, Keeping, KeepingGuide
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose, plain
 from inference.fitting.options import check_options, device_of
 from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
 from inference.fitting.watching import Logger, Watch
-from inference.running.constants import described, take
+from inference.running.checkpoints import Checkpoints, asked
+from inference.running.constants import described
 from inference.running.deadline import Deadline
 from inference.running.programmed import or_program
 from inference.running.quiet import seeded
 from inference.running.width import width
-from zoo import guides, held
+from zoo import guides
 from zoo.base import Batch, ModelGuide
-from zoo.history import Mark
 from zoo.settings import settings
 from zoo.state.memory import LARGE, check_room
 from zoo.threads.handlers import unvalidated
@@ -56,6 +58,7 @@ class Fit:
     skipped: steps not applied since they were not finite.
     kept: names of the pair's constants that are of earlier data, and that these would have set otherwise.
     caution: what to know before intervals are believed, such as few rows for many coefficients; empty as a rule.
+    resumed: steps that were done before, by the fit that this one went on from; losses hold all.
     data: what series were understood to be, such as "3 series of 100 steps"; empty for other data.
     """
 
@@ -76,6 +79,7 @@ class Fit:
     kept: tuple[str, ...] = ()
     data: str = ""
     caution: str = ""
+    resumed: int = 0
 
     def plot(self) -> Figure:
         """The loss curve, as a matplotlib figure."""
@@ -93,6 +97,7 @@ class Fit:
         kept = f"constants kept: {', '.join(self.kept)}" if self.kept else ""
         said = "; ".join(filter(None, (self.reason, self.left_out, kept, self.caution)))
         on = f" on {self.data}" if self.data else ""
+        on += f" from {self.resumed:,} on" if self.resumed else ""
         told = f"loss {last:.4f} per observation, {self.seconds:.1f} s, {said}"
         return f"Fit({self.steps} steps{on}, {told})"
 
@@ -129,6 +134,8 @@ def fit(
     callbacks: Sequence[Callback] = (),
     loggers: Sequence[Logger] = (),
     log_every: int = 100,
+    checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
+    resume: bool = False,
 ) -> Fit:
     """Fit a pair by stochastic variational inference, in place; fitting again goes on from where it stands.
 
@@ -176,17 +183,27 @@ def fit(
         loggers: called with an `inference.Report` (loss, terms of the bound by site, validation, step size, seconds),
             such as `inference.CSVLogger("course.csv")`; a true result stops the fit.
         log_every: steps between two reports; the first step and the last are told too.
+        checkpoint: a folder, or `inference.Checkpoints`, to keep the state of the fit in while steps are taken: every
+            minute, at the end, and when SIGINT or SIGTERM comes, which then waits for the end of the step.
+        resume: go on from the newest whole checkpoint that is there, in this process or another, where the fit was:
+            parameters, losses and draws are those of a fit that was never broken off, to the last bit. Where there is
+            none, the fit begins. A fit of more steps goes on from the last step that both would take.
 
     Raises:
         ValueError: data that do not fit the pair, or options out of range.
+        CheckpointError: no checkpoint is whole, they are of another fit (model, options or data), another process is
+            writing there, or they are there and `resume` is not.
         NonFiniteError: the loss was NaN or infinite ten steps on end, or in more than half of all; the pair keeps its
             last good parameters. Fewer such steps are skipped, with a warning.
     """
     particles = particles if particles is not None else (10 if objective == "iwae" else 1)
     check_pair(pair)
     check_options(locals())
+    where = asked(checkpoint, resume)
+    if where is not None and method == "em":
+        raise ValueError("checkpoint: method='em' takes no steps that could be gone on from")
     began, deadline = time.perf_counter(), Deadline(max_seconds)
-    with seeded(seed), pair.learning("trained"):
+    with seeded(seed), pair.learning("trained"), ExitStack() as leaving:
         pair.to(device_of(device))
         given = check(pair, data if y is None else (data, y))
         train, held_out, whole = split(given, validation, seed)
@@ -197,53 +214,55 @@ def fit(
             raise ValueError("iwae with global latents weighs whole data sets: pass batch_size=len(data)")
         _check_room(pair, train, size, particles)
         pair.eval()  # but while steps are taken
-        released = held.release(pair)  # of draws in the place of the guide: steps are its own
-        started = released or not pair.trained if initialise is None else initialise
-        kept = take(pair, train, anew=bool(initialise), whole=whole)
-        if method == "em":
-            return _maximise(pair, train, chosen, seed, began, kept)
-        before = list(pair.own_parameters().values())
-        mark = Mark.of(before)
-        placed = _start(pair, train, chosen, started)
-        alone = chosen.has_globals and not given.continuous_locals and not pair.own_parameters()
-        searches = alone and type(pair).initial is ModelGuide.initial  # else the pair knows better where to start
-        keeping: Keeping | KeepingGuide | None = None
-        if not chosen.has_globals and mark.left(before):
-            keeping = Keeping(pair, train)
-        else:
-            placed = placed or (searches and search.move(pair, train, plain(chosen), compile))
-            stands = alone and placed and (searches or (steps is None and train.size <= settings.hessian_rows))
-            if stands and chosen.bound == "elbo" and isinstance(pair.automatic, guides.Standardised):
-                keeping = KeepingGuide(pair, train, plain(chosen))
-        if steps is None and epochs is None and (end := _done(pair, train, chosen, seed, keeping, tolerance, held_out)):
-            losses = np.array(end[:1])
-            return _without_steps(pair, train, chosen, seed, began, kept, losses=losses, steps=0, reason=end[1])
+        converges = steps is None and epochs is None
         if steps is None and epochs is not None:
             steps = max(1, math.ceil(epochs * train.size / size))
+        rate = lr or pair.step_size or (1e-2 if pair.own_parameters() else 2e-2)
+        schedule = schedule if schedule != "auto" else ("cosine" if steps is not None else "plateau")
+        length = Length(steps or max_steps, steps is not None, schedule, average)
+        options = {
+            "batch_size": size, "lr": rate, "schedule": schedule, "clip": clip, "objective": objective,
+            "particles": particles, "anneal": anneal, "free_bits": free_bits, "average": average, "patience": patience,
+            "tolerance": tolerance, "seed": int(seed), "device": pair.device.type, "compile": compile,
+            "length": "a number of steps" if length.known else "until it has converged",
+        }  # fmt: skip
+        course = leaving.enter_context(opened(where, resume, pair, (train, held_out), length, options))
+        begun = course.again(train, plain(chosen)) if course else None
+        if begun is None:
+            started, kept = take_in(pair, train, whole, initialise)
+            if method == "em":
+                return _maximise(pair, train, chosen, seed, began, kept)
+            begun = begin(given, train, chosen, started, kept, steps is None, compile)
+            end = done(pair, train, chosen, seed, begun.keeping, tolerance, held_out) if converges else None
+            if end is not None:
+                losses = np.array(end[:1])
+                return _without_steps(pair, train, chosen, seed, began, kept, losses=losses, steps=0, reason=end[1])
         mode, why = choose_mode(compile, steps if max_seconds is None else None)
+        if course:
+            mode, why = course.go(begun, mode, why)
         loop = Loop(
             Stepper(pair, chosen, mode, compile == "auto", train if size == train.size else None),
             train,
             held_out,
             size,
-            limit=steps or max_steps,
-            known=steps is not None,
-            lr=lr or pair.step_size or (1e-2 if pair.own_parameters() else 2e-2),
-            schedule=schedule if schedule != "auto" else ("cosine" if steps is not None else "plateau"),
+            limit=length.limit,
+            known=length.known,
+            lr=rate,
+            schedule=schedule,
             clip=clip,
             anneal=anneal,
             average=average,
             stopping=EarlyStopping(patience, tolerance),
-            convergence=Convergence(tolerance, stages=3 if placed else 4),
+            convergence=Convergence(tolerance, stages=3 if begun.placed else 4),
             callbacks=callbacks,
             progress=progress,
-            placed=placed,
-            resumed=not started,
+            placed=begun.placed,
+            resumed=not begun.started,
             deadline=deadline,
-            watch=Watch(loggers, log_every, began),
+            watch=Watch(loggers, log_every, began - (course.seconds if course else 0.0)),
         )
-        reason = loop.run(torch.Generator().manual_seed(int(seed)))
-        if keeping and keeping.back():
+        reason = loop.run(torch.Generator().manual_seed(int(seed)), course)
+        if begun.keeping and begun.keeping.back():
             over = "all steps done" if reason.startswith("diverged") else reason  # nothing of that is left
             reason = f"{over}: no better than the start, which is kept"
         if isinstance(pair.automatic, guides.AutoLaplace):
@@ -253,7 +272,7 @@ def fit(
         steps=len(loop.losses),
         epochs=len(loop.losses) * size / train.size,
         reason=doubt.said(given.but(train), reason, seed),
-        seconds=time.perf_counter() - began,
+        seconds=loop.watch.spent,
         trace_seconds=loop.stepper.trace_seconds,
         compile=loop.stepper.mode,
         compile_reason=why if loop.stepper.mode == mode else f"{mode} failed",
@@ -263,9 +282,10 @@ def fit(
         skipped=loop.skipped,
         validation=loop.validation,
         learning_rates=loop.rates,
-        kept=kept,
+        kept=begun.kept,
         data=understood(train),
         caution=doubt.caution(pair, train),
+        resumed=course.first if course else 0,
     )
     _write_card(pair, train, result)
     for said in (result.left_out, result.reason if result.reason.startswith("diverged") else ""):
@@ -282,43 +302,6 @@ def _check_room(pair: ModelGuide, batch: Batch, size: int, particles: int) -> No
         check_room(option, value, 2 * size * particles * width(pair, batch) * pair.dtype.itemsize)
 
 
-def _start(pair: ModelGuide, batch: Batch, objective: Objective, initialise: bool) -> bool:
-    """Move global latents to where the data suggest, and undo an earlier Laplace curvature.
-
-    Returns whether the guide's widths suit the posterior already.
-    """
-    if isinstance(pair.automatic, guides.AutoLaplace):
-        pair.automatic.curve(None)
-    if initialise:
-        with torch.no_grad(), unvalidated():
-            return _place(pair, batch, objective, pair.initial(batch))
-    return True
-
-
-def _place(pair: ModelGuide, batch: Batch, objective: Objective, values: dict[str, Tensor]) -> bool:
-    """Move the automatic guide to these values of the global latents; True if the curvature there gave it widths."""
-    if (auto := pair.automatic) is not None and values:
-        guides.start(auto, pair.guide_family, pair.model, batch.select(slice(0, min(2, batch.size))), values)
-    return curvature.set_widths(pair, batch, plain(objective), values)
-
-
-def _done(
-    pair: ModelGuide,
-    train: Batch,
-    objective: Objective,
-    seed: int,
-    keeping: Keeping | KeepingGuide | None,
-    tolerance: float,
-    held_out: Batch | None,
-) -> tuple[float, str] | None:
-    """Loss per observation, and why there is nothing to do; else None."""
-    if isinstance(keeping, Keeping):
-        highest = objective.plain and held_out is None and keeping.highest(tolerance)
-        return (-float(keeping.bounds.mean()), HIGHEST) if highest else None
-    evidence = exact.exact_evidence(pair, train, seed)
-    return None if evidence is None else (-evidence / train.total, exact.REASON)
-
-
 def _maximise(
     pair: ModelGuide, train: Batch, objective: Objective, seed: int, began: float, kept: tuple[str, ...]
 ) -> Fit:
@@ -330,7 +313,7 @@ def _maximise(
         values, course = pair.maximise(train)
         if isinstance(auto, guides.AutoLaplace):
             auto.curve(None)
-        _place(pair, train, objective, values)
+        place(pair, train, objective, values)
     if isinstance(auto, guides.AutoLaplace):
         curvature.curve(pair, train, objective)
     reason = "expectation-maximisation has converged"

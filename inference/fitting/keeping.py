@@ -5,10 +5,13 @@ Steps from the maximum can only lose: their gradients are noisy, and what averag
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from inference.fitting.curvature import some_rows
+from inference.fitting.curvature import which_rows
 from inference.fitting.objective import Objective
 from inference.running import pieces
 from inference.running.densities import run
@@ -32,11 +35,27 @@ class Keeping:
     """
 
     def __init__(self, pair: ModelGuide, batch: Batch) -> None:
-        self.pair, self.total, rows = pair, batch.size, settings.hessian_rows
-        some = torch.randperm(batch.size, generator=torch.Generator().manual_seed(0))[:rows].to(pair.device)
-        self.batch = batch if batch.size <= rows else batch.select(some)
+        self.pair, self.total = pair, batch.size
+        self.batch = _the_same_rows(pair, batch)
         self.kept = {name: value.detach().clone() for name, value in pair.named_parameters()}
         self.bounds = self._bounds()
+
+    def state(self) -> dict[str, Any]:
+        """To make it `again` from."""
+        return {"kept": self.kept, "bounds": self.bounds}
+
+    @classmethod
+    def again(cls, pair: ModelGuide, batch: Batch, state: Mapping[str, Any]) -> Keeping:
+        """From its state, whatever the parameters are now.
+
+        Raises:
+            ValueError: it is not of such a pair.
+        """
+        made = cls.__new__(cls)
+        made.pair, made.total = pair, batch.size
+        made.batch = _the_same_rows(pair, batch)
+        made.kept, made.bounds = _of(pair, dict(pair.named_parameters()), state)
+        return made
 
     def highest(self, tolerance: float) -> bool:
         """Whether no way up is found from here: a few steps of L-BFGS at fixed noise, judged at other noise.
@@ -117,9 +136,28 @@ class KeepingGuide:
     """
 
     def __init__(self, pair: ModelGuide, batch: Batch, objective: Objective) -> None:
-        self.pair, self.batch, self.objective = pair, some_rows(batch, pair.device), objective
+        self.pair, self.objective = pair, objective
+        self.rows = which_rows(batch.size)
+        self.batch = batch if self.rows is None else batch.select(self.rows.to(pair.device))
         self.kept = _state(pair)
         self.bounds = self._bounds()
+
+    def state(self) -> dict[str, Any]:
+        """To make it `again` from."""
+        return {"kept": self.kept, "bounds": self.bounds, "rows": self.rows}
+
+    @classmethod
+    def again(cls, pair: ModelGuide, batch: Batch, objective: Objective, state: Mapping[str, Any]) -> KeepingGuide:
+        """From its state, whatever the guide is now.
+
+        Raises:
+            ValueError: it is not of such a pair.
+        """
+        made = cls.__new__(cls)
+        made.pair, made.objective, made.rows = pair, objective, state["rows"]
+        made.batch = batch if made.rows is None else batch.select(made.rows.to(pair.device))
+        made.kept, made.bounds = _of(pair, _state(pair), state)
+        return made
 
     def _bounds(self) -> Tensor:
         """Estimates of the bound on the log evidence from a draw each, the same every time, (32,)."""
@@ -140,3 +178,19 @@ def _state(pair: ModelGuide) -> dict[str, Tensor]:
     """What stands for the guide: its parameters, and the buffers they are relative to."""
     auto = pair.automatic
     return {} if auto is None else {name: value.detach().clone() for name, value in auto.state_dict().items()}
+
+
+def _the_same_rows(pair: ModelGuide, batch: Batch) -> Batch:
+    """As many rows as the bound is taken over, the same each time."""
+    most = settings.hessian_rows
+    some = torch.randperm(batch.size, generator=torch.Generator().manual_seed(0))[:most].to(pair.device)
+    return batch if batch.size <= most else batch.select(some)
+
+
+def _of(pair: ModelGuide, own: Mapping[str, Tensor], state: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
+    """What is kept and its bounds, out of a file, where they have the shapes of the pair's own."""
+    kept = {name: value.to(pair.device) for name, value in state["kept"].items()}
+    found, wanted = ({n: (v.shape, v.dtype) for n, v in tensors.items()} for tensors in (kept, own))
+    if found != wanted:
+        raise ValueError(f"expected the start of {', '.join(own)}, got {', '.join(kept)}")
+    return kept, state["bounds"].to(pair.device)

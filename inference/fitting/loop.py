@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from inference.fitting import settled
+from inference.fitting.course import Course
 from inference.fitting.falling import Bound, Falling
 from inference.fitting.keeping import KeepingGuide
 from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
@@ -40,17 +43,40 @@ class NonFiniteError(ValueError):
     """Loss or gradient stayed NaN or infinite; no such step was applied. The message names the site."""
 
 
-def minibatches(total: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+class Minibatches:
     """Endless index tensors of `size` rows: a stream of permutations cut into equal pieces.
 
     Every row comes once per permutation and no piece is smaller, so one traced graph serves them all.
     """
-    left = torch.empty(0, dtype=torch.long)
-    while True:
-        while len(left) < size:
-            left = torch.cat([left, torch.randperm(total, generator=generator)])
-        yield left[:size]
-        left = left[size:]
+
+    def __init__(self, total: int, size: int, generator: torch.Generator) -> None:
+        self.total, self.size, self.generator = total, size, generator
+        self.left = torch.empty(0, dtype=torch.long)
+        self.before: Tensor | None = None  # the generator, before the permutation that is being cut
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self
+
+    def __next__(self) -> Tensor:
+        while len(self.left) < self.size:
+            self.before = self.generator.get_state()
+            self.left = torch.cat([self.left, torch.randperm(self.total, generator=self.generator)])
+        found, self.left = self.left[: self.size], self.left[self.size :]
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """To go on from; what is left is told by its number, since it is the end of one permutation."""
+        now = self.generator.get_state()
+        if self.before is None:
+            return {"generator": now, "left": None}
+        return {"generator": self.before, "left": len(self.left)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.generator.set_state(state["generator"])
+        if state["left"] is not None:
+            self.before = state["generator"]
+            self.left = torch.randperm(self.total, generator=self.generator)[self.total - int(state["left"]) :]
 
 
 @dataclass
@@ -98,6 +124,7 @@ class Loop:
     rounds: int = 2  # of further stages, where losses stand still and the guide is not where the ELBO is highest
     stood: KeepingGuide | None = None  # where losses stood still last, from where further stages may lead down
     decay: float = 1.0  # of the step size, whenever the loss stands still
+    late_from: int = sys.maxsize  # the step from which time makes parameters be averaged
 
     def __post_init__(self) -> None:
         self.pair = self.stepper.pair
@@ -118,23 +145,29 @@ class Loop:
         held_out = cast(Batch, self.held_out)
         return pieces.rows_at_once(held_out, width(self.pair, held_out), _PARTICLES)
 
-    def run(self, generator: torch.Generator) -> str:
-        """Step until done; returns why it stopped."""
+    def run(self, generator: torch.Generator, course: Course | None = None) -> str:
+        """Step until done, from where the checkpoints of `course` stand; returns why it stopped."""
         parameters = list(self.stepper.parameters.values())
         if not parameters:
             return "nothing to fit"
-        rows = minibatches(self.train.size, self.size, generator)
-        reason = "all steps done" if self.known else f"not converged after max_steps={self.limit}"
-        bar = tqdm(total=self.limit if self.known else None, disable=None if self.progress else True, unit="step")
+        rows = Minibatches(self.train.size, self.size, generator)
+        ended = course.restore(self, rows) if course else ""
+        steps = range(course.first if course else 0, 0 if ended else self.limit)
+        reason = ended or "all steps done" if self.known else f"not converged after max_steps={self.limit}"
+        total = self.limit if self.known else None
+        bar = tqdm(total=total, initial=len(self.losses), disable=None if self.progress else True, unit="step")
         self.pair.train()
         try:
-            for step in range(self.limit):
-                stop = self._advance(step, rows, parameters)
-                stop = self._report(step, stop) or stop
-                self._show(bar, step)
-                if stop:
-                    reason = stop
-                    break
+            with course.signals if course else nullcontext():
+                for step in steps:
+                    stop = self._advance(step, rows, parameters)
+                    stop = self._report(step, stop) or stop
+                    self._show(bar, step)
+                    if course:
+                        course.after(self, rows, step + 1, stop)
+                    if stop:
+                        reason = stop
+                        break
         except KeyboardInterrupt:
             reason = "interrupted"
         finally:
@@ -183,7 +216,7 @@ class Loop:
                 f"{_offender(self.stepper, batch)}; the parameters are those of the last good step"
                 f"{self._cure}"
             )
-        if step >= self.average_from and not self.bad and self.average:
+        if step >= min(self.average_from, self.late_from) and not self.bad and self.average:
             self.averaging.add()
         if any([callback(step, loss, self.pair) for callback in self.callbacks]):  # noqa: C419 - call every one
             return "stopped by a callback"
@@ -194,7 +227,7 @@ class Loop:
     def _late(self, step: int) -> str | None:
         """Whether time is up; its last part is the one that parameters are averaged over."""
         if self.deadline.over(1 - self.average):
-            self.average_from = min(self.average_from, step)
+            self.late_from = min(self.late_from, step)
         return self.deadline.words if self.deadline.over() else None
 
     def _report(self, step: int, stop: str | None) -> str | None:

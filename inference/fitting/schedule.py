@@ -23,6 +23,8 @@ def learning_rate(schedule: str, step: int, limit: int) -> float:
 class Averaging:
     """The mean of the last iterates of some parameters (Polyak and Juditsky 1992)."""
 
+    on = ("_parameters",)  # what it works on, and does not remember
+
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self._parameters = parameters
         self._mean: list[Tensor] = []

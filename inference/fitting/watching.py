@@ -134,6 +134,11 @@ class Watch:
     def __init__(self, loggers: Sequence[Logger], every: int, began: float) -> None:
         self.loggers, self.every, self.began = loggers, every, began
 
+    @property
+    def spent(self) -> float:
+        """Seconds since the fit began."""
+        return time.perf_counter() - self.began
+
     def due(self, step: int, last: bool) -> bool:
         """Whether the loggers want to hear of this step, counted from 0."""
         return bool(self.loggers) and (last or step == 0 or (step + 1) % self.every == 0)
@@ -150,7 +155,7 @@ class Watch:
     ) -> bool:
         """Tell all loggers how the fit stands; True when one of them wants it to stop."""
         likelihood, kl = terms(pair, objective, batch, step)
-        report = Report(step + 1, loss, likelihood, kl, validation, rate, time.perf_counter() - self.began)
+        report = Report(step + 1, loss, likelihood, kl, validation, rate, self.spent)
         return any([logger(report) for logger in self.loggers])  # noqa: C419 - tell every one
 
 

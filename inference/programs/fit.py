@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from inference.programs.potential import ProgramPotential
 from inference.programs.rows import outline_of_all
 from inference.programs.runs import first_run
 from inference.programs.visiting import Visit
+from inference.running.checkpoints import Checkpoints, OfData, asked
 from inference.running.mapped import Mapped, TraceError, one_by_one
 from inference.running.pieces import pieces
 from inference.running.quiet import quietly
@@ -41,6 +43,7 @@ from zoo.base import ModelGuide
 from zoo.guides import Family
 from zoo.programs import Program
 from zoo.state.memory import check_room
+from zoo.state.packing import digest
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 
@@ -83,6 +86,8 @@ def fit(
     callbacks: Sequence[Callback] = (),
     loggers: Sequence[Logger] = (),
     log_every: int = 100,
+    checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
+    resume: bool = False,
     **kwargs: Any,
 ) -> Fit:
     """Fit a program's guide, and its own parameters, by stochastic variational inference, in place.
@@ -103,7 +108,7 @@ def fit(
         lr: Adam's step size; by default 2e-2, or 1e-2 with a guide of your own, an automatic one of Pyro's too, or
             where the model has parameters.
         steps, schedule, clip, particles, average, max_steps, max_seconds, seed, compile, progress, callbacks, loggers,
-        log_every: see `inference.fit`.
+        log_every, checkpoint, resume: see `inference.fit`.
 
     Returns:
         what happened, with losses of all observations together.
@@ -113,6 +118,9 @@ def fit(
             drawn by the guide, an improper prior and no start for it, options out of range.
         NonFiniteError: the log density is finite nowhere around the start; the loss stayed NaN or infinite.
     """
+    where = asked(checkpoint, resume)
+    if where is not None:
+        where = OfData(**vars(where), data=digest([args, kwargs]))
     with apart(int(seed)), torch.no_grad():
         own = _own_guide(program)
         seen = outline(program, args, kwargs, sampled=own is None, whole=False)
@@ -123,7 +131,7 @@ def fit(
         pair, DATA.to(dtype=seen.dtype), steps=steps, lr=lr, schedule=schedule, clip=clip, particles=particles,
         average=average, tolerance=tolerance * max(1, numbers), max_steps=max_steps, max_seconds=max_seconds,
         initialise=initialise, seed=seed, device=seen.device, compile=compile, progress=progress, callbacks=callbacks,
-        loggers=loggers, log_every=log_every,
+        loggers=loggers, log_every=log_every, checkpoint=where, resume=resume,
     )  # fmt: skip
     if own is None:
         program.fitted = Fitted(pair, tuple(latent.name for latent in seen.latents), seen.size)

@@ -13,6 +13,8 @@ strided      views of memory, as selections
 pieces       cuts of rows and draws that keep to `settings.memory`
 width        what one draw of one row holds
 deadline     when the time that a user gave is over
+checkpoints  where a long run keeps what it needs to go on
+signals      interrupts that wait for the end of a step
 effort       work that no lifetime bears, refused
 quiet        a run that leaves no trace: random state, gradients, modes
 expectation  what is expected of a distribution, averaged and settled

@@ -64,6 +64,11 @@ def described(pair: ModelGuide) -> dict[str, Any]:
     return dict(_taken.get(pair) or pair.card.get("constants", {}))
 
 
+def again(pair: ModelGuide, described: dict[str, Any]) -> None:
+    """What `described` gave, of a fit that goes on."""
+    _taken[pair] = dict(described)
+
+
 def _short(value: torch.Tensor) -> Any:
     if value.numel() > _SHOWN:
         return f"{'×'.join(map(str, value.shape))} numbers"

@@ -11,7 +11,6 @@ from torch import nn
 
 import zoo
 from tests.helpers.saving import made, same
-from zoo import state
 from zoo.state import CONFIG, WEIGHTS, DamagedFile, files
 from zoo.structure import replaced
 
@@ -63,6 +62,6 @@ def test_numbers_that_are_not_finite_are_refused_at_save_and_at_load(kind, name,
         "size": files.size(tmp_path / WEIGHTS),
         "sha256": files.digest(tmp_path / WEIGHTS),
     }
-    (tmp_path / CONFIG).write_bytes(state._sealed(record))
+    (tmp_path / CONFIG).write_bytes(files.sealed(record))
     with pytest.raises(DamagedFile, match=f"{kind} '{name}' holds values that are not finite"):
         zoo.load(tmp_path)

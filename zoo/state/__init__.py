@@ -33,7 +33,7 @@ from zoo.registry import registered, registry
 from zoo.settings import settings
 from zoo.state import card, files
 from zoo.state.budget import Budget
-from zoo.state.files import DamagedFile
+from zoo.state.files import DamagedFile, sealed
 from zoo.structure import replaced
 from zoo.threads.randomness import apart
 from zoo.version import versions
@@ -83,7 +83,7 @@ def save(pair: Pair, folder: Path) -> Path:
         **({"held": kept} if (kept := recorded(pair)) is not None else {}),
         "card": _plain(pair.card, "card", finite=False),
     }
-    text = _sealed(record)
+    text = sealed(record)
     if len(text) > settings.config_bytes:
         raise ValueError(
             f"not saved: {CONFIG} would have {len(text)} bytes, at most {settings.config_bytes}; shorten the card"
@@ -218,7 +218,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         record = json.loads(text)
         if not isinstance(record, dict):
             raise ValueError(f"expected an object, got {type(record).__name__}")
-        again = _sealed({key: value for key, value in record.items() if key != "checksum"})
+        again = sealed({key: value for key, value in record.items() if key != "checksum"})
     except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{CONFIG}: not the JSON that was saved ({error})") from error
     if record.get("format") != FORMAT:
@@ -229,15 +229,6 @@ def _parsed(path: Path) -> dict[str, Any]:
         if type(record.get(key)) is not kind:
             raise DamagedFile(f"{CONFIG}: '{key}': expected {kind.__name__}, got {record.get(key)!r:.50}")
     return dict(record)
-
-
-def _sealed(record: dict[str, Any]) -> bytes:
-    """The one spelling of a config, with its checksum as the last entry."""
-
-    def spelled(value: dict[str, Any]) -> bytes:
-        return json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
-
-    return spelled({**record, "checksum": hashlib.sha256(spelled(record)).hexdigest()})
 
 
 def _plain(value: Any, where: str, *, finite: bool) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 class DamagedFile(ValueError):
@@ -58,6 +60,15 @@ def digest(path: Path) -> str:
         while piece := file.read(1 << 20):
             total.update(piece)
     return total.hexdigest()
+
+
+def sealed(record: dict[str, Any]) -> bytes:
+    """The one spelling of a record of JSON, with its checksum as the last entry."""
+
+    def spelled(value: dict[str, Any]) -> bytes:
+        return json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
+
+    return spelled({**record, "checksum": hashlib.sha256(spelled(record)).hexdigest()})
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,6 +46,28 @@ def reseed(seed: int) -> None:
         _seed(seed)
     else:
         _current.own.seed(seed)
+
+
+def state() -> dict[str, Tensor]:
+    """Where the random numbers of this thread stand, by the kind of device: what it draws next depends on no more."""
+    if _current.own is not None:
+        return _current.own.state()
+    found = {"cpu": torch.default_generator.get_state()}
+    return found | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
+
+
+def restore(kept: Mapping[str, Tensor]) -> None:
+    """Go on from where `state` was, in whatever thread.
+
+    Raises:
+        RuntimeError, KeyError: it is no such state.
+    """
+    if _current.own is not None:
+        _current.own.restore(kept)
+        return
+    torch.default_generator.set_state(kept["cpu"])
+    if "cuda" in kept and torch.cuda.is_available():
+        torch.cuda.set_rng_state(kept["cuda"])
 
 
 def draw(func: Any, *args: Any, **kwargs: Any) -> Any:
@@ -90,6 +112,17 @@ class Own(TorchDispatchMode):
         """Begin anew from this seed."""
         self._seed = int(seed)
         self._generators.clear()
+
+    def state(self) -> dict[str, Tensor]:
+        """Where its generators stand, by the kind of device."""
+        self.of(torch.device("cpu"))
+        return {device.type: generator.get_state() for device, generator in self._generators.items()}
+
+    def restore(self, kept: Mapping[str, Tensor]) -> None:
+        """Go on from there."""
+        self._generators = {torch.device(kind): torch.Generator(kind) for kind in kept}
+        for device, generator in self._generators.items():
+            generator.set_state(kept[device.type])
 
     def of(self, device: torch.device) -> torch.Generator:
         """The generator of a device."""
