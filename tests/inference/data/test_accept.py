@@ -10,13 +10,13 @@ from torch.utils.data import Dataset, TensorDataset
 import inference
 import zoo
 from inference.data.check import as_batch
-from inference.fitting.loop import minibatches
+from inference.fitting.loop import Minibatches
 from tests.helpers.pairs import Coded
 from zoo.base import Batch
 
 
 def test_minibatches_are_whole_permutations_in_equal_pieces():
-    rows = minibatches(10, 4, torch.Generator().manual_seed(0))
+    rows = Minibatches(10, 4, torch.Generator().manual_seed(0))
     drawn = torch.cat([next(rows) for _ in range(5)])
     assert sorted(drawn[:10].tolist()) == sorted(drawn[10:].tolist()) == list(range(10))
 
