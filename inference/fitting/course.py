@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -21,7 +21,10 @@ from inference.compiling.compiled import Mode
 from inference.compiling.fallback import somebodys_level
 from inference.fitting.keeping import Keeping, KeepingGuide
 from inference.fitting.objective import Objective
+from inference.fitting.rows import Minibatches
 from inference.fitting.schedule import Averaging, learning_rate
+from inference.fitting.step import Stepper
+from inference.fitting.watching import Watch
 from inference.running import constants
 from inference.running.checkpoints import CheckpointError, Checkpoints, Found, Shelf
 from inference.running.signals import Waiting
@@ -31,9 +34,6 @@ from zoo.history import History, Mark
 from zoo.modules import spelled
 from zoo.state import packing
 from zoo.threads import randomness
-
-if TYPE_CHECKING:
-    from inference.fitting.loop import Loop, Minibatches
 
 _PLAIN = ("skipped", "bad", "offence", "rounds", "decay", "placed", "average_from")  # what a loop counts
 
@@ -82,6 +82,22 @@ class Length:
             return False
         rates = [[learning_rate(one.schedule, i, one.limit) for i in range(step)] for one in (self, other)]
         return self.schedule != "cosine" or rates[0] == rates[1]
+
+
+class Loop(Protocol):
+    """What of the steps of a fit is kept."""
+
+    stepper: Stepper
+    train: Batch
+    limit: int
+    known: bool
+    watch: Watch
+    averaging: Averaging
+    average_from: int
+    losses: list[float]
+    rates: list[float]
+    validation: list[tuple[int, float]]
+    stood: KeepingGuide | None
 
 
 class Course:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, TensorDataset
 import inference
 import zoo
 from inference.data.check import as_batch
-from inference.fitting.loop import Minibatches
+from inference.fitting.rows import Minibatches
 from tests.helpers.pairs import Coded
 from zoo.base import Batch
 

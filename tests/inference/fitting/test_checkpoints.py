@@ -21,7 +21,7 @@ import torch
 import inference
 import zoo
 from inference.fitting.course import Length
-from inference.fitting.loop import Minibatches
+from inference.fitting.rows import Minibatches
 from inference.running.checkpoints import Checkpoints, Shelf
 from zoo.state import files, packing
 
