@@ -8,7 +8,8 @@ and nothing else; parameters of another type than at the start are compared in s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from zoo.batch import Batch
+from zoo.held import NAME, of, release
 
 UNKNOWN = ""  # constants were taken, but nothing is known of the data: a file from before this was kept
 
@@ -98,6 +100,43 @@ class History:
     def before(cls, card: Any, start: Mark) -> History:
         """Of a file or a pickle from before this was kept: a card meant fitted then."""
         return cls(bool(card), False, UNKNOWN if card else None, start)
+
+
+def put_back(pair: Any) -> Callable[[], None]:
+    """What puts the pair back to where it stands now, to the bit.
+
+    Parameters, constants, draws that it holds, card, and whether it counts as fitted.
+
+    Args:
+        pair: the pair.
+    """
+    before = {name: value.clone() for name, value in pair.state_dict().items()}
+    history, card, kept, training = pair._history, pair.card, of(pair), pair.training
+
+    def back() -> None:
+        release(pair)
+        if kept is not None:
+            setattr(pair, NAME, kept)
+        pair.load_state_dict(before)
+        pair._history, pair.card = history, card
+        pair.train(training)
+
+    return back
+
+
+@contextmanager
+def or_as_it_was(pair: Any) -> Iterator[None]:
+    """Where what is done within fails, an interrupt included, the pair is put back; see `put_back`.
+
+    Args:
+        pair: the pair.
+    """
+    back = put_back(pair)
+    try:
+        yield
+    except BaseException:
+        back()
+        raise
 
 
 def checksum(tensors: Iterable[Tensor]) -> int:

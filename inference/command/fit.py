@@ -51,7 +51,7 @@ def fit_pair(options: argparse.Namespace) -> None:
         score.remember(pair, data, options)
         told = "; ".join(filter(None, (str(found), doubt.caution(pair, given.batch)))) if found else str(fit)
         print(f"{told}\n", flush=True)
-        if fit is not None and fit.reason == "interrupted":
+        if fit is not None and fit.reason.startswith("interrupted"):
             where = run.keep_interrupted(pair)
             raise KeyboardInterrupt(f"the model as it was then is in {where}, not scored")
         run.keep(pair)

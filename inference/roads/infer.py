@@ -14,7 +14,7 @@ from inference.codes.refinement import refine
 from inference.data.check import check
 from inference.data.learnable import check_learnable
 from inference.fitting import curvature, exact
-from inference.fitting.fit import fit
+from inference.fitting.fit import Fit, fit
 from inference.fitting.objective import choose, plain
 from inference.posterior.draws import draw, drawn
 from inference.posterior.khat import khat
@@ -37,6 +37,7 @@ from inference.sampling.potential import Potential
 from inference.sampling.sample import sampled
 from zoo import guides
 from zoo.base import ModelGuide
+from zoo.history import or_as_it_was, put_back
 from zoo.threads.handlers import unvalidated
 from zoo.threads.turns import in_turn
 
@@ -84,6 +85,8 @@ def infer(
         ValueError: data that do not fit the pair, options out of range, no latents.
         SamplingError: no road led to a single draw; the message says how each of them failed.
 
+    Where it raises, an interrupt included, the pair is as it was before, to the bit.
+
     Example::
 
         posterior = inference.infer(pair, data)
@@ -110,7 +113,8 @@ def infer(
         roads.append(("Hamiltonian", partial(_hamiltonian, given, draws, seed, progress)))
         if not encoded:
             roads.append(("tempered", partial(_tempered, given, draws, seed)))
-    return climb(pair.name, roads, deadline, wanted)
+    with or_as_it_was(pair):
+        return climb(pair.name, roads, deadline, wanted)
 
 
 def check_options(budget: Any, draws: Any, progress: Any) -> None:
@@ -134,7 +138,7 @@ def _exact(given: Checked, draws: int, seed: int, rest: float | None) -> Inferre
     with quietly(seed, pair):
         if not trained:
             take(pair, batch)
-        before = copy.deepcopy(pair.state_dict())  # with the constants, which the roads that follow stand on
+        back = put_back(pair)  # with the constants, which the roads that follow stand on
         if not trained:
             values, few = pair.initial(batch), batch.select(slice(0, min(2, batch.size)))
             if pair.automatic is not None and values:
@@ -142,8 +146,9 @@ def _exact(given: Checked, draws: int, seed: int, rest: float | None) -> Inferre
                     guides.start(pair.automatic, pair.guide_family, pair.model, few, values)
                     curvature.set_widths(pair, batch, plain(choose(pair, few)), values)
         evidence = exact.exact_evidence(pair, batch, seed)
+        if evidence is None:
+            back()  # nor does it count as trained where starting values were put
     if evidence is None:
-        pair.load_state_dict(before)
         return None
     with pair.learning("trained"):
         pass
@@ -161,16 +166,14 @@ def _gaussian(given: Checked, draws: int, seed: int, rest: float | None) -> Infe
     with quietly(seed, pair):
         if not pair.trained:
             take(pair, batch)
-    before = copy.deepcopy(pair.state_dict())  # with the constants, which the roads that follow stand on
-    try:
-        with quietly(seed, pair):
+        back = put_back(pair)  # with the constants, which the roads that follow stand on
+        try:
             wide = _doubled(given)
             potential = Potential(wide)
             centre = starts.centre(potential, wide.pair.initial(wide.batch))
             made = by_gaussian(potential, centre, draws, seed, rest=rest)
-    except BaseException:
-        pair.load_state_dict(before)
-        raise
+        finally:
+            back()  # starting values of a guide of the pair's own are not what is sought here
     if made is None:
         return None
     found, gaussian = made
@@ -218,15 +221,24 @@ def _points(given: Checked, draws: int, seed: int, progress: bool, rest: float |
     pair = given.pair
     advice = "there is no posterior of the parameters: compare pairs by what they say of rows held out"
     if not pair.trained:
-        told = fit(pair, given, seed=seed, progress=progress, max_seconds=rest)
+        told = _fitted(given, seed, progress, rest)
         advice = f"{told.reason}; {advice}"
     return Inferred(**vars(draw(pair, given, draws, seed=seed)), advice=advice)
+
+
+def _fitted(given: Checked, seed: int, progress: bool, rest: float | None) -> Fit:
+    """A fit; an interrupt, with which it ends by itself, is passed on."""
+    with or_as_it_was(given.pair):
+        told = fit(given.pair, given, seed=seed, progress=progress, max_seconds=rest)
+    if told.reason.startswith("interrupted"):
+        raise KeyboardInterrupt
+    return told
 
 
 def _amortised(given: Checked, draws: int, seed: int, progress: bool, rest: float | None) -> Inferred:
     """A fit, judged by the weights of each observation's guide, refined where they fall short."""
     pair, deadline = given.pair, Deadline(rest)
-    told = None if pair.trained else fit(pair, given, seed=seed, progress=progress, max_seconds=rest)
+    told = None if pair.trained else _fitted(given, seed, progress, rest)
     judge = khat(pair, given, seed=seed)
     found = draw(pair, given, draws, seed=seed)
     grounds, advice = [], ""

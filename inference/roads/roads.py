@@ -105,7 +105,7 @@ def wanted(road: str, tried: Sequence[Tried]) -> bool:
     The tempered one is where modes lie apart or chains disagree; chains are not where labels switch between many modes.
     """
     if road == "Hamiltonian":
-        return not any(ground.name == APART and not ground.holds for ground in (tried[-1].grounds if tried else ()))
+        return not any(ground.name == APART and not ground.holds for one in tried for ground in one.grounds)
     if road != "tempered":
         return True
     if not tried or any(one.road == road for one in tried):

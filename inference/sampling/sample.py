@@ -7,9 +7,6 @@ decoder, say) are held fixed. One configuration serves all: `inference.sampling.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +32,7 @@ from inference.sampling.options import Compile, Method, Run, Start
 from inference.sampling.potential import Potential
 from inference.sampling.store import check_folder
 from zoo.base import ModelGuide
+from zoo.history import or_as_it_was
 from zoo.threads.turns import in_turn
 
 __all__ = ["Sampled", "SamplingError", "sample"]
@@ -127,7 +125,7 @@ def sampled(given: Checked, wanted: Run, deadline: Deadline) -> Sampled:
     pair, batch = given.pair, given.batch
     if wanted.folder is not None:
         check_folder(wanted.folder)
-    with pair.learning("sampled"), _or_as_it_was(pair), quietly(wanted.seed, pair):
+    with pair.learning("sampled"), or_as_it_was(pair), quietly(wanted.seed, pair):
         trained = pair.trained
         if not trained:
             take(pair, batch)
@@ -146,14 +144,3 @@ def sampled(given: Checked, wanted: Run, deadline: Deadline) -> Sampled:
             return starts.find(potential, chosen, values, wanted.chains)
 
         return run(wanted, potential, find, names, deadline, wanted.mode)
-
-
-@contextmanager
-def _or_as_it_was(pair: ModelGuide) -> Iterator[None]:
-    """Constants that a run took from the data are put back if nothing comes of it."""
-    before = copy.deepcopy(pair.state_dict())
-    try:
-        yield
-    except BaseException:
-        pair.load_state_dict(before)
-        raise

@@ -16,9 +16,9 @@ import zoo
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
 from inference.roads.climbing import climb
-from inference.roads.grounds import Ground, Inferred
+from inference.roads.grounds import Ground, Inferred, Tried
 from inference.roads.judging import judged
-from inference.roads.roads import by_gaussian
+from inference.roads.roads import APART, by_gaussian, wanted
 from inference.running.deadline import Deadline
 from inference.running.quiet import quietly
 from inference.sampling import starts
@@ -141,6 +141,15 @@ def test_a_budget_keeps_the_best_and_says_what_is_missing():
     found = climb("p", [("one", lambda rest: made(2.0)), ("two", lambda rest: made(0.5))], Deadline(1e-9))
     assert found.road == "one"
     assert "left no time for the two road: give it more" in found.advice
+
+
+def test_chains_are_not_run_where_labels_switch_between_modes_and_particles_do_not_change_that():
+    ground, other = Ground(APART, 3, 0), Ground("R-hat of runs", 1.8, 1.01)
+    tried = [Tried("Gaussian", (ground,)), Tried("tempered", (other,))]
+    assert wanted("tempered", tried[:1])
+    assert not wanted("Hamiltonian", tried[:1])
+    assert not wanted("Hamiltonian", tried)  # of 64 chains each would stay in the mode where it began, for minutes
+    assert wanted("Hamiltonian", [Tried("Gaussian", (other,))])
 
 
 def centred(sigma, y):
