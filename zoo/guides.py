@@ -1,8 +1,9 @@
 """Automatic guides over the global latents of any pair.
 
-Families, all Gaussian in the unconstrained space of the latents (Kucukelbir et al. 2017, "Automatic differentiation
-variational inference"): `normal` (factorised), `multivariate` (full covariance), `lowrank` (low rank plus diagonal),
-`laplace` (Gaussian at the mode with the curvature there), `delta` (the mode alone).
+Families in the unconstrained space of the latents, nearly all Gaussian there (Kucukelbir et al. 2017, "Automatic
+differentiation variational inference"): `normal` (factorised), `multivariate` (full covariance), `lowrank` (low rank
+plus diagonal), `flow` (a full covariance, bent and skewed by a normalising flow: `zoo.flows`), `laplace` (Gaussian at
+the mode with the curvature there), `delta` (the mode alone).
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 
 from zoo.batch import Batch, is_local
+from zoo.flows import Warp, flowing
 from zoo.threads.handlers import PairContext, unvalidated
 from zoo.threads.randomness import apart
 
 WIDTH = 0.1  # standard deviation that Gaussian guides start from, in standardised space
+PARTICLES = {"flow": 32}  # draws a step of `inference.fit` of the families that want more than one
+_DRAWS = 10_000  # behind quantiles that have no closed form
 
-Family = Literal["normal", "multivariate", "lowrank", "laplace", "delta"]
+Family = Literal["normal", "multivariate", "lowrank", "flow", "laplace", "delta"]
 
 
 class Standardised(AutoContinuous):
@@ -65,6 +69,10 @@ class Standardised(AutoContinuous):
         posterior = self.get_posterior()  # type: ignore[no-untyped-call]
         return posterior.mean, posterior.stddev
 
+    def gaussian(self) -> Any:
+        """The Gaussian that the guide is, or is made of, over the unconstrained latents, (P,)."""
+        return self.get_posterior()  # type: ignore[no-untyped-call]
+
     @torch.no_grad()
     def standardise(self, width: Tensor | None = None, tril: Tensor | None = None) -> None:
         """Set `unit` so that the latent has width `WIDTH`. The distribution stays, unless another is given.
@@ -73,7 +81,7 @@ class Standardised(AutoContinuous):
             width: standard deviations to take on, (P,).
             tril: Cholesky factor of the covariance to take on where the family can, (P, P).
         """
-        loc, _ = self._loc_scale()
+        loc = self.gaussian().mean
         unit = self._unit_now() if width is None else self._unit_of(width)
         self.unit.copy_((tril if tril is not None and self.unit.ndim == 2 else unit) / WIDTH)
         self.centre.copy_(loc)
@@ -108,6 +116,46 @@ class Multivariate(Standardised, AutoMultivariateNormal):
     def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
         """Multivariate normal over the unconstrained latents, (P,)."""
         return dist.MultivariateNormal(self.centre + self.unit @ self.loc, scale_tril=self._unit_now())
+
+
+class Flow(Multivariate):
+    """A Gaussian of any covariance whose standard normal noise goes through a normalising flow, the identity at first.
+
+    So it begins as the Gaussian that it is placed at, which stays within the family (see `zoo.flows`).
+    """
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        super()._setup_prototype(*args, **kwargs)
+        with apart(0):
+            self.warp = Warp(self.latent_dim).to(self.loc)
+
+    def gaussian(self) -> Any:
+        """The Gaussian that it is but for the flow."""
+        return super().get_posterior()
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+        """The flow over the unconstrained latents, (P,)."""
+        return flowing(self.centre + self.unit @ self.loc, self._unit_now(), self.warp())
+
+    def standardise(self, width: Tensor | None = None, tril: Tensor | None = None) -> None:
+        """See `Standardised.standardise`; where a Gaussian is given, the flow is the identity again."""
+        super().standardise(width, tril)
+        if width is not None:
+            self.warp.reset()
+
+    def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Medians of the latents by site, as `quantiles` has them."""
+        return {name: value[0] for name, value in self.quantiles([0.5]).items()}
+
+    @torch.no_grad()
+    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Quantiles of each number, by the same draws every time: site -> (Q, *event)."""
+        wanted = torch.as_tensor(quantiles).to(self.loc)
+        with apart(0):
+            latents = self.get_posterior()(torch.Size([_DRAWS])).quantile(wanted, 0)  # (Q, P)
+        pieces = [list(self._unpack_latent(latent)) for latent in latents]  # type: ignore[no-untyped-call]
+        parts = [{site["name"]: biject_to(site["fn"].support)(value) for site, value in piece} for piece in pieces]
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
 
 class LowRank(Standardised, AutoLowRankMultivariateNormal):
@@ -172,6 +220,7 @@ _FAMILIES: dict[str, Callable[..., AutoGuide]] = {
     "normal": Normal,
     "multivariate": Multivariate,
     "lowrank": LowRank,
+    "flow": Flow,
     "laplace": AutoLaplace,
     "delta": AutoDelta,
 }

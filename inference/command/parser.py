@@ -115,7 +115,9 @@ def _about(add: Add) -> None:
     fit.add_argument("--batch-size", type=int, help="observations a step; default: all up to 512, else 128")
     fit.add_argument("--lr", type=float, help="step size of Adam; default: chosen from the model")
     fit.add_argument("--objective", default="elbo", choices=["elbo", "iwae"], help="bound to climb; default: elbo")
-    fit.add_argument("--particles", type=int, help="draws from the guide a step; default: 1, or 10 for iwae")
+    fit.add_argument(
+        "--particles", type=int, help="draws from the guide a step; default: 1, 10 for iwae, 32 for a flow"
+    )
     fit.add_argument("--validation", type=float, default=0.0, help="fraction of rows held out; default: 0")
     fit.add_argument("--log", metavar="FILE", help="also write loss and terms of the bound there, as .csv")
     _scoring(fit)

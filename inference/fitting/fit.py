@@ -24,7 +24,7 @@ from inference.fitting.course import Length, opened
 from inference.fitting.held_out import split
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose, plain
-from inference.fitting.options import check_options, device_of
+from inference.fitting.options import check_options, device_of, usual_particles
 from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
 from inference.fitting.watching import Logger, Watch
@@ -160,7 +160,7 @@ def fit(
         clip: gradients of the loss per observation longer than this, and than so many times their running mean, are
             shortened to that; None for no clipping.
         objective: `elbo`, or `iwae` (importance-weighted; Burda et al. 2016) with `particles` draws.
-        particles: draws from the guide a step; default 1, or 10 for `iwae`.
+        particles: draws from the guide a step; default 1, or 10 for `iwae`, or 32 where the guide is a `flow`.
         anneal: steps over which the weight of the KL terms rises from 0 to 1.
         free_bits: nats per latent dimension below which a local KL costs nothing.
         average: fraction of the run, at its end, over which parameters are averaged (Polyak averaging).
@@ -196,8 +196,8 @@ def fit(
         NonFiniteError: the loss was NaN or infinite ten steps on end, or in more than half of all; the pair keeps its
             last good parameters. Fewer such steps are skipped, with a warning.
     """
-    particles = particles if particles is not None else (10 if objective == "iwae" else 1)
     check_pair(pair)
+    particles = usual_particles(pair, objective) if particles is None else particles
     check_options(locals())
     where = asked(checkpoint, resume)
     if where is not None and method == "em":

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from inference.running.words import check_bits, told
+from zoo import guides
+from zoo.base import ModelGuide
 
 _CHOICES = {
     "method": ("svi", "em"),
@@ -98,3 +100,8 @@ def _check_functions(name: str, given: Any) -> None:
     for i, function in enumerate(given):
         if not callable(function):
             raise ValueError(f"{name}: expected functions, got {function!r} at position {i}")
+
+
+def usual_particles(pair: ModelGuide, objective: str) -> int:
+    """Draws a step, where nobody says how many."""
+    return 10 if objective == "iwae" else guides.PARTICLES.get(pair.guide_family, 1)

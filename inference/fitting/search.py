@@ -142,7 +142,7 @@ def _of(auto: Any) -> Place:
     if isinstance(auto, guides.AutoLaplace):
         nothing = torch.zeros_like(auto.loc, dtype=torch.float64)
         return Place(auto.loc.detach().double(), nothing, nothing.diag_embed())
-    posterior = auto.get_posterior()
+    posterior = auto.gaussian()
     width = posterior.stddev.detach().double()
     return Place(posterior.mean.detach().double(), width, width.diag_embed())
 

@@ -74,7 +74,7 @@ def fit(
     lr: float | None = None,
     schedule: Literal["auto", "constant", "cosine", "plateau"] = "auto",
     clip: float | None = 10.0,
-    particles: int = 1,
+    particles: int | None = None,
     average: float = 0.1,
     tolerance: float = 1e-4,
     max_steps: int = 20_000,

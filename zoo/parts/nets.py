@@ -20,10 +20,11 @@ import torch
 from pyro.contrib.zuko import ZukoToPyro
 from pyro.distributions import constraints
 from torch import Tensor, nn
-from torch.distributions import AffineTransform, Distribution, Independent, MultivariateNormal, Normal, register_kl
+from torch.distributions import AffineTransform, Independent, MultivariateNormal, Normal, register_kl
 from torch.nn import functional
 
 from zoo.base import Batch, ModelGuide
+from zoo.flows import zuko
 from zoo.images import Shape, channels_first
 from zoo.parts.given import Given
 
@@ -208,25 +209,17 @@ class Flow(nn.Module):
 
     def __init__(self, latent: int, context: int) -> None:
         super().__init__()
-        validating = Distribution._validate_args
-        try:
-            from zuko.flows import NSF
-        except ImportError:
-            raise ValueError("a flow needs the package zuko: pip install 'pyro-zoo[flows]'") from None
-        finally:
-            Distribution.set_default_validate_args(validating)  # importing zuko turns validation off
-        (self.transform,) = NSF(latent, context, transforms=1, activation=nn.SiLU).transform.transforms
+        (self.transform,) = zuko().flows.NSF(latent, context, transforms=1, activation=nn.SiLU).transform.transforms
         for parameter in self.transform.hyper[-1].parameters():
             parameter.data *= 0.1  # at zero all bins are equal and all slopes one: the identity
 
     def forward(self, loc: Tensor, scale: Tensor, context: Tensor) -> ZukoToPyro:
         """From (*, L), (*, L) and (*, context), the distribution of batch shape (*) and event shape (L,)."""
-        from zuko.distributions import NormalizingFlow
-        from zuko.transforms import ComposedTransform
-
+        made = zuko()
         # from z to e, as zuko has it; the inverse is the fast way
-        transform = ComposedTransform(_Affine(loc, scale, event_dim=1).inv, self.transform(context).inv)
-        return ZukoToPyro(NormalizingFlow(transform, Normal(torch.zeros_like(loc), torch.ones_like(loc))))
+        transform = made.transforms.ComposedTransform(_Affine(loc, scale, event_dim=1).inv, self.transform(context).inv)
+        noise = Normal(torch.zeros_like(loc), torch.ones_like(loc))
+        return ZukoToPyro(made.distributions.NormalizingFlow(transform, noise))
 
 
 class _Affine(AffineTransform):

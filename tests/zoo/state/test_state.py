@@ -34,7 +34,7 @@ def test_round_trip(model: str, dtype: torch.dtype, tmp_path: Path) -> None:
     assert loss(pair, batch) == loss(again, batch)
 
 
-@pytest.mark.parametrize("guide", ["normal", "multivariate", "lowrank", "laplace", "delta"])
+@pytest.mark.parametrize("guide", ["normal", "multivariate", "lowrank", "flow", "laplace", "delta"])
 def test_every_guide_round_trips(guide: str, tmp_path: Path) -> None:
     pair = made(guide=guide)
     if guide == "laplace":
