@@ -87,6 +87,11 @@
     write: Texts that the model writes: each begins with the prompt and ends before a stop string, or at its length
     importance: Total effect of each covariate on the mean of y (on class probabilities), under each posterior draw
 
+    compress: Write data into a file by the model, so that `decompress` gives them back to the bit
+    decompress: The data that `compress` wrote: of the same kind, type and bits
+    Compressed: What became of data in a file. Printed, it is its rates
+    CompressionError: A compressed file is damaged, foreign, of a newer version, or needs a model that is another
+
     plot: A picture of a fitted pair and its data, of the kind that suits them best or that is asked for
 
     Estimator: An estimator of a registered pair
@@ -115,6 +120,8 @@ if TYPE_CHECKING:
     from inference.codes.pooling import Pooled, pool
     from inference.codes.refinement import refine
     from inference.codes.sleep import fit_by_simulation
+    from inference.compression.door import Compressed, compress, decompress
+    from inference.compression.errors import CompressionError
     from inference.data.precision import LostPrecision
     from inference.data.suited import pair_for
     from inference.estimator import Estimator
@@ -184,6 +191,8 @@ _HOMES = {
     "codes.gaps": ("gap", "log_marginal"),
     "codes.sleep": ("fit_by_simulation",),
     "codes.anomaly": ("anomaly",),
+    "compression.door": ("compress", "decompress", "Compressed"),
+    "compression.errors": ("CompressionError",),
     "codes.bits": ("Bits", "bits_per_dimension"),
     "questions.queries": ("query", "marginals", "Answer"),
     "questions.rows": ("Answers",),
@@ -213,6 +222,8 @@ __all__ = [
     "Check",
     "CheckpointError",
     "Checkpoints",
+    "Compressed",
+    "CompressionError",
     "Estimator",
     "Evidence",
     "Fit",
@@ -241,7 +252,9 @@ __all__ = [
     "collapsed",
     "compare",
     "compare_evidence",
+    "compress",
     "decode",
+    "decompress",
     "draw",
     "effects",
     "encode",

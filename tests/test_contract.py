@@ -22,7 +22,7 @@ FLOORS = [
     {"data"},
     {"posterior", "fitting"},
     {"questions", "sampling"},
-    {"codes", "forecasting"},
+    {"codes", "forecasting", "compression"},
     {"roads"},
     {"checking"},
     {"gallery", "estimator", "programs"},

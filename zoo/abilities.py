@@ -169,6 +169,22 @@ class Cautious(Protocol):
 
 
 @runtime_checkable
+class ClassTables(Protocol):
+    """A pair whose columns are independent given a class: `inference.compress` mixes tables of each.
+
+    It is asked at S draws of the global latents, each (S, ...), for D columns of x.
+    """
+
+    def class_tables(
+        self, values: Mapping[str, Tensor], cuts: Sequence[Tensor | None]
+    ) -> tuple[Tensor, list[Tensor]] | None:
+        """Probabilities of the classes, (S, K), and of what a column holds given each, (S, K, C); None if not so.
+
+        Of numbers, between each of the C + 1 cuts and the next; of categories, whose cuts are None, of each code.
+        """
+
+
+@runtime_checkable
 class FromFile(Protocol):
     """A class of pairs that files of a format of their own stand for: `zoo query clinic.bif`, `zoo fit clinic.bif`.
 
@@ -278,7 +294,7 @@ class FromJSON(Protocol):
 
 
 ABILITIES: dict[str, tuple[type, ...]] = {
-    "A pair": (Network, FromFile, TreeLike, Text, InUnits, Powers, Cautious),
+    "A pair": (Network, FromFile, TreeLike, Text, InUnits, Powers, Cautious, ClassTables),
     "The distribution of an observed site": (Forecast, Stepwise, OneStepAhead, HiddenStates, Point, Summary, Settle),
     "The support of a site": (InWords, TakesMissing),
     "The type of an argument": (FromJSON,),

@@ -26,6 +26,7 @@ rows         `anomaly`, `profile`
 plot         `plot`
 backtest     `backtest`
 compare      `compare`
+compressing  `compress`, `decompress`
 files        where their data come from, where tables and pictures go
 tables       mixed tables on their way to a pair and back
 terminal     what a terminal cannot show, escaped

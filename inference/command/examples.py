@@ -41,5 +41,8 @@ EXAMPLES = {
     "profile": "examples:\n  zoo profile run iris\n  zoo profile run patients.csv --labels hospital --out apart.csv",
     "plot": "examples:\n  zoo plot run --out map.png\n  zoo plot run map --color species --out map.png\n"
     "  zoo plot vae traversals --set steps=7 --out dimensions.png",
+    "compress": "examples:\n  zoo compress run patients.csv --out patients.zoo --with-model\n"
+    "  zoo compress poet lines.txt --out lines.zoo",
+    "decompress": "examples:\n  zoo decompress patients.zoo --out patients.csv\n  zoo decompress lines.zoo --run poet",
     "demo": "example:\n  zoo demo --out demo",
 }

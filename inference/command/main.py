@@ -39,6 +39,8 @@ _HOMES = {
     "query": ("ask", "query"),
     "explain": ("ask", "explain"),
     "backtest": ("backtest", "backtest_pair"),
+    "compress": ("compressing", "compress"),
+    "decompress": ("compressing", "decompress"),
 }
 _JUDGING = ("check", "report")  # whose functions give the exit status
 _WORDS = {  # options that are NAME=VALUE, and how to say so

@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     _query(add)
     _rows(add)
     _plot(add)
+    _compress(add)
     demo = add("demo", "fit two models to real data, say what came out, leave pictures")
     demo.add_argument("--out", default="demo", metavar="DIR", help="where the pictures go; default: demo")
     demo.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
@@ -355,6 +356,24 @@ def _plot(add: Add) -> None:
     plot.add_argument("--replace", action="store_true", help="write over a file that is there")
     plot.add_argument("--seed", type=int, default=0, help="default: 0")
     plot.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
+
+
+def _compress(add: Add) -> None:
+    """compress, decompress."""
+    pack = add("compress", "compress files without loss by a fitted model, and say what that saves")
+    pack.add_argument("folder", metavar="RUN", help="the run folder of a fitted model")
+    pack.add_argument("files", metavar="FILE", nargs="+", help="a .csv, .tsv, .dat or .npy; a .txt of a model of text")
+    pack.add_argument("--out", required=True, metavar="X.zoo", help="the file to write; of several FILEs, X.NAME.zoo")
+    pack.add_argument("--with-model", action="store_true", help="put the model's tables into the file too")
+    pack.add_argument("--chunk", type=_positive, default=4096, metavar="ROWS", help="coded together; default: 4096")
+    _reading(pack)
+    back = add("decompress", "write what was compressed, byte for byte")
+    back.add_argument("file", metavar="X.zoo", help="the compressed file")
+    back.add_argument("--run", metavar="RUN", help="the run folder of the model, where the file does not hold it")
+    back.add_argument("--out", metavar="FILE", help="the file to write; default: X with the ending of its kind")
+    for command in (pack, back):
+        command.add_argument("--replace", action="store_true", help="write over files that are there")
+        command.add_argument("--threads", type=_positive, default=1, help="processor threads; default: 1")
 
 
 def _positive(text: str) -> int:

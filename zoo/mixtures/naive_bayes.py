@@ -36,6 +36,7 @@ Gaussian distribution".
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import pyro
@@ -52,7 +53,7 @@ from zoo.parts.conjugate.factors import Factor, Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.em import gaussian
-from zoo.parts.tables import labels
+from zoo.parts.tables import labels, masses
 from zoo.parts.tables.columns import Columns
 from zoo.parts.tables.labels import Revealed
 from zoo.parts.tables.rows import Row
@@ -171,6 +172,11 @@ class NaiveBayes(ModelGuide):
         # out some exp(100) times better than its own would leave its own at zero.
         possible = None if y is None else y.isnan() | (y == label)
         return Row(self.columns, loc, variance.sqrt(), mean, concentration, logits if tables else none, possible)
+
+    def class_tables(self, values: Mapping[str, Tensor], cuts: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
+        """Probabilities of the classes, (S, K), and of the cells of each column given them, (S, K, C)."""
+        found = masses.of_columns(self.columns, self.sizes, values, cuts)
+        return values["weights"], found
 
     def check(self, batch: Batch) -> None:
         """Refuse a column or a row without a cell, and a y that is known everywhere and always the same."""

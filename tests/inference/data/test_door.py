@@ -157,6 +157,7 @@ def test_every_public_function_that_takes_data_is_counted():
     taking -= {"calibrate"}  # it simulates others, and has each of those inferred
     taking -= {"infer"}  # by several roads, of which the exact one looks at a copy in double precision
     taking -= {"pair_for"}  # there is no pair yet that they could be checked for
+    taking -= {"compress"}  # it takes data that do not fit the pair too
     taking -= {"effects", "r_squared", "predictions"}  # they read tables by a design
     assert taking == {name.split()[0] for name in EVERY}
 

@@ -58,7 +58,7 @@ def test_every_public_function_of_a_pair_queues():
     assert len(functions) > 25
     others = [f for f in public if inspect.isfunction(f) and f not in functions]
     # None takes a pair, but several.
-    names = {"compare", "compare_evidence", "Estimator", "pair_for", "pool", "reopen", "resample"}
+    names = {"compare", "compare_evidence", "decompress", "Estimator", "pair_for", "pool", "reopen", "resample"}
     assert {function.__name__ for function in others} == names
     pair, entered, release = zoo.create("gmm", features=2), threading.Event(), threading.Event()
 
