@@ -29,7 +29,7 @@ FLOORS = [
     {"reporting"},
     {"command"},
 ]
-MOST_ARROWS = 84
+MOST_ARROWS = 88
 MOST_LINES = 400
 
 

@@ -71,7 +71,7 @@ class TextTable:
                 continue
             if len(cells) == rows:  # only now: lines below the last row are of its piece
                 yield self._piece(cells, lines)
-                cells, lines = [], [(0, text) for above, text in lines if above == rows]
+                cells, lines = [], []
             cells.append(row)
         yield self._piece(cells, lines)
 
@@ -90,7 +90,10 @@ class TextTable:
         if not line.endswith(end):
             return None
         text = line[: -len(end)]
-        cells = text.split(delimiter) if '"' not in text else next(csv.reader([text], delimiter=delimiter), [])
+        try:
+            cells = text.split(delimiter) if '"' not in text else next(csv.reader([text], delimiter=delimiter), [])
+        except csv.Error:
+            return None
         if len(cells) != self.extra["cells"]:
             return None
         return cells if joined(cells, self.extra) == line else None

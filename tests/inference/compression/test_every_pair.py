@@ -73,7 +73,7 @@ def test_another_process_reads_it(tmp_path):
 TYPES = ["<f8", "<f4", "<f2", ">f8", "<i8", "|i1", "<u8", "<u2", "|b1", "<M8[s]"]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from(TYPES).flatmap(
         lambda dtype: hnp.arrays(
@@ -96,7 +96,7 @@ CELLS = (
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     st.integers(1, 12).flatmap(
         lambda n: st.dictionaries(st.text(max_size=3), st.lists(CELLS, min_size=n, max_size=n), min_size=1, max_size=4)
@@ -108,7 +108,7 @@ def test_any_table_comes_back(tmp_path_factory, table):
     assert repr(inference.decompress(path, PLAIN)) == repr(table)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(
     hnp.arrays(
         "f8",
@@ -126,7 +126,7 @@ def test_data_that_the_model_was_not_made_for_come_back(tmp_path_factory, array)
 TABLE = zoo.create("naive_bayes").double()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(st.text(min_size=1))
 def test_any_text_comes_back(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "text.zoo"

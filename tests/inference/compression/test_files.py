@@ -23,7 +23,7 @@ def goes_round(path, columns, delimiter=",", headed=True, pair=PLAIN, chunk=4096
     return inference.decompress(path.with_suffix(".zoo")) == path.read_bytes(), made
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.lists(CELL, min_size=1, max_size=4), max_size=12), st.sampled_from([1, 3, 4096]), st.booleans())
 def test_any_lines_come_back(tmp_path_factory, rows, chunk, ended):
     path = tmp_path_factory.getbasetemp() / "any.csv"
