@@ -128,7 +128,7 @@ class Survey:
         places = next((p for p in _GRIDS if self.kind != "f" or self.off[p] * _ODD <= self.finite), None)
         far = self.kind == "f" and places is not None and max(-self.floor, self.top) * 10**places >= 2.0**53
         if places is None or far:
-            start, stop = np.clip(self._quantiles(), self.floor, self.top).tolist()
+            start, stop = np.clip(self._quantiles(), self.floor, self.top).tolist()  # infinite ones too
             return Form("float", range=(float(self.floor), start, stop, float(self.top)))
         low, high = round(self.floor * 10**places), round(self.top * 10**places)
         start, stop = self._middle(10.0**places, low, high)
@@ -141,5 +141,7 @@ class Survey:
     def _quantiles(self) -> NDArray[np.float64]:
         """Where all but some thousandths of the numbers lie, and half as much again on both sides."""
         sample = np.concatenate(self.sample)
-        low, high = np.quantile(sample[:: -(-len(sample) // _SAMPLE)], [0.005, 0.995])
-        return np.array([low - (high - low) / 4, high + (high - low) / 4])
+        quarter = sample[:: -(-len(sample) // _SAMPLE)] / 4  # whose differences are never out of range
+        low, high = np.quantile(quarter, [0.005, 0.995])
+        with np.errstate(over="ignore"):
+            return 4 * np.array([low - (high - low) / 4, high + (high - low) / 4])
