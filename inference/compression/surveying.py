@@ -124,7 +124,7 @@ class Survey:
 
     def _of_numbers(self) -> Form:
         if not self.finite:
-            return Form("literal")
+            return Form("decimal", range=(0, 0, 0, 0))  # one bin, in which nothing is
         places = next((p for p in _GRIDS if self.kind != "f" or self.off[p] * _ODD <= self.finite), None)
         far = self.kind == "f" and places is not None and max(-self.floor, self.top) * 10**places >= 2.0**53
         if places is None or far:
