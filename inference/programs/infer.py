@@ -9,9 +9,11 @@ from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
 from inference.programs.sample import sampled
 from inference.roads.climbing import climb
+from inference.roads.covering import covering
 from inference.roads.grounds import Inferred
 from inference.roads.infer import check_options
 from inference.roads.judging import asked, judged
+from inference.roads.paths import Gaussian
 from inference.roads.roads import by_gaussian, by_tempered, wanted
 from inference.running.deadline import Deadline
 from inference.running.quiet import quietly
@@ -59,23 +61,30 @@ def infer(
         found.uncentre()
         return found
 
+    modes: list[Gaussian] = []  # that the Gaussian road came to
+
     def gaussian(rest: float | None) -> Inferred | None:
         with quietly(seed):
             potential = density()
             made = by_gaussian(potential, starts.centre(potential, {}), draws, seed, rest=rest)
-            return None if made is None else made[0]
+        if made is None:
+            return None
+        modes.extend(made[1].modes)
+        return made[0]
 
     def tempered(rest: float | None) -> Inferred | None:
         if seen.improper:
             return None
         with quietly(seed):
             potential = density()
-            return by_tempered(potential, draws, rest, "off" if potential.plain else "graph", AT_ONCE)
+            found = by_tempered(potential, draws, rest, "off" if potential.plain else "graph", AT_ONCE)
+            return None if found is None else covering(found, density(), modes)
 
     def hamiltonian(rest: float | None) -> Inferred:
         with quietly(seed):
-            found = sampled(seen, asked(draws, seed, progress, rest), Deadline(rest), density())
-        return judged(found, {latent.name: seen.dims_of(latent.name) for latent in seen.latents})
+            around = modes[0].loc if seen.improper and modes else None
+            found = sampled(seen, asked(draws, seed, progress, rest), Deadline(rest), density(), around)
+            return covering(judged(found, density), density(), modes)
 
     roads = (("Gaussian", gaussian), ("tempered", tempered), ("Hamiltonian", hamiltonian), ("tempered", tempered))
-    return climb(program.name, roads, deadline, wanted)
+    return climb(program.name, roads, deadline, wanted, seen.improper)

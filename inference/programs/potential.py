@@ -151,16 +151,17 @@ class ProgramPotential:
         if torch.equal(shares, old):
             return None
 
-        def moved(points: Tensor) -> Tensor:
-            found, points = self._places(points, old), points.clone()
-            for latent in self.seen.latents:
-                if latent.name in found:
-                    own = slice(latent.begin, latent.end)
-                    points[:, own] = shifted(points[:, own], found[latent.name], old[own], shares[own])
-            return points
-
         self.visit.shares = shares
-        return moved
+        return lambda points: self._moved(points, old, shares)
+
+    def _moved(self, points: Tensor, old: Tensor, new: Tensor) -> Tensor:
+        """Points in the coordinates of old shares, (S, P), in those of new ones."""
+        found, points = self._places(points, old), points.clone()
+        for latent in self.seen.latents:
+            if latent.name in found:
+                own = slice(latent.begin, latent.end)
+                points[:, own] = shifted(points[:, own], found[latent.name], old[own], new[own])
+        return points
 
     def uncentre(self) -> None:
         """Go back to the program's own coordinates."""
@@ -192,10 +193,12 @@ class ProgramPotential:
 
     @torch.no_grad()
     def free(self, values: Mapping[str, Tensor]) -> Tensor:
-        """The inverse of `constrain`, of values of all latents, each (S, ...): (S, P), in the program's coordinates."""
+        """The inverse of `constrain`, of values of all latents, each (S, ...): (S, P), in the coordinates of now."""
         given = {latent.name: values[latent.name] for latent in self.seen.latents}
         example = {name: value[0] for name, value in given.items()}
-        return self._run("free", self.visit.free, example)(given)  # type: ignore[no-any-return]
+        own: Tensor = self._run("free", self.visit.free, example)(given)
+        ones = torch.ones_like(self.visit.shares)
+        return own if torch.equal(self.visit.shares, ones) else self._moved(own, ones, self.visit.shares)
 
     def culprits(self, point: Tensor) -> list[str]:
         """Sites whose value or log density is not finite at a point, (P,)."""

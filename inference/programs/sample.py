@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from inference.programs.draws import check_started
 from inference.programs.export import check_names
 from inference.programs.outline import Outline, outline
@@ -69,7 +71,10 @@ def sample(
         return sampled(outline(program, args, kwargs), wanted, deadline)
 
 
-def sampled(seen: Outline, wanted: Run, deadline: Deadline, potential: ProgramPotential | None = None) -> Sampled:
+def sampled(
+    seen: Outline, wanted: Run, deadline: Deadline, potential: ProgramPotential | None = None,
+    around: Tensor | None = None,
+) -> Sampled:  # fmt: skip
     """`sample` of a program that was looked at. Runs under `quietly`, which seeds it.
 
     Args:
@@ -77,10 +82,12 @@ def sampled(seen: Outline, wanted: Run, deadline: Deadline, potential: ProgramPo
         wanted: what is asked for.
         deadline: when to stop at the latest.
         potential: its density, where that is recorded already.
+        around: free latents to start around, (P,), where an improper prior does not say where.
     """
     if wanted.folder is not None:
         check_folder(wanted.folder)
-    check_started(seen)
+    if around is None:
+        check_started(seen)
     check_names(seen)
     mode = wanted.mode
     if potential is None:
@@ -96,7 +103,8 @@ def sampled(seen: Outline, wanted: Run, deadline: Deadline, potential: ProgramPo
 
     def find(chosen: str) -> Any:
         density.uncentre()
-        cloud = starts.centre(density, {})[None] if chosen == "jitter" else None
+        centre = starts.centre(density, {}) if around is None else around.to(density.dtype)
+        cloud = centre[None] if chosen == "jitter" else None
         return starts.place(density, chosen, cloud, wanted.chains), None
 
     return run(wanted, density, find, names, deadline, "off" if density.plain else mode)

@@ -5,6 +5,8 @@ climbing     roads one after the other
 grounds      what is told of a posterior, and why to believe it
 judging      chains as evidence
 roads        the Gaussian and the tempered road, each with its evidence
+scouting     whether there are other modes: points led uphill from all over
+covering     whether draws lie in the modes that are known
 labelling    labels that a model does not tell apart, in one order
 folding      the evidence of all their orders from draws of one
 gaussian     a normal distribution near the posterior

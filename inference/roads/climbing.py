@@ -25,6 +25,7 @@ def climb(
     roads: Sequence[tuple[str, Road]],
     deadline: Deadline,
     wanted: Callable[[str, Sequence[Tried]], bool] = always,
+    improper: Sequence[str] = (),
 ) -> Inferred:
     """The first posterior whose evidence holds; else the one of which most does, not trusted.
 
@@ -33,6 +34,7 @@ def climb(
         roads: by name, in order.
         deadline: no road begins after it.
         wanted: whether a road is one to take, of its name and of what was tried before it.
+        improper: latents whose prior cannot be drawn from, and may have no integral: then the posterior may have none.
 
     Raises:
         SamplingError: no road gave a single draw.
@@ -66,8 +68,10 @@ def climb(
             break
     if best is None:
         told = "; ".join(str(one) for one in tried) or "there was no time for any"
+        if left:
+            told += f"; the budget of {deadline.seconds:g} s left no time for the {', '.join(left)} road: give it more"
         raise SamplingError(f"{name}: no road led to a posterior: {told}")
-    advice = "" if best.trusted else _advice(best, left, short, deadline)
+    advice = "" if best.trusted else _advice(best, left, short, deadline, improper)
     return replace(best, tried=tuple(tried), advice=advice)
 
 
@@ -99,7 +103,9 @@ def _short_of(found: Inferred) -> tuple[bool, int]:
     return not _judged(found), sum(not ground.holds for ground in found.grounds)
 
 
-def _advice(best: Inferred, left: list[str], short: list[str], deadline: Deadline) -> str:
+def _advice(
+    best: Inferred, left: list[str], short: list[str], deadline: Deadline, improper: Sequence[str] = ()
+) -> str:  # fmt: skip
     """What to change."""
     told = list(short)
     if short and deadline.seconds is not None:
@@ -107,6 +113,11 @@ def _advice(best: Inferred, left: list[str], short: list[str], deadline: Deadlin
     if left:
         told.append(f"the budget of {deadline.seconds:g} s left no time for the {', '.join(left)} road: give it more")
     told += [f"{words}: is its prior proper, and do the data bound it?" for words in running_away(best)]
+    if improper:
+        told.append(
+            f"the prior of {', '.join(map(repr, improper))} cannot be drawn from: where it is improper and the data do "
+            "not bound it, there is no posterior; a proper prior, however wide, tells"
+        )
     if best.advice:
         told.append(best.advice)
     return ". ".join(one[0].upper() + one[1:] for one in told)

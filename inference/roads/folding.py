@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from inference.roads.bridge import Bridge, Values, bridge
-from inference.roads.labelling import interchangeable
+from inference.roads.labelling import APART, interchangeable
 from inference.roads.weighing import Weighed
 from inference.running.words import listed
 from inference.sampling.density import Density
 from inference.sampling.labels import Ordering, ordering, stems
 
-APART = 0.9  # of normal draws around R, in R: where there are fewer, labels overlap, and chains go from one to another
 FEW = 100  # effective draws in R
 LOOKED_AT = 256  # draws whose values are taken back to free latents
 SURE = 4.0  # standard errors

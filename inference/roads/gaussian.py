@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from inference.roads.evaluating import Evaluated
+from inference.roads.labelling import interchangeable
 from inference.roads.matching import climb, match
 from inference.roads.paths import Gaussian, walk
+from inference.roads.scouting import inside, scout
 from inference.roads.weighing import Weighed, weigh
 from inference.running.deadline import Deadline
 from inference.sampling import starts
@@ -26,8 +28,9 @@ from inference.sampling.labels import relabelled, stems
 
 STARTS, CLOUD = 8, 8  # paths; points of a handful, each of which gives one: the first path begins at the best of all
 ITERATIONS = 100  # of batch and match
-RIVALS = 2  # other ends that are looked at more closely
+RIVALS = 3  # other ends that are brought to the highest bound
 NEAR = 10.0  # nats below the best bound, from which an end may come near it once it is looked at
+WIDER = 0.02  # of its variance, by which an end far off would change a number: it is looked at, however little it holds
 FEW = 64  # draws by which labels are put in order
 
 
@@ -45,6 +48,7 @@ class Found:
         apart: how many of the paths ended in places of their own, whatever the density there.
         points: at how many the density was looked at.
         cut: what the time did not allow, in words; other modes may then hold all, for what is known.
+        modes: the Gaussian and those of other modes.
     """
 
     guide: Gaussian
@@ -55,6 +59,7 @@ class Found:
     apart: int
     points: int
     cut: str = ""
+    modes: tuple[Gaussian, ...] = ()
 
 
 def gaussian(
@@ -89,16 +94,18 @@ def gaussian(
     cut = "its Newton paths were not walked to the end" if density.late else ""
     guide, rivals, same = finished(ends[0]), list[Gaussian](), False
     cut = cut or ("the Gaussian was not brought to the highest bound" if density.late else "")
-    for end in ends[1:]:
+    others = [*ends[1:], *(scout(potential, density, guide, centre, seed) if not density.late else ())]
+    for end in sorted(others, key=lambda end: -end.bound):
         if density.late:
             cut = cut or "not every end of a path was looked at, which may be a mode"
             break
-        if len(rivals) == RIVALS or end.bound < guide.bound - NEAR or _inside(guide, end):
+        if not _weighs(guide, end) or any(_inside(known, end) for known in (guide, *rivals)):
             continue
-        if _relabelled(potential, guide, end, generator):
-            same = True
+        copied = [_relabelled(potential, known, end, generator) for known in (guide, *rivals)]
+        if any(copied):
+            same |= copied[0]
             continue
-        other = finished(end)
+        other = finished(end) if len(rivals) < RIVALS else end
         if any(_inside(known, other) and _inside(other, known) for known in (guide, *rivals)):
             continue
         if other.bound > guide.bound:
@@ -108,7 +115,8 @@ def gaussian(
     elsewhere, stretch = sum(masses) / (1 + sum(masses)), _stretch([guide, *rivals], [1.0, *masses])
     apart = sum(not (_inside(guide, end) or _relabelled(potential, guide, end, generator)) for end in ends)
     known = 1.0 if cut else elsewhere
-    return Found(guide, weigh(density, guide, seed), known, stretch, same, apart, density.count, cut)
+    modes = (guide, *rivals)
+    return Found(guide, weigh(density, guide, seed), known, stretch, same, apart, density.count, cut, modes)
 
 
 def _stretch(modes: Sequence[Gaussian], masses: Sequence[float]) -> float:
@@ -121,10 +129,16 @@ def _stretch(modes: Sequence[Gaussian], masses: Sequence[float]) -> float:
     return float(0.5 * (whole / variances[0]).log().abs().max())
 
 
+def _weighs(guide: Gaussian, end: Gaussian) -> bool:
+    """Whether an end may hold so much, or lie so far off, that it counts."""
+    gap = end.bound - guide.bound
+    far = float(((end.loc - guide.loc).square() / guide.tril.square().sum(-1)).max())
+    return gap > -NEAR or gap + math.log(1e-300 + far) > math.log(WIDER)
+
+
 def _inside(guide: Gaussian, other: Gaussian) -> bool:
     """Whether a mean lies where the draws of a Gaussian do."""
-    size = len(guide.loc)
-    return float(guide.away(other.loc[None])) < size + 4 * math.sqrt(2 * size)
+    return bool(inside(guide, other.loc[None]))
 
 
 def _relabelled(potential: Density, one: Gaussian, other: Gaussian, generator: torch.Generator) -> bool:
@@ -136,7 +150,9 @@ def _relabelled(potential: Density, one: Gaussian, other: Gaussian, generator: t
     for stem in stems(potential.dims):
         aligned = relabelled(draws, potential.dims, stem)
         if aligned is not None and all(_close(value) for value in aligned.values()):
-            return True
+            both = {block.name: torch.stack([values[block.name] for values in found]) for block in potential.blocks}
+            if interchangeable(potential, both, stem):
+                return True
     return False
 
 

@@ -9,11 +9,13 @@ is what counts then, and the draws are handed on aligned.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from inference.roads.grounds import Ground, Inferred
+from inference.roads.labelling import are_labels
+from inference.sampling.density import Density
 from inference.sampling.effective import together
 from inference.sampling.engine import Sampled
 from inference.sampling.labels import relabelled, stems
@@ -41,18 +43,18 @@ def asked(draws: int, seed: int, progress: bool, rest: float | None) -> Run:
     )  # fmt: skip
 
 
-def judged(found: Sampled, dims: Mapping[str, Sequence[str]]) -> Inferred:
+def judged(found: Sampled, density: Callable[[], Density] | None = None) -> Inferred:
     """Draws by MCMC with their evidence.
 
     Args:
         found: the draws.
-        dims: names of the event dims of sites, which tell labels.
+        density: of the latents, which says which labels it does not tell apart; without it none are put in order.
     """
     draws, names = dict(found.draws), [name for name in found.rhat if name in found.draws]
     rhat = max(found.rhat.values(), default=math.nan)  # chains cut short of four draws have none
     aligned = ""
-    if rhat > RHAT:
-        draws, rhat, aligned = _aligned(draws, names, dims, rhat)
+    if rhat > RHAT and density is not None:
+        draws, rhat, aligned = _aligned(draws, names, density(), rhat)
     bulk, tail = together([draws[name] for name in names])
     diverging = found.stats.get("diverging")
     energy = found.stats.get("energy")
@@ -72,12 +74,16 @@ def judged(found: Sampled, dims: Mapping[str, Sequence[str]]) -> Inferred:
 
 
 def _aligned(
-    draws: dict[str, Tensor], names: Sequence[str], dims: Mapping[str, Sequence[str]], rhat: float
+    draws: dict[str, Tensor], names: Sequence[str], density: Density, rhat: float
 ) -> tuple[dict[str, Tensor], float, str]:
-    """Draws with their labels in the order that makes chains agree, their R-hat, and words for it."""
+    """Draws with their labels in the order that makes chains agree, their R-hat, and words for it.
+
+    Of labels that the density does not tell apart alone, in orders that lie apart: chains in modes of which one is
+    higher do not agree, nor do those that are slow, whichever of numbers alike is compared with which.
+    """
     best, found, told = rhat, draws, ""
-    for stem in stems(dims):
-        tried = relabelled(draws, dims, stem)
+    for stem in stems(density.dims):
+        tried = relabelled(draws, density.dims, stem) if are_labels(density, draws, stem) else None
         if tried is not None and (mine := max(worst({name: tried[name] for name in names}).values())) < best:
             best, found, told = mine, tried, f" with labels of '{stem}' in one order ({rhat:.2f} as they came)"
     return found, best, told

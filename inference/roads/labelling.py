@@ -1,7 +1,9 @@
 """Labels that a model does not tell apart, put in one order across draws before anything is summarised.
 
 Whether it tells them apart its density says: that of draws whose labels are in another order is the same, or is not.
-Columns of a regression have names too, and are no labels.
+Columns of a regression have names too, and are no labels. Nor are numbers that merely come from one distribution, such
+as the effects of groups alike, though their density is the same in any order: sorted, they would be order statistics,
+and no draws of the posterior. Labels are those whose orders are copies of a mode, one apart from the other.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import torch
 from torch import Tensor
 
 from inference.sampling.density import Density
-from inference.sampling.labels import aligned, permuted, stems
+from inference.sampling.labels import aligned, ordering, permuted, stems
 
+APART = 0.9  # of normal draws around the means of an order, in it: where there are fewer, orders overlap
 FEW = 16  # draws whose labels are permuted
 SAME = 1e-8  # times the log density, and as many nats, that rounding changes it by in double precision
 
@@ -21,24 +24,35 @@ SAME = 1e-8  # times the log density, and as many nats, that rounding changes it
 def in_order(density: Density, draws: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """The draws with every kind of interchangeable label in one order, and what these labels are called.
 
+    Draws of which the orders overlap stay as they are.
+
     Args:
         density: of the latents.
         draws: its latents by site, (C, n, *event).
     """
     found, told = dict(draws), list[str]()
     for stem in stems(density.dims):
-        if interchangeable(density, found, stem):
-            better = aligned(found, density.dims, stem)
-            if better is not None:
-                found, told = better, [*told, stem]
+        better = aligned(found, density.dims, stem) if are_labels(density, found, stem) else None
+        if better is not None:
+            found, told = better, [*told, stem]
     return found, told
 
 
-def interchangeable(density: Density, draws: Mapping[str, Tensor], stem: str) -> bool:
-    """Whether the density is the same with labels of one stem in any order, at some of these draws."""
+def are_labels(density: Density, draws: Mapping[str, Tensor], stem: str) -> bool:
+    """Whether the density does not tell labels of one stem apart, and draws, (C, n, *event), in order lie apart."""
+    if not interchangeable(density, draws, stem):
+        return False
     latents = {block.name: draws[block.name] for block in density.blocks}
-    count = min(FEW, next(iter(latents.values())).shape[1])
-    some = {name: value[:1, :count] for name, value in latents.items()}
+    order = ordering(latents, density.dims, stem)
+    return order is not None and order.apart() >= APART
+
+
+def interchangeable(density: Density, draws: Mapping[str, Tensor], stem: str) -> bool:
+    """Whether the density is the same with labels of one stem in any order, at some of these draws, of all chains."""
+    latents = {block.name: draws[block.name].flatten(0, 1) for block in density.blocks}
+    whole = len(next(iter(latents.values())))
+    picked = torch.linspace(0, whole - 1, min(FEW, whole)).round().long()
+    some = {name: value[None, picked.to(value.device)] for name, value in latents.items()}
     other = permuted(some, density.dims, stem, torch.Generator().manual_seed(0))
     if other is None:
         return False

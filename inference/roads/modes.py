@@ -20,6 +20,7 @@ GAP = 2.3  # distance of two means over the sum of deviations: 1.33 of a Gaussia
 AXES = 4  # longest axes that are looked along, besides the coordinates
 MOST = 32  # modes
 LEAST = 0.015  # of the points, in a mode: fewer may be the tail of a Gaussian
+OUTSIDE = 0.01  # of the points that modes are made of, where draws of their Gaussians are hardly ever
 ENOUGH = 0.25  # effective share of importance weights that are believed
 
 
@@ -141,19 +142,26 @@ class Shares:
 
 
 def shares(
-    proposal: Mixture, density: Callable[[Tensor], Tensor], draws: int, generator: torch.Generator
+    proposal: Mixture, density: Callable[[Tensor], Tensor], cloud: Tensor, generator: torch.Generator
 ) -> Shares | None:
     """Parts of the posterior by importance sampling from the mixture; None where its weights cannot tell.
+
+    Nor can they where the mixture does not reach all that is there, which its own draws do not see: where some of the
+    cloud, by which it was made, have larger weights than any of them. So it is with slices of a bent mode.
 
     Args:
         proposal: the mixture.
         density: log densities of the posterior at points, up to a constant.
-        draws: from the mixture.
+        cloud: draws of the posterior, (S, P); as many are drawn from the mixture.
         generator: of these.
     """
+    draws = len(cloud)
     points, whose = proposal.draw(draws, generator)
     parts = proposal.log_density(points)
     ratio = density(points) - parts.logsumexp(-1)
+    beyond = density(cloud) - proposal.log_density(cloud).logsumexp(-1) > ratio.max()
+    if float(beyond.double().mean()) > OUTSIDE:
+        return None
     ratio = ratio.nan_to_num(nan=-math.inf, posinf=-math.inf, neginf=-math.inf)
     weights = (ratio - ratio.logsumexp(0)).exp()  # sum to one
     if float(1 / weights.square().sum()) < ENOUGH * draws:

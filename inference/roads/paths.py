@@ -24,6 +24,7 @@ NEAR = 1e-3  # squared deviations from the mode at which a path has arrived
 FLAT = 1e-10  # of the largest curvature: less is none
 BENT = 0.01  # of the middle one, where some are negative: as much is taken for less
 PART = 0.01  # of a width, for differences of gradients
+SADDLE = 1e-6  # of the largest curvature: so much below 0, and a point that stands still is no mode
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,13 @@ class Gaussian:
         return float(torch.linalg.slogdet(self.tril).logabsdet)
 
     def away(self, points: Tensor) -> Tensor:
-        """Squared deviations from the mean, (S, P) -> (S,)."""
-        found: Tensor = torch.linalg.solve(self.tril, (points - self.loc).mT).square().sum(0)
-        return found
+        """Squared deviations from the mean, (S, P) -> (S,); infinite where a width is none."""
+        return self.noise(points).square().sum(-1)
+
+    def noise(self, points: Tensor) -> Tensor:
+        """The standard normal numbers of which points, (S, P), are the draws: (S, P)."""
+        found, info = torch.linalg.solve_ex(self.tril, (points - self.loc).mT)
+        return torch.full_like(points, math.inf) if bool(info) else found.mT
 
 
 @dataclass
@@ -89,9 +94,7 @@ def walk(density: Evaluated, starts: Tensor, generator: torch.Generator) -> list
         starts: points of finite density, (K, P).
         generator: of the draws behind bounds.
     """
-    P = starts.shape[1]
-    noise = torch.randn(DRAWS, P, dtype=torch.float64, generator=generator)
-    noise = torch.cat([noise, -noise]).to(starts.device)
+    noise = _noise(starts, generator)
     found = _walked(density, starts[:1], noise)
     rest = starts[1:]
     if found and len(rest) and not density.late:
@@ -99,6 +102,21 @@ def walk(density: Evaluated, starts: Tensor, generator: torch.Generator) -> list
     if len(rest) and not (found and density.late):
         found = found + _walked(density, rest[:WALKED], noise)
     return sorted(found, key=lambda gaussian: -gaussian.bound)
+
+
+def around(density: Evaluated, points: Tensor, generator: torch.Generator) -> list[Gaussian]:
+    """The best Gaussian of each path from points, (K, P), that are nearly at an end, the best first.
+
+    Args:
+        density, generator: see `walk`.
+        points: of finite density.
+    """
+    return sorted(_walked(density, points, _noise(points, generator)), key=lambda gaussian: -gaussian.bound)
+
+
+def _noise(starts: Tensor, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(DRAWS, starts.shape[1], dtype=torch.float64, generator=generator)
+    return torch.cat([noise, -noise]).to(starts.device)
 
 
 def _walked(density: Evaluated, starts: Tensor, noise: Tensor) -> list[Gaussian]:
@@ -183,3 +201,5 @@ def _step(density: Evaluated, walking: list[Path], noise: Tensor) -> None:
         path.arrived = float(decrement[k]) < NEAR or not float(ahead[k, best]) > float(value[k])
         if float(ahead[k, best]) > float(value[k]):
             path.at = tried[k, best]
+        if path.arrived and float(values[k, 0]) < -SADDLE * float(size[k].max()):  # a ridge or a minimum: down a side
+            path.at, path.arrived = path.at + root[k, :, 0], False

@@ -297,7 +297,7 @@ def _finished(
     except ValueError:  # too few effective draws
         return value, error, "smc", ()
     proposal = mixture(cloud.points)
-    told = shares(proposal, cloud.log_density, len(cloud.points), cloud.generator) if len(proposal.parts) > 1 else None
+    told = shares(proposal, cloud.log_density, cloud.points, cloud.generator) if len(proposal.parts) > 1 else None
     modes: tuple[tuple[float, float], ...] = ()
     if told is not None:
         cloud.choose(told.weights(cloud.points))

@@ -13,6 +13,7 @@ warmup        metric, step size and length, until the chains agree
 adaptation    how these are tuned from the moves of many chains
 lengths       which trajectories pay best
 mixing        R-hat, and what keeps chains apart
+corners       where transitions diverge, in words
 effective     effective sample sizes, and whether draws are enough
 starts        where chains start
 number        how many there are

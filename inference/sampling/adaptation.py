@@ -64,7 +64,8 @@ class Moments:
         """
         mean = self._density / self._count
         spread = (self._density_squares / self._count - mean.square()).clamp(min=0).sqrt().median()
-        return mean >= mean.quantile(0.75) - 10 * spread - 1
+        found = mean >= mean.quantile(0.75) - 10 * spread - 1
+        return found if bool(found.any()) else torch.ones_like(found)  # none where no density is a number
 
     def metric(self, groups: Sequence[Sequence[int]] = (), within: bool = False) -> Metric:
         """The map under which the typical draws have mean 0 and covariance I.

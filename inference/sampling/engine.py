@@ -16,6 +16,7 @@ from inference.posterior.latents import Posterior
 from inference.running.deadline import Deadline
 from inference.sampling import starts
 from inference.sampling.chains import Chains, clock
+from inference.sampling.corners import corner
 from inference.sampling.density import Density
 from inference.sampling.drawing import hmc
 from inference.sampling.hamiltonian import Metric
@@ -145,8 +146,10 @@ def _result(chains: Chains, kept: Draws, warmup: int, size: float, length: float
     if bool(stats["diverging"].any()):
         number, of = int(stats["diverging"].sum()), chains.number * kept.done
         notes.append(
-            f"{number} of {of} transitions diverged: the posterior has corners that these steps cannot follow, and "
-            "draws near them are too few. Another parametrisation (non-centred, say) or a tighter prior may help"
+            f"{number} of {of} transitions diverged, their steps tuned to an acceptance of {chains.target:g}: the "
+            f"posterior has corners that these steps cannot follow, and draws near them are too few. "
+            f"{corner(found, stats['diverging'])}Another parametrisation (non-centred, say), a tighter prior or "
+            "smaller steps (target_accept of inference.sample, nearer to 1) may help"
         )
     return Sampled(
         found, potential.local, stats, "mcmc", chains.number, kept.done,

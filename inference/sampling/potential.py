@@ -126,14 +126,15 @@ class Potential:
         if torch.equal(new, old):
             return None
 
-        def moved(points: Tensor) -> Tensor:
-            found = points.clone()
-            for own, place in self._places(points, old):
-                found[:, own] = shifted(points[:, own], place, old[own], new[own])
-            return found
-
         self.shares = new
-        return moved
+        return lambda points: self._moved(points, old, new)
+
+    def _moved(self, points: Tensor, old: Tensor, new: Tensor) -> Tensor:
+        """Points in the coordinates of old shares, (S, P), in those of new ones."""
+        found = points.clone()
+        for own, place in self._places(points, old):
+            found[:, own] = shifted(points[:, own], place, old[own], new[own])
+        return found
 
     def _centrable(self) -> frozenset[str]:
         """Latents whose scale other latents decide, by a run under gradients."""
@@ -208,10 +209,14 @@ class Potential:
 
     @torch.no_grad()
     def free(self, values: Mapping[str, Tensor]) -> Tensor:
-        """The inverse of `constrain`: (S, P). A latent that is not among the values is drawn from its prior."""
+        """The inverse of `constrain`: (S, P), in the coordinates of now.
+
+        A latent that is not among the values is drawn from its prior.
+        """
         given = {b.name: values[b.name] if b.local else values[b.name].unsqueeze(1) for b in self.blocks_of(values)}
         found = self._visit(given, inverse=True, draws=len(next(iter(values.values()))))
-        return self.flatten(found.free)
+        own, ones = self.flatten(found.free), torch.ones_like(self.shares)
+        return own if torch.equal(self.shares, ones) else self._moved(own, ones, self.shares)
 
     def blocks_of(self, values: Container[str]) -> Iterator[Block]:
         """The blocks of these latents."""

@@ -171,7 +171,7 @@ def test_modes_are_cut_where_they_do_not_overlap():
     np.testing.assert_allclose(
         proposal.log_density(two)[:, 0], float(proposal.log_weights[0]) + wanted.logpdf(two.numpy()), rtol=1e-8
     )  # fmt: skip
-    told = shares(proposal, lambda u: proposal.log_density(u).logsumexp(-1), 1000, torch.Generator().manual_seed(0))
+    told = shares(proposal, lambda u: proposal.log_density(u).logsumexp(-1), two, torch.Generator().manual_seed(0))
     np.testing.assert_allclose(told.shares, proposal.log_weights.exp(), atol=1e-3)
 
 

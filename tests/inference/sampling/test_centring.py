@@ -223,7 +223,7 @@ def test_a_pair_with_a_funnel_is_believed_and_right():
     """Mean of mu and of log tau by a grid: given both, y_j ~ Normal(mu, sigma_j^2 + tau^2)."""
     given = check(Centred().double(), Batch.of(x=SIGMA[:, None], y=SCHOOLS))
     found = sampled(given, asked(1000, 0, False, None), Deadline())
-    short = [str(ground) for ground in judged(found, {}).grounds if not ground.holds]
+    short = [str(ground) for ground in judged(found).grounds if not ground.holds]
     assert not short
     assert found.warmup < 1000
     mu, log_tau = torch.linspace(-25, 30, 401)[:, None], torch.linspace(-14, 6, 801)

@@ -59,7 +59,7 @@ def test_a_cliff_that_no_step_can_follow_is_not_to_be_trusted():
 
     found = road(cliff)
     assert found.target_accept == TARGETS[-1]
-    judgement = judged(found, {})
+    judgement = judged(found)
     short = [ground.name for ground in judgement.grounds if not ground.holds]
     assert "divergences" in short
     assert "transitions diverged" in judgement.advice

@@ -1,0 +1,69 @@
+"""Whether draws of one road lie in the modes that another came to: chains may all have stayed in one of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from inference.roads.grounds import Ground, Inferred
+from inference.roads.labelling import interchangeable
+from inference.roads.paths import Gaussian
+from inference.roads.scouting import inside
+from inference.sampling.density import Density
+from inference.sampling.labels import ordering, stems
+
+HOLDS = 0.01  # of the posterior, from which a mode may not be left out
+FEW = 64  # draws of each mode, by which it is seen which labels mean nothing, and in which order they are there
+PART = 0.1  # of the draws that a mode should have: where there are fewer, it is left out
+
+
+def covering(found: Inferred, density: Density, modes: Sequence[Gaussian]) -> Inferred:
+    """Draws with one more number of evidence: how many of the known modes they miss.
+
+    A draw that lies in a mode once its labels, which the density does not tell apart, are in another order lies there.
+
+    Args:
+        found: the draws.
+        density: of the latents, in the coordinates of the modes.
+        modes: Gaussians, each with a bound on the log evidence of its own.
+    """
+    bounds = torch.tensor([mode.bound for mode in modes], dtype=torch.float64)
+    if len(modes) < 2 or not bool(bounds.isfinite().all()):
+        return found
+    flat = {block.name: found.draws[block.name].flatten(0, 1).to(density.dtype) for block in density.blocks}
+    own = [_values(density, mode) for mode in modes]
+    both = {name: torch.cat([values[name][:8] for values in own])[None] for name in flat}
+    alike = [stem for stem in stems(density.dims) if interchangeable(density, both, stem)]
+    total = float(bounds.logsumexp(0))
+    if math.isfinite(found.log_evidence):
+        total = max(total, found.log_evidence)
+    missed = 0
+    for mode, values in zip(modes, own, strict=True):
+        share = math.exp(min(0.0, mode.bound - total))
+        if share > HOLDS:
+            near = density.free(_in_order_of(values, flat, density, alike)).to(mode.loc)
+            missed += float(inside(mode, near).double().mean()) < PART * share
+    return replace(found, grounds=(*found.grounds, Ground("known modes that draws miss", missed, 0)))
+
+
+def _values(density: Density, mode: Gaussian) -> dict[str, Tensor]:
+    """Draws of a mode, by site, (FEW, *event)."""
+    noise = torch.randn(FEW, density.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    values = density.constrain(mode.at(noise.to(mode.loc)).to(density.dtype))[0]
+    return {block.name: values[block.name] for block in density.blocks}
+
+
+def _in_order_of(
+    own: Mapping[str, Tensor], draws: Mapping[str, Tensor], density: Density, alike: Sequence[str]
+) -> dict[str, Tensor]:
+    """Draws, (S, *event) by site, their labels in the order that is nearest to those of a mode's own."""
+    found = dict(draws)
+    for stem in alike:
+        order = ordering({name: value[None] for name, value in own.items()}, density.dims, stem)
+        if order is not None:
+            found = order.apply(found, order(found))
+    return found
