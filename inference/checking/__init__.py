@@ -11,6 +11,7 @@ parts        what is found of a pair and its data, part by part
 findings     a finding, and what a list of them comes to: `Check`
 chains       draws by MCMC: do they agree, are they enough, could they move
 guides       draws of a guide: do their weights say that it is the posterior, and do chains that start from it stay
+short        a short Hamiltonian run from a guide's draws
 observed     what the posterior says of the data: leave-one-out, coverage of its predictions
 predictive   where the data lie among predictions, of posterior and prior: PIT, rootogram, calibration of classes
 bounds       bounds above the evidence, minibatches that weigh wrongly, gaps of encoders, idle components

@@ -18,7 +18,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, spearmanr
 
 from inference.checking.findings import Finding, Verdict
 from inference.checking.uniformity import band, of_ranks
@@ -73,6 +72,8 @@ class Calibration:
         """Of ranks having nothing to do with the level of the data."""
         if len(ranks) < 8 or np.ptp(ranks) == 0 or np.ptp(self.levels) == 0:
             return 1.0
+        from scipy.stats import spearmanr  # of a second to import
+
         return float(spearmanr(ranks, self.levels).pvalue)
 
     @property
@@ -90,6 +91,8 @@ class Calibration:
         return {name: self._symmetric(ranks) for name, ranks in self.ranks.items()}
 
     def _symmetric(self, ranks: np.ndarray[Any, Any]) -> float:
+        from scipy.stats import binomtest
+
         lower, upper = int((2 * ranks < self.draws).sum()), int((2 * ranks > self.draws).sum())
         return float(binomtest(lower, lower + upper).pvalue) if lower + upper else 1.0
 

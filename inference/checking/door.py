@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 from inference.checking import parts
@@ -12,21 +11,22 @@ from inference.checking.chains import of_chains
 from inference.checking.findings import Check, Finding, State
 from inference.checking.guides import RUN, of_run, of_weights
 from inference.checking.restarts import of_restarts
+from inference.checking.short import short_run
 from inference.data.check import check as accepted
 from inference.posterior.check import check_posterior
-from inference.posterior.draws import draw
 from inference.posterior.latents import Posterior
 from inference.posterior.psis import EXACT, effective_share
 from inference.roads.grounds import Inferred
 from inference.running.programmed import or_program
+from inference.running.quiet import quietly
 from inference.running.words import check_bool, check_count
-from inference.sampling.options import Start
-from inference.sampling.sample import sample
+from inference.sampling.density import Density
+from inference.sampling.potential import Potential
 from zoo.base import ModelGuide
 from zoo.threads.turns import in_turn
 
 __all__ = ["Check", "check"]
-CHAINS, SHORT, WARM = 16, 60, 200
+LARGE = 100  # latents, from which no run is made where it could only repeat what weights say
 
 
 @in_turn
@@ -49,6 +49,10 @@ def check(
     lost to the family and to sharing one. Of all: leave-one-out, where data lie among predictions of the posterior and
     of the prior, sensitivity to the prior, components that hold nothing, bounds and scales that cannot be right. Of
     data held out: whether they are others, and score as they should.
+
+    Of many rows, 250 or 1,000 that are evenly spaced stand for all where shares are judged, which is said; what is
+    drawn is bounded in numbers, the run in gradients, by those that the fit took. So memory stays within a few times
+    `zoo.settings.memory` numbers beyond data and posterior, and the cost below that of a fit.
 
     Args:
         pair: the pair.
@@ -78,15 +82,17 @@ def check(
     given = accepted(pair, data)
     other = None if held_out is None else accepted(pair, held_out)
     if posterior is None:
-        posterior = draw(pair, given, parts.DRAWS, seed=seed)
+        posterior = parts.of_guide(pair, given, seed)
     checked = check_posterior(given, posterior)
     globals_alone = bool(checked.globals) and not given.continuous_locals
-    begin: Start = "guide" if pair.trained else "auto"
-    found = of_draws(
-        posterior if isinstance(posterior, Inferred) else checked,
-        partial(sample, pair, given, SHORT, CHAINS, start=begin, max_warmup=WARM, seed=seed, progress=False),
-        run if globals_alone else None,
-    )
+    with quietly(seed, pair):
+        found = of_draws(
+            posterior if isinstance(posterior, Inferred) else checked,
+            lambda: Potential(given),
+            run if globals_alone else None,
+            seed,
+            parts.work_of(pair, given),
+        )
     if given.continuous_locals and checked.method not in ("mcmc", "prior") and not isinstance(posterior, Inferred):
         found += safely(parts.rows_of, pair, given, seed, bears=True)
     if not found:
@@ -105,13 +111,17 @@ def check(
     return Check(pair.name, tuple(found))
 
 
-def of_draws(posterior: Posterior, short: Callable[[], Posterior], run: bool | None) -> list[Finding]:
+def of_draws(
+    posterior: Posterior, density: Callable[[], Density], run: bool | None, seed: int, most: int | None = None
+) -> list[Finding]:
     """What draws say of themselves, by how they were made, and a short run of chains where a guide made them.
 
     Args:
         posterior: the draws.
-        short: makes the run, from their place.
+        density: makes the density that chains walk on.
         run: whether it is made; None: there is nothing that it could judge.
+        seed: of its momenta.
+        most: gradients that it may take.
     """
     if isinstance(posterior, Inferred):
         return list(_of_road(posterior))
@@ -125,10 +135,14 @@ def of_draws(posterior: Posterior, short: Callable[[], Posterior], run: bool | N
             exact = float(effective_share(ratios)) >= EXACT
     if exact or run is None:
         return found
+    numbers = sum(posterior.draws[name][0, 0].numel() for name in posterior.globals)
+    if run and numbers > LARGE and any(finding.state == "wrong" for finding in found):
+        told = "left out: the weights say already that the guide misses the posterior"
+        return [*found, Finding(RUN, "could not be judged", told)]
     if not run:
         told = "left out, and weights cannot see a guide that is too narrow"
         return [*found, Finding(RUN, "could not be judged", told, advice="Let it run, run=True", bears=True)]
-    return found + safely(_of_short, posterior, short, bears=True, name=RUN)
+    return found + safely(_of_short, posterior, density, seed, most, bears=True, name=RUN)
 
 
 def _of_road(posterior: Inferred) -> Iterator[Finding]:
@@ -139,8 +153,13 @@ def _of_road(posterior: Inferred) -> Iterator[Finding]:
         yield Finding(ground.name, state, str(ground), ground.value, source, posterior.advice, bears=True)
 
 
-def _of_short(posterior: Posterior, short: Callable[[], Posterior]) -> Iterator[Finding]:
-    yield from of_run(posterior.flat(posterior.globals), short())
+def _of_short(posterior: Posterior, density: Callable[[], Density], seed: int, most: int | None) -> Iterator[Finding]:
+    potential = density()
+    names = {block.name for block in potential.blocks} & posterior.draws.keys()
+    if not names:
+        return
+    guide = posterior.flat(frozenset(names))
+    yield from of_run(guide, short_run(potential, potential.free(guide), guide, seed, most))
 
 
 def safely(part: Callable[..., Iterator[Finding]], *given: Any, bears: bool = False, name: str = "") -> list[Finding]:

@@ -114,3 +114,8 @@ def graded(value: float, good: float, bad: float) -> State:
     if bad < good:
         value, good, bad = -value, -good, -bad
     return "ok" if value <= good else ("wrong" if value > bad else "look")
+
+
+def looked_at(some: int, total: int) -> str:
+    """How many of how many, where not all were looked at."""
+    return f"{some:,}" if some >= total else f"{some:,} (of {total:,})"

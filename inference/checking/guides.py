@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.checking.findings import Finding, graded
+from inference.checking.findings import Finding, State, graded, looked_at
+from inference.checking.short import KEPT, NARROW, SHIFT, WIDE, Short, rows
 from inference.posterior.khat import KHat
 from inference.posterior.latents import Posterior
 from inference.posterior.psis import EXACT, smoothed, threshold
 
 _YAO, _VEHTARI = "Yao et al. 2018", "Vehtari et al. 2024"
 _RICHER = "Take a richer guide, or draw by inference.sample"
-RUN = "a short Hamiltonian run"
-SHIFT, NARROW, WIDE = 0.25, 0.8, 1.25
+RUN, _RUN = "a short Hamiltonian run", "posteriordb practice"
 
 
 def of_weights(posterior: Posterior) -> Iterator[Finding]:
@@ -59,58 +59,52 @@ def of_weights(posterior: Posterior) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def of_rows(judged: KHat) -> Iterator[Finding]:
-    """The guides of single observations."""
+def of_rows(judged: KHat, total: int) -> Iterator[Finding]:
+    """The guides of single observations, all of so many or some."""
     reliable = judged.reliable
     if reliable is None:
         return
-    share = float(reliable.mean())
+    share, of = float(reliable.mean()), looked_at(len(reliable), total)
     yield Finding(
         "guides of the rows", graded(share, 0.95, 0.8),
-        f"{share:.0%} of {len(reliable):,} have a k̂ below {threshold(judged.particles):.2f}; 95 % wanted", share,
-        _VEHTARI, "inference.refine fits the rows themselves; a larger encoder, or longer training", bears=True,
+        f"{share:.0%} of {of} have a k̂ below {threshold(judged.particles):.2f}; 95 % wanted",
+        share, _VEHTARI, "inference.refine fits the rows themselves; a larger encoder, or longer training", bears=True,
     )  # fmt: skip
 
 
-def of_run(guide: Mapping[str, Tensor], run: Posterior) -> Iterator[Finding]:
+def of_run(guide: Mapping[str, Tensor], run: Short) -> Iterator[Finding]:
     """What a short Hamiltonian run from the guide's draws found, beside them: site -> (S, ...)."""
-    name, source = RUN, "posteriordb practice"
-    worst = max(getattr(run, "rhat", {}).values(), default=math.inf)
-    if worst > 1.1:
-        yield Finding(
-            name, "look", f"its chains do not agree (R-hat {worst:.2f})", worst, source,
-            "Modes apart, or corners that chains cannot leave: look at a whole run of inference.sample",
-        )  # fmt: skip
-        return
-    shift, ratio, moved, scaled = 0.0, 1.0, "", ""
-    for site, value in guide.items():
-        if site not in run.draws or not run.draws[site].numel():
-            continue
-        theirs = _rows(run.draws[site].flatten(0, 1))
-        ours = _rows(value)
-        sd = theirs.std(0)
+    shift, ratio, moved, scaled, sure = 0.0, 1.0, "", "", False
+    for site, theirs in run.means.items():
+        ours, sd = rows(guide[site]), run.sds[site]
         live = sd > 0
         if not bool(live.any()):
             continue
-        apart = float(((ours.mean(0) - theirs.mean(0)).abs() / sd)[live].max())
+        away = ((ours.mean(0) - theirs).abs() / sd)[live]
+        apart = float(away.max())
         ratios = (ours.std(0) / sd)[live].clamp(min=1e-12)
+        over = torch.maximum(ratios / WIDE, NARROW / ratios).log()
+        room = 2 * run.errors[site][:, live]
+        sure |= bool((away - SHIFT > room[0]).any()) or bool((over > room[1]).any())
         far = float(ratios[ratios.log().abs().argmax()])
         if apart > shift:
             shift, moved = apart, site
         if abs(math.log(far)) > abs(math.log(ratio)):
             ratio, scaled = far, site
     held = shift <= SHIFT and NARROW <= ratio <= WIDE
+    told = f"the guide's means lie {shift:.2f} sd off{_of(moved)}, its sds are {ratio:.2f} times those{_of(scaled)}"
+    if held and run.kept >= KEPT:
+        yield Finding(
+            RUN, "look", f"its chains have hardly moved ({run.kept:.2f} of where they began is left)", run.kept, _RUN,
+            "Corners that chains cannot leave: look at a whole run of inference.sample", bears=True,
+        )  # fmt: skip
+        return
+    state: State = "ok" if held else ("look" if run.cut and not sure else "wrong")
+    within = ", which is within its errors" if state == "look" else ""
     yield Finding(
-        name, "ok" if held else "wrong",
-        f"the guide's means lie {shift:.2f} sd off{_of(moved)}, its sds are {ratio:.2f} times those{_of(scaled)}; "
-        f"{SHIFT} and {NARROW} to {WIDE} allowed",
-        max(shift, abs(math.log(ratio))), source, _RICHER, bears=True,
+        RUN, state, f"{told}; {SHIFT} and {NARROW} to {WIDE} allowed{within}",
+        max(shift, abs(math.log(ratio))), _RUN, _RICHER, bears=True,
     )  # fmt: skip
-
-
-def _rows(value: Tensor) -> Tensor:
-    """(S, ...) to (S, W), in double precision."""
-    return value.double().cpu().reshape(len(value), -1)
 
 
 def _of(site: str) -> str:
@@ -121,7 +115,7 @@ def _moved(posterior: Posterior, weights: Tensor) -> tuple[float, float, str]:
     """The largest change of a mean, in deviations, and of a deviation, as a share, under the weights, (S,)."""
     shift, stretch, worst = 0.0, 0.0, ""
     for name, value in posterior.flat(posterior.globals).items():
-        flat = _rows(value)
+        flat = rows(value)
         mean, sd = flat.mean(0), flat.std(0)
         weighed = weights @ flat
         spread = (weights @ (flat - weighed).square()).sqrt()

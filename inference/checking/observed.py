@@ -8,18 +8,24 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from inference.checking.findings import Finding
+from inference.checking.findings import Finding, looked_at
 from inference.posterior.loo import LeaveOneOut
 
 LEVEL = 0.9
 
 
-def of_left_out(scores: LeaveOneOut) -> Iterator[Finding]:
-    """How many observations carry so much that the posterior without them is another."""
-    total = len(scores.pareto_k)
-    told = f"{scores.unsure} of {total:,} observations have a Pareto k above {scores.threshold:.2f}"
+def of_left_out(scores: LeaveOneOut, total: int) -> Iterator[Finding]:
+    """How many observations carry so much that the posterior without them is another.
+
+    Args:
+        scores: of all observations, or of some.
+        total: how many there are, N.
+    """
+    some = len(scores.pareto_k)
+    told = f"{scores.unsure} of {looked_at(some, total)} observations have a Pareto k above {scores.threshold:.2f}"
+    elpd, se = scores.elpd * total / some, scores.se * total / some
     yield Finding(
-        "leave-one-out", "ok" if not scores.unsure else "look", f"{told}; elpd {scores.elpd:.1f} ± {scores.se:.1f}",
+        "leave-one-out", "ok" if not scores.unsure else "look", f"{told}; elpd {elpd:.1f} ± {se:.1f}",
         float(scores.unsure), "Vehtari et al. 2017",
         "Each decides much by itself: look at these rows; its score is unsure, the posterior need not be", counts=False,
     )  # fmt: skip

@@ -21,13 +21,13 @@ from inference.checking.predictive import FEWEST, of_predictions, of_prior
 from inference.checking.sensitivity import of_scaling
 from inference.codes.collapse import CollapseWarning, code_kl, collapsed
 from inference.codes.gaps import gap
-from inference.posterior.draws import predict
+from inference.posterior.draws import drawn, predict
 from inference.posterior.draws import prior as draw_prior
-from inference.posterior.khat import khat, point_codes
+from inference.posterior.khat import KHat, check_guide, point_codes
 from inference.posterior.latents import Posterior
-from inference.posterior.likelihood import assignments, log_score, scores
+from inference.posterior.likelihood import assignments, local_log_weights, log_score, scores
 from inference.posterior.loo import leaving_out, weights_of
-from inference.posterior.psis import Numbers, check_enough
+from inference.posterior.psis import LEAST, Numbers, check_enough, effective_share, pareto_k
 from inference.running.checked import Checked, at
 from inference.running.marginal import log_prior
 from inference.running.quiet import quietly
@@ -35,14 +35,45 @@ from inference.running.vectorised import vectorised
 from zoo.abilities import HiddenStates
 from zoo.base import ModelGuide
 
-DRAWS, PREDICTED = 1000, 200
-ROWS, CELLS = 500, 4_000_000  # predicted once more: rows at most, and numbers
+DRAWS, PREDICTED, EXACT = 1000, 200, 400  # of a guide, of predictions, of a guide that was found without steps
+ROWS, CELLS = 250, 2_000_000  # looked at for shares of all: rows at most; and numbers predicted
+BEFORE = 20  # rows predicted by the prior
+WORK = 400_000  # likelihoods of rows with codes of their own, in all draws
 CODED, STEPS, PARTICLES = 32, 100, 400  # rows whose gaps are looked at, by so many steps and importance samples
+GAPS = 2  # draws of the globals that they are averaged over
+
+
+def of_guide(pair: ModelGuide, given: Checked, seed: int) -> Posterior:
+    """Draws of the fitted guide: fewer where rows have codes, of which each draw takes a hundred for its density.
+
+    Those are not drawn here, but where they are asked for.
+    """
+    none = torch.zeros(0, dtype=torch.long)
+    count = EXACT if pair.card.get("fit", {}).get("steps") == 0 else DRAWS
+    if given.globals and given.continuous_locals:
+        count = max(LEAST, min(DRAWS, WORK // (100 * given.size)))
+    found = drawn(given, count, seed=seed, rows=none if given.globals else None)
+    return replace(found, local=frozenset(), draws={n: v for n, v in found.draws.items() if n in found.globals})
+
+
+def work_of(pair: ModelGuide, given: Checked) -> int | None:
+    """Gradients of all rows that the fit took, each at one point; None where that is not known.
+
+    Many points at once cost less than as many steps of a fit, one after the other.
+    """
+    fit = pair.card.get("fit", {})
+    steps, rows = fit.get("steps"), fit.get("batch_size")
+    return steps * rows // given.size if steps and rows else None
 
 
 def rows_of(pair: ModelGuide, given: Checked, seed: int) -> Iterator[Finding]:
     """The guides of single observations."""
-    yield from of_rows(khat(pair, given, 200, 200, seed=seed))
+    check_guide(given)
+    if point_codes(given):
+        return
+    some = given.select(some_of(given).to(pair.device))
+    weights = local_log_weights(pair, some, PREDICTED, seed=seed).double().cpu().numpy()
+    yield from of_rows(KHat(None, pareto_k(weights), None, effective_share(weights), 0, PREDICTED), given.size)
 
 
 def codes(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
@@ -51,7 +82,7 @@ def codes(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> 
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)
-        notes = collapsed(pair, given, seed=seed)
+        notes = collapsed(pair, given.select(some_of(given, 4 * ROWS).to(pair.device)), seed=seed)
     told = " ".join(notes) or "every dimension of a code says something of the data"
     yield Finding("codes", "look" if notes else "ok", told, float(len(notes)), "Burda et al. 2016", "A smaller code")
 
@@ -62,17 +93,36 @@ def left_out(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) 
     if posterior.globals and not given.continuous_locals and given.size > 1:
         few = posterior.thin(max(2, DRAWS // posterior.chains)) if posterior.method != "svi" else posterior
         check_enough("posterior: draws", few.chains * few.size, "the Pareto k of a leave-one-out score")
-        log_p = scores(given, few, seed=seed).flatten(0, 1).double().cpu().numpy()
+        log_p = _of_rows(given, few, rows, seed)
         log_ratios = weights_of(few)
-        found, weights = leaving_out(log_p, log_ratios, rows.tolist())
-        yield from of_left_out(found)
-        lead = (few.chains, few.size)
-        with quietly(seed, pair):
-            before = log_prior(given, few.flat(few.globals & given.sites.keys()))
-        likelihood = torch.from_numpy(log_p.sum(1)).reshape(lead)
-        latents = {name: few.draws[name] for name in few.globals & given.sites.keys()}
-        yield from of_scaling(latents, before.reshape(lead), likelihood, log_ratios)
+        found, weights = leaving_out(log_p, log_ratios, range(len(rows)))
+        yield from of_left_out(found, given.size)
+        yield from _powers(pair, given, few, log_p, log_ratios, seed)
     yield from _predicted(pair, given, few, rows, weights, seed)
+
+
+def _of_rows(given: Checked, posterior: Posterior, rows: Tensor, seed: int) -> Numbers:
+    """log p(x_n | t_s) of these rows, (S, R)."""
+    some = given if len(rows) == given.size else given.select(rows.to(given.pair.device))
+    return np.asarray(scores(some, posterior, seed=seed).flatten(0, 1).double().cpu().numpy())
+
+
+def _powers(
+    pair: ModelGuide, given: Checked, posterior: Posterior, log_p: Numbers, log_ratios: Numbers | None, seed: int
+) -> Iterator[Finding]:
+    """Sensitivity to prior and likelihood: that of all rows is what the joint density has beyond the prior."""
+    lead, known = (posterior.chains, posterior.size), posterior.globals & given.sites.keys()
+    with quietly(seed, pair):
+        before = log_prior(given, posterior.flat(known)).reshape(lead)
+    if log_p.shape[1] == given.size:
+        likelihood = torch.from_numpy(log_p.sum(1)).reshape(lead)
+    elif "log_p" in posterior.stats:
+        likelihood = posterior.stats["log_p"].double().cpu() - before.double().cpu()
+    else:
+        told = f"draws came without their density, and {given.size:,} rows are too many to find it anew"
+        yield Finding("sensitivity to the prior", "could not be judged", told, counts=False)
+        return
+    yield from of_scaling({name: posterior.draws[name] for name in known}, before, likelihood, log_ratios)
 
 
 def bound(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
@@ -100,8 +150,10 @@ def gaps(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> I
     if not given.continuous_locals or not pair.trained or point_codes(given):
         return
     some = given.select(some_of(given, CODED).to(pair.device))
-    told = gap(pair, some, particles=PARTICLES, steps=STEPS, seed=seed)
-    divergence = sum(float(value.sum()) for value in code_kl(pair, some, seed=seed).values())
+    few = posterior.thin(GAPS) if posterior.chains == 1 and given.globals else None
+    few = None if few is None else replace(few, draws={n: few.draws[n] for n in few.globals}, local=frozenset())
+    told = gap(pair, some, particles=PARTICLES, steps=STEPS, posterior=few, seed=seed)
+    divergence = sum(float(value.sum()) for value in code_kl(pair, some, posterior=few, seed=seed).values())
     yield from of_gap(told.amortisation, told.approximation, divergence)
 
 
@@ -140,7 +192,7 @@ def unseen(pair: ModelGuide, given: Checked, posterior: Posterior, other: Checke
     few = posterior.thin(max(2, DRAWS // posterior.chains))
     score = log_score(pair, few, other, seed=seed).double().cpu().numpy()
     if posterior.globals and not given.continuous_locals and given.size > 1:
-        log_p = scores(given, few, seed=seed).flatten(0, 1).double().cpu().numpy()
+        log_p = _of_rows(given, few, some_of(given), seed)
         known = leaving_out(log_p, weights_of(few))[0].pointwise
     else:
         known = log_score(pair, few, given, seed=seed).double().cpu().numpy()
@@ -165,20 +217,20 @@ def _predicted(
             if posterior.globals
             else replace(alone, stats={}, chains=1, size=most)
         )
-    drawn = predict(pair, alone, part, seed=seed)
+    made = predict(pair, alone, part, seed=seed)
     for name, value in seen.items():
-        yield from of_predictions(name, value, drawn[name].flatten(0, 1), weights, seed)
+        yield from of_predictions(name, value, made[name].flatten(0, 1), weights, seed)
 
 
 def prior(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
     """Whether the prior leaves room for the data."""
     if not given.globals:
         return
-    part = given.select(some_of(given, 100).to(given.pair.device))
+    part = given.select(some_of(given, BEFORE).to(given.pair.device))
     before = draw_prior(pair, part, 2 * DRAWS, seed=seed)
-    drawn = predict(pair, before, part, seed=seed)
+    made = predict(pair, before, part, seed=seed)
     for name, value in _seen(part).items():
-        yield from of_prior(name, value, drawn[name].flatten(0, 1))
+        yield from of_prior(name, value, made[name].flatten(0, 1))
 
 
 def some_of(given: Checked, most: int = ROWS) -> Tensor:
@@ -201,12 +253,19 @@ def _seen(given: Checked) -> dict[str, Tensor]:
 
 def coverage(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
     """Whether intervals hold what they should."""
-    fields = given.batch.fields()
+    rows = some_of(given, 4 * ROWS)
+    part = given.select(rows.to(pair.device))
+    fields = part.batch.fields()
     seen = {n: fields[n] for n in given.observed if n in fields and _real(given.sites[n], fields[n])}
     if not seen:
         return
     few = max(1, PREDICTED // posterior.chains)
-    found = predict(pair, posterior, given, few, seed=seed)
+    if given.continuous_locals and not posterior.local and posterior.method == "svi":
+        posterior = drawn(given, few, stats=False, seed=seed, rows=rows)
+    elif posterior.local:
+        local = {n: posterior.draws[n][:, :, rows.to(posterior.draws[n].device)] for n in posterior.local}
+        posterior = replace(posterior, draws={**posterior.draws, **local})
+    found = predict(pair, posterior, part, few, seed=seed)
     yield from of_coverage(seen, {name: found[name].flatten(0, 1) for name in seen})
 
 

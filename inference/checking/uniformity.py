@@ -15,8 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import betainc
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrc, betainc, gammaln, xlog1py, xlogy
 
 from inference.posterior.psis import Numbers
 
@@ -32,18 +31,11 @@ def dependent(values: np.ndarray[Any, Any]) -> float:
     """
     if not len(values):
         return float("nan")
-    from arviz_stats import base
-
-    stats: Any = base
-    if hasattr(stats.array_stats, "uniformity_test"):  # from ArviZ 1.x on
-        told = float(stats.array_stats.uniformity_test(np.asarray(values, dtype=np.float64), method="pot_c")[0])
-    else:
-        told = of_order(values)
-    return min(1.0, 2 * told)
+    return min(1.0, 2 * of_order(values))
 
 
 def of_order(values: np.ndarray[Any, Any]) -> float:
-    """POT-C by the formula, for ArviZ that lacks it."""
+    """POT-C, as ArviZ has it from 1.x on, whose import takes seconds."""
     places = np.arange(1, len(values) + 1)
     below = betainc(places, places[::-1], np.sort(values))
     each = 2 * np.minimum(below, 1 - below)
@@ -103,8 +95,8 @@ def _steps(most: int) -> np.ndarray[Any, Any]:
 def _pointwise(count: int, points: Numbers) -> Numbers:
     """Two-sided p-values of each number of N that lie below each point, (K, N + 1)."""
     numbers = np.arange(count + 1)
-    lower = binom.cdf(numbers, count, points[:, None])
-    upper = binom.sf(numbers - 1, count, points[:, None])
+    lower = bdtr(numbers, count, points[:, None])
+    upper = np.where(numbers > 0, bdtrc(np.maximum(numbers - 1, 0), count, points[:, None]), 1.0)
     return np.asarray(np.minimum(1.0, 2 * np.minimum(lower, upper)))
 
 
@@ -118,8 +110,15 @@ def _stays(count: int, points: Numbers, level: float) -> float:
         if not len(there) or not len(to):
             return 0.0
         more = to[None, :] - there[:, None]
-        step = binom.pmf(more, count - there[:, None], (point - before) / (1 - before))
+        step = _binomial(more, count - there[:, None], (point - before) / (1 - before))
         after = np.zeros(count + 1)
         after[to] = chance[there] @ step
         chance, before = after, float(point)
     return float(chance.sum())
+
+
+def _binomial(successes: np.ndarray[Any, Any], count: np.ndarray[Any, Any], p: float) -> Numbers:
+    """The probability of so many of `count`, 0 below none and above all."""
+    k = np.clip(successes, 0, count)
+    log_p = gammaln(count + 1) - gammaln(k + 1) - gammaln(count - k + 1) + xlogy(k, p) + xlog1py(count - k, -p)
+    return np.asarray(np.where(successes == k, np.exp(log_p), 0.0))

@@ -118,7 +118,7 @@ def khat(pair: ModelGuide, data: Any, draws: int = 1000, particles: int = 500, *
     check_count("draws", draws)
     check_count("particles", particles)
     given = check(pair, data)
-    _check_guide(given)
+    check_guide(given)
     judged = bool(given.continuous_locals) and not point_codes(given)
     weighed = pair.guide_family != "delta" and held.of(pair) is None
     if given.globals and weighed:
@@ -146,7 +146,7 @@ def point_codes(given: Checked) -> bool:
     return bool(local) and all(is_delta(site["fn"]) for site in local)
 
 
-def _check_guide(given: Checked) -> None:
+def check_guide(given: Checked) -> None:
     """Refuse a guide that leaves a latent to the prior: its ratios would tell of the others alone."""
     drawn = _of_guide(given)
     for name in [*given.globals, *given.locals]:

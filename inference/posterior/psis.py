@@ -115,7 +115,7 @@ def _spread(row: Numbers) -> Numbers:
     if len(values) in (1, len(row)) or not np.isfinite(steps.min()):
         return row
     place = np.empty(len(row))
-    place[np.argsort(group, kind="stable")] = np.concatenate([np.arange(size) for size in count])
+    place[np.argsort(group, kind="stable")] = np.arange(len(row)) - np.repeat(count.cumsum() - count, count)
     return np.asarray(row + steps.min() * ((place + 0.5) / count[group] - 0.5))
 
 

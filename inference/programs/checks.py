@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from inference.checking.door import CHAINS, SHORT, WARM, of_draws, safely
+from inference.checking.door import of_draws, safely
 from inference.checking.findings import Check, Finding
 from inference.checking.observed import of_coverage, of_left_out
 from inference.checking.parts import CELLS, DRAWS, PREDICTED, ROWS
@@ -19,8 +18,8 @@ from inference.posterior.latents import Posterior
 from inference.posterior.loo import leaving_out
 from inference.programs import draws as drawing
 from inference.programs.outline import Outline, Seen
+from inference.programs.potential import ProgramPotential
 from inference.programs.rows import outline_of_all
-from inference.programs.sample import sample
 from inference.programs.scores import pointwise
 from inference.programs.visiting import Visit
 from inference.roads.grounds import Inferred
@@ -56,29 +55,17 @@ def check(program: Program, posterior: Posterior, *args: Any, run: bool = True, 
     with quietly(seed):
         seen = outline_of_all(program, args, kwargs)
         checked = drawing.check(seen, posterior, None)
-    found = of_draws(
-        posterior if isinstance(posterior, Inferred) else checked,
-        lambda: _short(seen, checked, args, kwargs, seed),
-        run if seen.latents else None,
-    )
+        found = of_draws(
+            posterior if isinstance(posterior, Inferred) else checked,
+            lambda: ProgramPotential(seen),
+            run if seen.latents else None,
+            seed,
+        )
     if not any(finding.state == "wrong" and "k̂" in finding.name for finding in found):
         found += safely(_left_out, seen, checked, args, kwargs, seed)
     found += safely(_coverage, seen, checked, args, kwargs, seed)
     found += safely(_prior, seen, checked, args, kwargs, seed)
     return Check(program.name, tuple(found))
-
-
-def _short(
-    seen: Outline, posterior: Posterior, args: tuple[Any, ...], kwargs: Mapping[str, Any], seed: int
-) -> Posterior:
-    """Chains that start around a draw."""
-    start = {
-        latent.name: posterior.draws[latent.name][0, 0] for latent in seen.latents if latent.name in posterior.draws
-    }
-    own = seen.call.program
-    begun = Program(lambda *given, **named: replace(seen.call, args=given, kwargs=named)(), name=own.name, start=start)
-    quick: dict[str, Any] = {"draws": SHORT, "chains": CHAINS, "max_warmup": WARM, "seed": seed, "progress": False}
-    return sample(begun, *args, start="jitter", **quick, **kwargs)
 
 
 def _left_out(
@@ -91,7 +78,7 @@ def _left_out(
         before = drawing.at_draws(seen, Visit(seen).log_prior, few)
     rows = np.unique(np.linspace(0, log_p.shape[1] - 1, min(ROWS, log_p.shape[1])).round().astype(int)).tolist()
     scores, weights = leaving_out(log_p, log_ratios, rows)
-    yield from of_left_out(scores)
+    yield from of_left_out(scores, log_p.shape[1])
     lead = (few.chains, few.size)
     outside = [latent.name for latent in seen.latents if not seen.sites[latent.name].plates]
     top = [before[n].reshape(*lead, -1).sum(-1) for n in (outside or before) if n in before]

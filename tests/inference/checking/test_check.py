@@ -11,7 +11,10 @@ import inference
 import zoo
 from inference.checking.findings import Check, Finding, graded
 from inference.checking.guides import of_run
+from inference.checking.short import Short, short_run
 from inference.posterior.latents import Posterior
+from inference.programs.outline import outline
+from inference.programs.potential import ProgramPotential
 from tests.helpers.programs import SCHOOLS, SIGMA, schools
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -96,7 +99,7 @@ def test_draws_whose_run_cannot_be_made_are_not_trusted(monkeypatch):
     for posterior in (near, inference.resample(near)):
         assert checked(posterior).verdict == "trust"
         with monkeypatch.context() as context:
-            context.setattr("inference.programs.checks.sample", _fails)
+            context.setattr("inference.checking.door.short_run", _fails)
             found = checked(posterior)
         assert found["a short Hamiltonian run"].told == "no chain can move"
         assert found.verdict == "caution"
@@ -157,19 +160,38 @@ def test_leave_one_out_is_not_asked_of_a_guide_that_misses_the_posterior():
 
 
 def test_a_run_is_compared_number_by_number():
+    """Of three standard normal latents, in closed form."""
     generator = torch.Generator().manual_seed(0)
-    run = chains(torch.randn(16, 200, generator=generator, dtype=torch.float64))
-    (found,) = of_run({"mu": torch.randn(4000, generator=generator, dtype=torch.float64)}, run)
-    assert found.state == "look"  # without an R-hat it says nothing
+    potential = ProgramPotential(outline(zoo.program(_three), (), {}))
     own = torch.randn(4000, 3, generator=generator, dtype=torch.float64)
-    sampled = inference.sample(zoo.program(_three), progress=False, draws=200)
-    (found,) = of_run({"x": own}, sampled)
-    assert found.state == "ok"
-    (found,) = of_run({"x": own + torch.tensor([0.0, 0.5, 0.0])}, sampled)
-    assert found.state == "wrong"
-    (found,) = of_run({"x": own * torch.tensor([1.0, 1.0, 1.6])}, sampled)
-    assert found.state == "wrong"
-    assert "'x'" in found.told
+    for shift, scale, state in (
+        ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], "ok"), ([0.0, 0.5, 0.0], [1.0, 1.0, 1.0], "wrong"),
+        ([0.0, 0.0, 0.0], [1.0, 1.0, 1.6], "wrong"), ([0.0, 0.0, 0.0], [0.01, 1.0, 1.0], "wrong"),
+        ([0.0, 0.0, 9.0], [1.0, 1.0, 1.0], "wrong"),
+    ):  # fmt: skip
+        moved = torch.tensor(shift) + torch.tensor(scale) * own
+        found = short_run(potential, potential.free({"x": moved}), {"x": moved}, 0)
+        assert found.means["x"].abs().max() < 4 * 0.1
+        (told,) = of_run({"x": moved}, found)
+        assert told.state == state, told
+        if state == "wrong":
+            assert "'x'" in told.told
+
+
+def test_a_run_that_does_not_move_is_no_proof():
+    found = Short({"x": torch.zeros(1)}, {"x": torch.ones(1)}, {"x": torch.zeros(2, 1)}, 0.95, 100)
+    (told,) = of_run({"x": torch.randn(1000, generator=torch.Generator().manual_seed(0))}, found)
+    assert told.state == "look"
+
+
+def test_runs_say_exact_draws_are_exact_whatever_the_seed():
+    """Four in ten thousand of z-scores lie beyond 3.5, whatever the rounds (of 60, none)."""
+    potential = ProgramPotential(outline(zoo.program(_three), (), {}))
+    for seed in range(20):
+        own = torch.randn(1000, 3, generator=torch.Generator().manual_seed(100 + seed))
+        found = short_run(potential, potential.free({"x": own}), {"x": own}, seed)
+        assert (found.means["x"].abs() < 3.5 * found.errors["x"][0].clamp(min=0.02)).all()
+        assert next(of_run({"x": own}, found)).state == "ok"
 
 
 def _three():

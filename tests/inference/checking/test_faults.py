@@ -16,6 +16,7 @@ from inference.checking.bounds import of_bound, of_gap, of_idle, of_scale
 from inference.checking.held_out import of_scores, of_twins
 from inference.checking.restarts import of_restarts
 from inference.data.check import check
+from inference.posterior.latents import Posterior
 from tests.campaigns.silence import silence
 from zoo.base import Batch, ModelGuide
 
@@ -55,6 +56,34 @@ def test_a_model_that_is_right_is_left_alone():
     assert found.verdict == "trust", found
     for name in ("scale of minibatches", "bound on the evidence", "rows in fit and test", "held-out score"):
         assert found[name].state == "ok", found[name]
+
+
+def test_some_of_many_rows_stand_for_all_and_the_same_seed_gives_the_same_bits():
+    data = Batch.of(rows(3000))
+    pair = Mean().double()
+    inference.fit(pair, data, progress=False)
+    first, again = (inference.check(pair, data) for _ in range(2))
+    assert [(f.name, f.told) for f in first] == [(f.name, f.told) for f in again]
+    assert first.verdict == "trust", first
+    assert "of 250 (of 3,000) observations" in first["leave-one-out"].told
+    elpd = float(first["leave-one-out"].told.split("elpd ")[1].split(" ")[0])
+    whole = inference.loo(pair, inference.draw(pair, data, 1000), data)
+    assert abs(elpd - whole.elpd) < 4 * whole.pointwise.std() / 250**0.5 * 3000
+
+
+def test_a_guide_that_is_narrow_is_caught_within_the_work_of_a_short_fit():
+    """Its k̂ is fine: only chains see it."""
+    pair, data = fitted(), Batch.of(rows())
+    posterior = inference.draw(pair, data, 1000)
+    width = 0.7
+    m = posterior.draws["m"]
+    narrow = m.mean() + width * (m - m.mean())
+    log_q = posterior.stats["log_q"] - math.log(width)  # the same z of another scale
+    log_p = -0.5 * (narrow / 5) ** 2 - 0.5 * (data.x - narrow[..., None]).square().sum(-1)
+    wrong = Posterior({"m": narrow}, frozenset(), {"log_p": log_p, "log_q": log_q}, "svi", 1, 1000)
+    for steps in (30, 3000):
+        pair.card["fit"] |= {"steps": steps, "batch_size": 60}
+        assert inference.check(pair, data, wrong)["a short Hamiltonian run"].state == "wrong"
 
 
 def test_a_scale_of_minibatches_that_is_lost_is_caught():
