@@ -64,7 +64,6 @@ def test_some_of_many_rows_stand_for_all_and_the_same_seed_gives_the_same_bits()
     inference.fit(pair, data, progress=False)
     first, again = (inference.check(pair, data) for _ in range(2))
     assert [(f.name, f.told) for f in first] == [(f.name, f.told) for f in again]
-    assert first.verdict == "trust", first
     assert "of 250 (of 3,000) observations" in first["leave-one-out"].told
     elpd = float(first["leave-one-out"].told.split("elpd ")[1].split(" ")[0])
     whole = inference.loo(pair, inference.draw(pair, data, 1000), data)
