@@ -14,6 +14,7 @@ import pytest
 import zoo
 from tests.helpers.places import ROOT
 from zoo.base import ModelGuide, register, registered
+from zoo.sources import FAMILIES
 
 # Floors of inference/, lowest first: a package imports from floors below its own, never from beside it or above.
 FLOORS = [
@@ -129,7 +130,7 @@ def test_models_import_neither_inference_nor_arviz():
 
 
 def test_inference_knows_no_model_and_no_part_of_one():
-    families = {f"zoo.{family}" for family in (*zoo._FAMILIES, "parts")}
+    families = {f"zoo.{family}" for family in (*FAMILIES, "parts")}
     assert all((ROOT / family.replace(".", "/")).is_dir() for family in families)
     for path in (ROOT / "inference").rglob("*.py"):
         for name in imports(path, typing_too=True):
@@ -181,12 +182,20 @@ def run(code):
 
 def test_import_leaves_the_heavy_libraries_alone():
     code = (
-        "import sys, zoo, inference; zoo.names()\n"
+        "import sys, zoo, inference; from zoo.base import registry; registry()\n"
         "loaded = {'arviz', 'matplotlib', 'sklearn', 'pandas'} & set(sys.modules)\n"
         "print(loaded); sys.exit(bool(loaded))"
     )
     done = run(code)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "auto*"], ["list", "--data"]])
+def test_lists_are_printed_without_torch(words):
+    code = f"import sys\nfrom inference.command.main import main\nmain({words!r})\nsys.exit('torch' in sys.modules)"
+    done = run(code)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) > 1
 
 
 def test_help_answers_without_torch():

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
-import pkgutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from zoo.registry import names as known
 from zoo.settings import settings
 from zoo.version import __version__ as __version__
 
@@ -33,23 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "ModelGuide", "create", "datasets", "load", "names", "program", "register", "settings"]
 
-_FAMILIES = ("autoencoders", "mixtures", "sequences", "graphs", "regression")
-
-
-def _discover() -> None:
-    """Import every model file beside this one; each registers itself."""
-    for family in _FAMILIES:
-        folder = Path(__file__).parent / family
-        for module in pkgutil.iter_modules([str(folder)]):
-            importlib.import_module(f"zoo.{family}.{module.name}")
-
 
 def names(pattern: str = "*") -> list[str]:
     """Names of the registered pairs that match a shell pattern, sorted."""
-    from zoo.base import registry
-
-    _discover()
-    return [name for name in registry() if fnmatch.fnmatch(name, pattern)]
+    return [name for name in known() if fnmatch.fnmatch(name, pattern)]
 
 
 def create(name: str, *, dtype: torch.dtype | None = None, **config: Any) -> ModelGuide:
@@ -71,7 +58,6 @@ def create(name: str, *, dtype: torch.dtype | None = None, **config: Any) -> Mod
     from zoo.making import check_type, making_in
     from zoo.state.memory import foresee, large, within
 
-    _discover()
     cls = registered(name)
     with ExitStack() as stack:
         stack.enter_context(making_in(check_type(dtype)))
@@ -107,7 +93,6 @@ def load(folder: str | Path, **modules: Any) -> ModelGuide:
     """
     from zoo import state
 
-    _discover()
     return cast("ModelGuide", state.load(Path(folder), modules))
 
 

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from inference.command.words import arguments
 from zoo.abilities import FromJSON, Network
-from zoo.threads.handlers import unvalidated
-from zoo.threads.randomness import apart
 
 if TYPE_CHECKING:
     from zoo.base import ModelGuide
@@ -57,8 +55,12 @@ def overview(options: argparse.Namespace) -> None:
 
 def described(name: str) -> tuple[str, str, str]:
     """Family, name, and the first line of the class docstring of a registered model."""
-    from zoo.base import registered
+    from zoo.registry import registered
+    from zoo.sources import sources
 
+    source = sources().get(name)  # read, where importing it would import torch
+    if source is not None:
+        return source.family, name, source.summary
     cls = registered(name)
     family = cls.__module__.split(".")[1] if cls.__module__.startswith("zoo.") else cls.__module__
     return family, name, (inspect.getdoc(cls) or "").split("\n", maxsplit=1)[0]
@@ -68,13 +70,11 @@ def about_pair(options: argparse.Namespace) -> None:
     """`zoo info`: a pair, its arguments and its graph; or a saved one, its card."""
     import zoo
     from inference.command import files
-    from zoo.base import registered
+    from zoo.registry import registered
 
     if options.name not in zoo.names() and Path(options.name).is_dir():
         print("\n".join(about_run(Path(options.name))))
         return
-
-    zoo.names()
     if files.reader(options.name) is not None:
         print("\n".join(about_network(files.load(options.name))))
         return
@@ -201,7 +201,11 @@ def _graph(pair: ModelGuide) -> Iterator[str]:
     """The sample sites in order: distribution, event shape, kind, and the sites each depends on."""
     from pyro.infer.inspect import get_model_relations
 
-    with apart(), unvalidated():
+    from zoo.lean import for_its_shape
+    from zoo.threads.handlers import unvalidated
+    from zoo.threads.randomness import apart
+
+    with apart(), unvalidated(), for_its_shape():
         batch = pair.simulate(2)[0]
         sites = pair.sites(batch)
         parents: dict[str, list[str]] = get_model_relations(pair.model, model_args=(batch,))["sample_sample"]

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import zoo
 from inference.command import files
 from inference.command.fit import fitting_pair, load
 from inference.command.words import arguments
@@ -53,7 +52,6 @@ def _pair_and_data(options: argparse.Namespace) -> tuple[ModelGuide, Batch]:
             raise ValueError(f"--set: '{options.source}' is a run folder, whose arguments stay as they are")
         pair = files.load(options.source)
         return pair, files.sequences(pair, options)
-    zoo.names()
     config: dict[str, Any] = arguments(options.source, options.set)
     data, columns = load(options.data, options.target, options.header, series=True)
     pair, data = fitting_pair(options.source, config, data, columns, target=options.target, seed=options.seed)

@@ -79,7 +79,8 @@ def check_free(paths: Sequence[Path], *, replace: bool) -> None:
 
 def reader(name: str) -> Any:
     """The class of pairs that a file of this name stands for, or None: of networks, say, for clinic.bif."""
-    zoo.names()
+    if not Path(name).suffix:
+        return None
     for cls in registry().values():
         if isinstance(cls, FromFile) and name.lower().endswith(tuple(cls.formats)) and not Path(name).is_dir():
             return cls

@@ -25,12 +25,10 @@ _STANDARDISE = "the fit will be slow or poor: standardise them first"
 def fit_pair(options: argparse.Namespace) -> None:
     """`zoo fit`: the posterior of the pair that the words describe, by a road or a fit; keep it, then score it."""
     import inference
-    import zoo
     from inference.command import designs, exchange, inferring, room, run_folder, score
     from inference.data.check import check
     from inference.fitting import doubt
 
-    zoo.names()
     config = _arguments(options)
     out = Path(options.out)
     exchange.check(out, replace=options.replace)
@@ -288,7 +286,6 @@ def fitting_pair(
     from zoo.suiting import AUTO
     from zoo.threads.randomness import apart
 
-    zoo.names()
     cls = registered(name)
     takes = inspect.signature(cls).parameters
     config = {key: value for key, value in config.items() if not (isinstance(value, str) and value == AUTO)}

@@ -65,7 +65,6 @@ def pair_for(
         ValueError: unknown name or argument (with the nearest that exists), data that hold no numbers, or a text for a
             pair without an alphabet.
     """
-    zoo.names()
     cls = registered(name)
     known = hints(cls.__init__)
     for key in arguments:

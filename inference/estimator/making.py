@@ -8,7 +8,6 @@ from typing import Any
 
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 
-import zoo
 from inference.data.suited import adaptable
 from inference.estimator.base import OPTIONS, RENAMED
 from inference.estimator.cells import Cells
@@ -49,7 +48,6 @@ def Estimator(model: str, **params: Any) -> Any:  # noqa: N802 - users meet it a
 @functools.cache
 def estimator_class(model: str, task: str | None = None) -> type[BaseEstimator]:
     """The estimator class of a registered pair, made from what its trace can do; `task` is an argument of some."""
-    zoo.names()
     pair_class = registered(model)
     chosen: dict[str, Any] = {"task": task} if task is not None else {}
     pair = pair_class(**chosen)

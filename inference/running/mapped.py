@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._decomp import get_decompositions
 from torch.utils import _pytree as pytree
 
 from inference.compiling.recording import TraceError, record
@@ -133,10 +134,12 @@ class _Lifted(fx.Interpreter):
         return super().run_node(n)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Draws that are written into a tensor: torch tells their shape in Python, and imports its compiler for it."""
-        if target in _DRAWN:
-            return args[0].copy_(_DRAWN[target](*args, **kwargs))
-        return super().call_function(target, args, kwargs)
+        """What is written into a tensor is made first: torch would tell its shape in Python, and load sympy for it."""
+        if (made := _unwritten(target)) is not None:
+            return args[0].copy_(made(*args, **kwargs))
+        return (
+            _IN_PARTS[target](*args, **kwargs) if target in _IN_PARTS else super().call_function(target, args, kwargs)
+        )
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         return self.held[target]
@@ -217,13 +220,24 @@ def _put(own: Tensor, indices: Sequence[Tensor | None], part: Tensor, accumulate
     return aten.index_put.default(own, indices, part, accumulate)  # type: ignore[no-any-return]
 
 
-_DRAWN = {
-    aten.cauchy_.default: aten.cauchy.default,
-    aten.exponential_.default: aten.exponential.default,
-    aten.geometric_.default: aten.geometric.default,
-    aten.log_normal_.default: aten.log_normal.default,
-    aten.normal_.default: aten.normal_functional.default,
-}
+@functools.cache
+def _unwritten(target: Any) -> Any:
+    """The operation that makes what this one writes into its first argument, and into no other; None for all else."""
+    schema = getattr(target, "_schema", None)
+    if schema is None or not schema.name.endswith("_") or target is aten.copy_.default:
+        return None
+    written = [i for i, argument in enumerate(schema.arguments) if argument.alias_info and argument.alias_info.is_write]
+    if written != [0] or torch.Tag.inplace_view in target.tags or len(schema.returns) != 1:
+        return None
+    made = getattr(getattr(aten, schema.name.removeprefix("aten::")[:-1], None), target._overloadname, None)
+    made = _MADE_BY.get(target, made)
+    return None if made is None or made._schema.is_mutable else made
+
+
+_MADE_BY = {aten.normal_.default: aten.normal_functional.default, aten.bernoulli_.float: aten.bernoulli.p}
+
+# Operations that write into what they made themselves, as others that do not.
+_IN_PARTS = get_decompositions([aten.binary_cross_entropy_with_logits])
 
 # Operations that `vmap` has no rule for, or one by way of indices, as others that are the same.
 _OTHERWISE: dict[Any, Callable[..., Tensor]] = {

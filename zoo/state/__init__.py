@@ -29,7 +29,8 @@ from zoo.history import History, Mark
 from zoo.making import making_in
 from zoo.modules import given_again, spelled
 from zoo.pair import Pair
-from zoo.registry import registered, registry
+from zoo.registry import names as known_names
+from zoo.registry import registered
 from zoo.settings import settings
 from zoo.state import card, files
 from zoo.state.budget import Budget
@@ -60,7 +61,7 @@ def save(pair: Pair, folder: Path) -> Path:
             could not be built again, or `folder` is no folder. Nothing has been written then.
     """
     cls = type(pair)
-    known = registry().get(cls.registry_name)
+    known = registered(cls.registry_name) if cls.registry_name in known_names() else None
     if known is None or (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ValueError(f"cannot save {cls.__name__}: register it first, with @zoo.register(name) above the class")
     if wrong := _not_finite(pair):

@@ -22,6 +22,8 @@ from pyro.nn.module import _Context
 from pyro.poutine import runtime
 from torch import nn
 
+from zoo.lean import spare
+
 
 class ThreadStack:
     """What Pyro does with its list of handlers, done with a list of the calling thread.
@@ -258,7 +260,8 @@ def apart_from_callers() -> Iterator[None]:
 
 
 def install() -> None:
-    """Give each thread its own; once for the process, and again to no effect."""
+    """Give each thread its own; once for the process, and again to no effect. Before it, what `zoo.lean` spares."""
+    spare()
     shared = runtime._PYRO_STACK
     if isinstance(shared, ThreadStack):
         return

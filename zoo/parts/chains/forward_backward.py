@@ -22,6 +22,7 @@ import torch
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 
+from zoo.lean import operator
 from zoo.parts.chains import kernels, native, tree, two_ways
 
 Array = Any  # of NumPy
@@ -128,7 +129,7 @@ def _forward_only(
     return value, lost
 
 
-@torch.library.custom_op("zoo::hidden_markov", mutates_args=(), device_types="cpu")
+@operator("zoo::hidden_markov")
 def _forward(initial: Tensor, transition: Tensor, emission: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
     """The values, (...), and for the gradient, if it is to come: states, (B, T, K), and moves, (B, K, K)."""
     lead, rows, (start, transitions, logs) = _flat(initial, transition, emission)

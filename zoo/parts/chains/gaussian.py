@@ -18,6 +18,7 @@ import torch
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 
+from zoo.lean import operator
 from zoo.parts.chains import features, native, tree
 from zoo.parts.chains.forward_backward import expected, flat, weighted
 
@@ -56,7 +57,7 @@ def plain(loc: Tensor, scale: Tensor, x: Tensor, seen: Tensor) -> Tensor:
     return torch.where(seen.unsqueeze(-2), terms, 0).sum(-1)
 
 
-@torch.library.custom_op("zoo::gaussian_steps", mutates_args=(), device_types="cpu")
+@operator("zoo::gaussian_steps")
 def _gaussian(loc: Tensor, scale: Tensor, x: Tensor) -> Tensor:
     lead, rows, given = _flat(loc, scale, x, ())
     out = np.empty((len(rows), x.shape[-2], loc.shape[-2]))
@@ -64,7 +65,7 @@ def _gaussian(loc: Tensor, scale: Tensor, x: Tensor) -> Tensor:
     return torch.from_numpy(out).view(*lead, *out.shape[1:]).to(torch.promote_types(x.dtype, loc.dtype))
 
 
-@torch.library.custom_op("zoo::gaussian_steps_gradient", mutates_args=(), device_types="cpu")
+@operator("zoo::gaussian_steps_gradient")
 def _gaussian_gradient(grad: Tensor, loc: Tensor, scale: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients by loc and scale given that of the result."""
     lead, rows, given = _flat(loc, scale, x, ())
@@ -74,7 +75,7 @@ def _gaussian_gradient(grad: Tensor, loc: Tensor, scale: Tensor, x: Tensor) -> t
     return weighted(one, torch.from_numpy(each[0]), loc), weighted(one, torch.from_numpy(each[1]), scale)
 
 
-@torch.library.custom_op("zoo::gaussian_hidden_markov", mutates_args=(), device_types="cpu")
+@operator("zoo::gaussian_hidden_markov")
 def _chain(
     initial: Tensor, transition: Tensor, loc: Tensor, scale: Tensor, x: Tensor, lengths: Tensor | None, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -10,12 +10,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from zoo.lean import shaped
+
 Kernel = TypeVar("Kernel", bound=Callable[..., None])
 
 
-@functools.cache
 def available() -> bool:
-    """Whether numba is there and compiles."""
+    """Whether numba is there and compiles, and is worth it: not where a thread runs for what nobody reads."""
+    return not shaped() and _there()
+
+
+@functools.cache
+def _there() -> bool:
     try:
         numba = importlib.import_module("numba")
     except (ImportError, OSError):  # the latter: there, but without its libraries
