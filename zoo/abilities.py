@@ -185,6 +185,19 @@ class ClassTables(Protocol):
 
 
 @runtime_checkable
+class StateTables(Protocol):
+    """A pair whose steps are independent given a hidden state that moves: `inference.compress` filters with tables.
+
+    It is asked at S draws of the global latents, each (S, ...), for the D features of a step.
+    """
+
+    def state_tables(
+        self, values: Mapping[str, Tensor], cuts: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]] | None:
+        """Probabilities of the first state (S, K), of the next (S, K, K), and of what lies between cuts (S, K, C)."""
+
+
+@runtime_checkable
 class FromFile(Protocol):
     """A class of pairs that files of a format of their own stand for: `zoo query clinic.bif`, `zoo fit clinic.bif`.
 
@@ -294,7 +307,7 @@ class FromJSON(Protocol):
 
 
 ABILITIES: dict[str, tuple[type, ...]] = {
-    "A pair": (Network, FromFile, TreeLike, Text, InUnits, Powers, Cautious, ClassTables),
+    "A pair": (Network, FromFile, TreeLike, Text, InUnits, Powers, Cautious, ClassTables, StateTables),
     "The distribution of an observed site": (Forecast, Stepwise, OneStepAhead, HiddenStates, Point, Summary, Settle),
     "The support of a site": (InWords, TakesMissing),
     "The type of an argument": (FromJSON,),

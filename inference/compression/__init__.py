@@ -39,6 +39,7 @@ packing     bytes and arrays by programs of the standard library
 sources     data in memory
 files       text tables, line by line
 mixture     the codec of classes whose columns are independent; with one class, of frequencies
+chain       the codec of hidden states that move
 freezing    from pair to codec
 planning    the passes before the first byte
 opening     a file that is read

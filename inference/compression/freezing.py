@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from inference.compression.chain import Chain
 from inference.compression.chunks import Part
 from inference.compression.forms import Form
 from inference.compression.integers import Ints, log_table
@@ -22,7 +24,7 @@ from inference.compression.layout import Layout
 from inference.compression.mixture import Mixture
 from inference.data.check import example
 from inference.posterior.draws import drawn
-from zoo.abilities import ClassTables
+from zoo.abilities import ClassTables, StateTables
 from zoo.base import ModelGuide
 from zoo.columns import kept
 from zoo.schema.column import Column
@@ -86,8 +88,14 @@ def matched(pair: ModelGuide, fields: Sequence[Any]) -> tuple[list[Named], str]:
 
 def freeze(pair: ModelGuide, layout: Layout) -> tuple[Part | None, str]:
     """The codec of the pair for the columns that it knows; or None, and why."""
-    if not isinstance(pair, ClassTables):
-        return None, f"{pair.name} has no codec of its own yet"
+    for ability, way in ((ClassTables, _mixture), (StateTables, _chain)):
+        if isinstance(pair, ability):
+            return way(pair, layout)
+    return None, f"{pair.name} has no codec of its own yet"
+
+
+def _mixture(pair: Any, layout: Layout) -> tuple[Part | None, str]:
+    """Classes given which columns are independent."""
     named, why = matched(pair, layout.fields)
     if not named:
         return None, why
@@ -103,10 +111,7 @@ def freeze(pair: ModelGuide, layout: Layout) -> tuple[Part | None, str]:
         None if column is not None and column.categories else torch.from_numpy(form.cuts.copy())
         for form, column in zip(x, known, strict=True)
     ]
-    values = drawn(example(pair), DRAWS, stats=False, seed=0)
-    fixed = {name: value.double().cpu() for name, value in values.flat(values.globals).items()}
-    with torch.no_grad():
-        tables = pair.class_tables(fixed, cuts)
+    tables = pair.class_tables(_values(pair), cuts)
     if tables is None:
         return None, f"this {pair.name} has no codec of its own yet"
     weights, masses = tables[0].mean(0).numpy(), [mass.mean(0).numpy() for mass in tables[1]]
@@ -115,6 +120,37 @@ def freeze(pair: ModelGuide, layout: Layout) -> tuple[Part | None, str]:
     use = np.arange(len(named), dtype=np.int32)
     model = Mixture(log_table(weights), [log_table(table) for table in (*label, *rest)], use)
     return Part(model, tuple(name.column for name in named)), ""
+
+
+def _chain(pair: Any, layout: Layout) -> tuple[Part | None, str]:
+    """States that move, along the rows of an array or down the rows of a table."""
+    width = int(np.prod(example(pair).batch.fields()["x"].shape[2:]))  # features of a step
+    first = layout.fields[0]
+    if first.name == "x" and first.shape:
+        columns, steps = tuple(range(first.columns)), first.shape[0]
+        if int(np.prod(first.shape[1:])) != width:
+            return None, f"the model takes steps of {width} features, the data have {first.shape[1:]}"
+    else:
+        at, steps = {name: d for d, (f, _) in enumerate(layout.columns) if (name := layout.fields[f].name)}, 0
+        plain = [field.name for f, field in enumerate(layout.fields) if layout.forms[f][0].numeric]
+        wanted = kept(pair) or plain
+        if len(wanted) != width or any(name not in at for name in wanted):
+            return None, f"the model takes steps of {width} features, the data have other columns"
+        columns = tuple(at[name] for name in wanted)
+    forms = [layout.form(*layout.columns[d]) for d in columns[:width]]
+    if not all(form.numeric for form in forms):
+        return None, "the data hold what the model does not know"
+    tables = pair.state_tables(_values(pair), [torch.from_numpy(form.cuts.copy()) for form in forms])
+    if tables is None:
+        return None, f"this {pair.name} has no codec of its own yet"
+    start, moves = (log_table(part.mean(0).numpy()) for part in tables[:2])
+    return Part(Chain(start, moves, [log_table(mass.mean(0).numpy()) for mass in tables[2]], steps), columns), ""
+
+
+def _values(pair: ModelGuide) -> dict[str, Tensor]:
+    """Draws of the global latents in double precision, (S, ...)."""
+    posterior = drawn(example(pair), DRAWS, stats=False, seed=0)
+    return {name: value.detach().double().cpu() for name, value in posterior.flat(posterior.globals).items()}
 
 
 def marginals(layout: Layout, taken: Sequence[int], counts: Sequence[Sequence[Ints]]) -> Part | None:

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from inference.compression.chain import Chain
 from inference.compression.chunks import Codec, Part, Piece
 from inference.compression.container import Container, digest
 from inference.compression.errors import CompressionError, entropy_coder
@@ -17,7 +18,7 @@ from inference.data.check import check_pair
 from zoo.base import ModelGuide
 from zoo.state.memory import check_room
 
-MODELS = {model.kind: model for model in (Mixture,)}  # a codec of its own is a line here, and one in `freezing`
+MODELS = {model.kind: model for model in (Mixture, Chain)}  # a codec of its own is a line here, and one in `freezing`
 
 
 class Opened:

@@ -36,7 +36,7 @@ models for time series"; Scott (2002), "Bayesian methods for hidden Markov model
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import pyro
@@ -53,6 +53,7 @@ from zoo.parts.chains.chain import HiddenMarkovChain
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.sequence import inside, steps_of, whole
+from zoo.parts.tables import masses
 from zoo.parts.units import measured, spread, usual
 from zoo.suiting import Suit, left_out
 
@@ -196,6 +197,23 @@ class HMM(ModelGuide):
     def transition(self, values: dict[str, Tensor]) -> Tensor:
         """The transition matrix, (..., K, K), that global latents make."""
         return transitions.log_matrix(values, self.states).exp()
+
+    def state_tables(
+        self, values: Mapping[str, Tensor], cuts: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]] | None:
+        """Probabilities of the first state (S, K), of the next (S, K, K), and of each feature (S, K, C)."""
+        if self.correlated:
+            return None
+        known = dict(values)
+        moves = transitions.log_matrix(known, self.states)
+        if "rates" in known:
+            found = [masses.poisson(cuts[0], known["rates"])]
+        elif "probs" in known:
+            found = [masses.codes(cuts[0], known["probs"])]
+        else:
+            locs, scales = known["locs"], known["scales"]
+            found = [masses.normal(cut, locs[..., d], scales[..., d]) for d, cut in enumerate(cuts)]
+        return transitions.log_start(known, moves).exp(), moves.exp(), found
 
     def inputs(self, n: int) -> Batch:
         """Lengths: all steps of every sequence."""

@@ -36,6 +36,23 @@ def counts(cuts: Tensor, mean: Tensor, concentration: Tensor) -> Tensor:
     return torch.where(middle >= 0, number * log_mass.exp(), 0)
 
 
+def poisson(cuts: Tensor, rate: Tensor) -> Tensor:
+    """Masses of Poisson counts between cuts (C + 1,), (*, C); in wide bins by their middle."""
+    low, high = cuts[:-1].ceil(), cuts[1:].ceil() - 1
+    number = high - low + 1
+    middle = torch.where(number > WIDE, (low + high) / 2, low).clamp(min=0)
+    rate = rate.unsqueeze(-1)
+    log_mass = torch.xlogy(middle, rate) - rate - torch.lgamma(middle + 1)
+    return torch.where(high >= 0, number * log_mass.exp(), 0)
+
+
+def codes(cuts: Tensor, probs: Tensor) -> Tensor:
+    """Masses of codes 0, 1, ..., whose probabilities are (*, K), between cuts (C + 1,), (*, C)."""
+    code = torch.arange(probs.shape[-1], dtype=cuts.dtype)
+    inside = (code.unsqueeze(-1) >= cuts[:-1]) & (code.unsqueeze(-1) < cuts[1:])  # (K, C)
+    return probs @ inside.to(probs)
+
+
 def of_columns(
     columns: Columns, sizes: Mapping[int, Sequence[int]], values: Mapping[str, Tensor], cuts: Sequence[Tensor | None]
 ) -> list[Tensor]:
