@@ -13,11 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from pyro import poutine
 
 from inference.fitting.exact import fixed
 from inference.roads.grounds import Ground, Inferred
-from inference.roads.infer import infer
+from inference.roads.infer import infer, latents
 from inference.roads.roads import LARGEST
 from inference.running.checked import Checked
 from inference.running.constants import described
@@ -29,8 +28,6 @@ from zoo.version import versions
 
 BUDGET = 120.0  # seconds by default: whoever waits longer says so
 KEPT = 4096  # draws
-ROWS = 100_000  # of data beyond which a full gradient is dear
-_DRAWN = ("Gaussian", "tempered", "Hamiltonian")  # roads that end in draws, and not in the guide
 _NUMBERS = ("epochs", "steps", "max_seconds", "batch_size", "lr", "particles", "log")  # options of a fit; None if not
 
 
@@ -65,8 +62,10 @@ def inferred(given: Checked, options: argparse.Namespace) -> Inferred | None:
     if why:
         if options.method == "infer":
             raise ValueError(f"--method infer: {pair.name} {why}")
-        if "too many" in why:
-            print(f"note: {pair.name} {why}: it is fitted in steps", flush=True)
+        return None
+    if options.method != "infer" and pair.own_parameters() and (count := latents(given)) > LARGEST:
+        told = "which its own guide takes in steps; --method infer goes on to chains, for as long as --budget says"
+        print(f"note: {pair.name} has {count:,} latents, {told}", flush=True)
         return None
     budget = BUDGET if options.budget is None else options.budget
     try:
@@ -74,7 +73,7 @@ def inferred(given: Checked, options: argparse.Namespace) -> Inferred | None:
     except SamplingError as error:
         print(f"note: {error}; so it is fitted", flush=True)
         return None
-    if found.road in _DRAWN:
+    if found.method != "svi":  # draws, and not those of the guide
         few = found.thin(max(1, KEPT // found.chains))
         held.hold(pair, {name: few.draws[name] for name in few.draws if name in given.globals}, found.method)
     pair.card = _card(given, found, options.seed)
@@ -84,21 +83,12 @@ def inferred(given: Checked, options: argparse.Namespace) -> Inferred | None:
 def _fitted(given: Checked) -> str:
     """Why a pair is fitted, in words that go on after its name; empty where a road is taken."""
     pair = given.pair
-    drawn = [name for name in given.globals if not given.sites[name].enumerated]
     if given.continuous_locals:
         return "has latents of single observations, which a network reads off the data"
-    if not drawn:
+    if all(given.sites[name].enumerated for name in given.globals):
         return "has no latents but its parameters"
     with apart():
-        if not fixed(pair, given.example):
-            return "has networks, whose parameters are fitted"
-        sites: Any = poutine.trace(pair.model).get_trace(given.example)
-    size = sum(sites.nodes[name]["value"].numel() for name in drawn)
-    if size > LARGEST:
-        return f"has {size} latents, too many for a road of a moment"
-    if given.size > ROWS:
-        return f"has {given.size:,} rows to read, too many for full gradients"
-    return ""
+        return "" if fixed(pair, given.example) else "has networks, whose parameters are fitted"
 
 
 def _card(given: Checked, found: Inferred, seed: int) -> dict[str, Any]:

@@ -7,6 +7,8 @@ judging      chains as evidence
 roads        the Gaussian and the tempered road, each with its evidence
 scouting     whether there are other modes: points led uphill from all over
 covering     whether draws lie in the modes that are known
+streaming    the Gaussian road for more rows than it can read often
+variational  a guide fitted in steps, judged by its weights over all rows
 labelling    labels that a model does not tell apart, in one order
 folding      the evidence of all their orders from draws of one
 gaussian     a normal distribution near the posterior

@@ -26,6 +26,7 @@ def climb(
     deadline: Deadline,
     wanted: Callable[[str, Sequence[Tried]], bool] = always,
     improper: Sequence[str] = (),
+    note: str = "",
 ) -> Inferred:
     """The first posterior whose evidence holds; else the one of which most does, not trusted.
 
@@ -35,6 +36,7 @@ def climb(
         deadline: no road begins after it.
         wanted: whether a road is one to take, of its name and of what was tried before it.
         improper: latents whose prior cannot be drawn from, and may have no integral: then the posterior may have none.
+        note: what else is to be changed, where none is trusted: of roads that are not among these.
 
     Raises:
         SamplingError: no road gave a single draw.
@@ -71,7 +73,7 @@ def climb(
         if left:
             told += f"; the budget of {deadline.seconds:g} s left no time for the {', '.join(left)} road: give it more"
         raise SamplingError(f"{name}: no road led to a posterior: {told}")
-    advice = "" if best.trusted else _advice(best, left, short, deadline, improper)
+    advice = "" if best.trusted else _advice(best, left, short, deadline, improper, note)
     return replace(best, tried=tuple(tried), advice=advice)
 
 
@@ -104,7 +106,7 @@ def _short_of(found: Inferred) -> tuple[bool, int]:
 
 
 def _advice(
-    best: Inferred, left: list[str], short: list[str], deadline: Deadline, improper: Sequence[str] = ()
+    best: Inferred, left: list[str], short: list[str], deadline: Deadline, improper: Sequence[str], note: str
 ) -> str:  # fmt: skip
     """What to change."""
     told = list(short)
@@ -120,4 +122,6 @@ def _advice(
         )
     if best.advice:
         told.append(best.advice)
+    if note:
+        told.append(note)
     return ". ".join(one[0].upper() + one[1:] for one in told)

@@ -33,9 +33,9 @@ class Evaluated:
         self.potential, self.size = potential, potential.size
         self.deadline = deadline or Deadline()
         self.count = 0  # of points so far
-        plain = bool(getattr(potential, "plain", False))
+        self.plain = bool(getattr(potential, "plain", False))
         self.run = Fastest(
-            potential.value_and_gradient, Fallback(potential.name, "inference", "off" if plain else "graph")
+            potential.value_and_gradient, Fallback(potential.name, "inference", "off" if self.plain else "graph")
         )
         self._most = self._many = 0
 
@@ -53,7 +53,7 @@ class Evaluated:
         width = min(self._many if len(points) >= MANY else FEW, self._most)
         call, values, gradients = self.run.bind(), [], []
         for part in points.split(width):
-            short = width - len(part)
+            short = 0 if self.plain else width - len(part)  # only a graph asks for one shape
             filled = torch.cat([part, part[-1:].expand(short, -1)]) if short else part
             value, gradient = call(filled.contiguous(), *self.potential.held)
             values.append(value[: len(part)])

@@ -112,14 +112,14 @@ def gaussian(
             guide, other = other, guide
         rivals.append(other)
     masses = [math.exp(max(-700.0, rival.bound - guide.bound)) for rival in rivals]
-    elsewhere, stretch = sum(masses) / (1 + sum(masses)), _stretch([guide, *rivals], [1.0, *masses])
+    elsewhere, stretch = sum(masses) / (1 + sum(masses)), widening([guide, *rivals], [1.0, *masses])
     apart = sum(not (_inside(guide, end) or _relabelled(potential, guide, end, generator)) for end in ends)
     known = 1.0 if cut else elsewhere
     modes = (guide, *rivals)
     return Found(guide, weigh(density, guide, seed), known, stretch, same, apart, density.count, cut, modes)
 
 
-def _stretch(modes: Sequence[Gaussian], masses: Sequence[float]) -> float:
+def widening(modes: Sequence[Gaussian], masses: Sequence[float]) -> float:
     """|log| of a deviation of all modes over that of the first, of the number for which it is largest."""
     shares = torch.tensor(masses, dtype=torch.float64).to(modes[0].loc) / sum(masses)
     locs = torch.stack([mode.loc for mode in modes])

@@ -69,7 +69,7 @@ class Inferred(Posterior):
     Printed, it is one line that says so.
 
     Args:
-        road: `exact`, `Gaussian`, `amortised`, `Hamiltonian`, `tempered` or `points`.
+        road: `exact`, `Gaussian`, `variational`, `amortised`, `Hamiltonian`, `tempered` or `points`.
         trusted: whether all of its evidence holds.
         grounds: the evidence, each number beside its threshold.
         tried: every road that was taken, in order, with what it cost.

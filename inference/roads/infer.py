@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from inference.codes.refinement import refine
 from inference.data.check import check
 from inference.data.learnable import check_learnable
 from inference.fitting import curvature, exact
-from inference.fitting.fit import Fit, fit
+from inference.fitting.exact import fixed
 from inference.fitting.objective import choose, plain
 from inference.posterior.draws import draw, drawn
 from inference.posterior.khat import khat
@@ -23,10 +22,13 @@ from inference.posterior.psis import threshold
 from inference.roads.climbing import Road, climb
 from inference.roads.covering import covering
 from inference.roads.evidence import at_once
+from inference.roads.gaussian import gaussian
 from inference.roads.grounds import Ground, Inferred
 from inference.roads.judging import asked, judged
 from inference.roads.paths import Gaussian
-from inference.roads.roads import LIMITS, by_gaussian, by_tempered, wanted
+from inference.roads.roads import LARGEST, LIMITS, by_gaussian, by_tempered, wanted
+from inference.roads.streaming import Streamed, from_some, some_of
+from inference.roads.variational import by_steps, doubled, fitted, unfinished
 from inference.running.checked import Checked
 from inference.running.constants import take
 from inference.running.deadline import Deadline
@@ -41,8 +43,10 @@ from zoo import guides
 from zoo.base import ModelGuide
 from zoo.history import or_as_it_was, put_back
 from zoo.threads.handlers import unvalidated
+from zoo.threads.randomness import apart
 from zoo.threads.turns import in_turn
 
+READ = 1 << 18  # numbers that one look at all rows may hold, where thousands of looks are to be taken
 RELIABLE = 0.95  # of the observations, whose guides weights can correct
 EQUAL = 1e-3  # nats that log weights of an exact guide differ by, at most; in single precision a part of them
 
@@ -61,8 +65,11 @@ def infer(
     """Draws of the posterior by the cheapest road whose evidence holds, and one line that says why to believe them.
 
     The roads, in order: *exact*, where the guide is the posterior in closed form; *Gaussian*, a normal distribution of
-    the latents without constraints, its draws corrected by importance weights; *amortised*, for pairs with an encoder:
-    `fit`, judged by the weights of every observation, `refine` where those fall short; *Hamiltonian*, `sample`;
+    the latents without constraints, its draws corrected by importance weights, begun on a part of the rows where there
+    are many; *variational*, `fit`, in minibatches of large data, judged and corrected by the weights of all rows, for
+    more than 200 latents, guides that a pair brings along, latents beside networks, and rows too many for chains;
+    *amortised*, for pairs with an encoder: `fit`, judged by the weights of every observation, `refine` where those fall
+    short; *Hamiltonian*, `sample`, but for rows too many to be read ten thousand times;
     *tempered*, sequential Monte Carlo from the prior, where modes lie apart or chains disagree. A road whose evidence
     does not hold is told, and the next one taken. Where none does, the best of them is returned with `trusted` False,
     and `advice`.
@@ -105,25 +112,59 @@ def infer(
     with proper():
         given = check(pair, data)
         check_learnable(given)
-    roads: list[tuple[str, Road]] = []
-    modes: list[Gaussian] = []  # that the Gaussian road comes to
-    drawn_apart = given.continuous_locals and type(pair).guide is not ModelGuide.guide
-    encoded = bool(pair.own_parameters()) or drawn_apart
-    continuous = any(not (site.observed or site.enumerated) for site in given.sites.values())
-    if not continuous:
-        roads = [("points", partial(_points, given, draws, seed, progress))]
-    else:
-        roads = [("exact", partial(_exact, given, draws, seed))]
-        if encoded:
-            roads.append(("amortised", partial(_amortised, given, draws, seed, progress)))
-        else:
-            roads.append(("Gaussian", partial(_gaussian, given, draws, seed, modes)))
-            roads.append(("tempered", partial(_tempered, given, draws, seed, modes)))
-        roads.append(("Hamiltonian", partial(_hamiltonian, given, draws, seed, progress, modes)))
-        if not encoded:
-            roads.append(("tempered", partial(_tempered, given, draws, seed, modes)))
     with or_as_it_was(pair):
-        return climb(pair.name, roads, deadline, wanted)
+        return climb(pair.name, _roads(given, draws, seed, progress), deadline, wanted, note=_note(given))
+
+
+def _roads(given: Checked, draws: int, seed: int, progress: bool) -> list[tuple[str, Road]]:
+    """The roads that there are for a pair and its data, in order.
+
+    What decides is counted, not timed: the same seed takes the same road on every machine.
+    """
+    pair, many = given.pair, many_reads(given)
+    modes: list[Gaussian] = []  # that the Gaussian road comes to
+    exactly = ("exact", partial(_exact, given, draws, seed))
+    gaussian = ("Gaussian", partial(_gaussian, given, draws, seed, modes))
+    tempered = ("tempered", partial(_tempered, given, draws, seed, modes))
+    steps = ("variational", partial(by_steps, given, draws, seed, progress))
+    chains = ("Hamiltonian", partial(_hamiltonian, given, draws, seed, progress, modes))
+    if all(site.observed or site.enumerated for site in given.sites.values()):
+        return [("points", partial(_points, given, draws, seed, progress))]
+    if given.continuous_locals and type(pair).guide is not ModelGuide.guide:
+        amortised = ("amortised", partial(_amortised, given, draws, seed, progress))
+        return [exactly, amortised, *[chains] * (not many)]
+    with apart():
+        networks = not fixed(pair, given.example)
+    if networks:
+        return [steps, *[chains] * (not many)]
+    large = latents(given) > LARGEST
+    first = [exactly] if large else [exactly, gaussian]
+    if many:
+        return [*first, steps]
+    own = bool(pair.own_parameters())  # of a guide; chains begin there
+    return [*first, tempered, *[steps] * (large or own), chains, tempered]
+
+
+def latents(given: Checked) -> int:
+    """How many numbers a draw of all continuous latents holds."""
+    sites = (site for site in given.sites.values() if not (site.observed or site.enumerated))
+    return sum(site.event_shape.numel() * (given.size if site.local else 1) for site in sites)
+
+
+def many_reads(given: Checked) -> bool:
+    """Whether one look at all rows holds so many numbers that chains, which take 10,000 looks or more, are no road."""
+    return given.size * given.width > READ
+
+
+def _note(given: Checked) -> str:
+    """What to do where chains would be the road, and are none."""
+    if not many_reads(given):
+        return ""
+    fewer = max(1, READ // 4 // given.width)
+    return (
+        f"chains would read {given.size:,} rows ten thousand times and more, so none were run: infer from {fewer:,} of "
+        "them at random, whose posterior is wider, and can be believed where chains agree"
+    )
 
 
 def check_options(budget: Any, draws: Any, progress: Any) -> None:
@@ -177,29 +218,25 @@ def _gaussian(given: Checked, draws: int, seed: int, modes: list[Gaussian], rest
             take(pair, batch)
         back = put_back(pair)  # with the constants, which the roads that follow stand on
         try:
-            wide = _doubled(given)
-            potential = Potential(wide)
+            wide = doubled(given)
+            some = some_of(wide, latents(wide))
+            potential = Potential(wide) if some is None else Streamed(wide)
             centre = starts.centre(potential, wide.pair.initial(wide.batch))
-            made = by_gaussian(potential, centre, draws, seed, rest=rest)
+            search = gaussian if some is None else partial(from_some, wide, some)
+            made = by_gaussian(potential, centre, draws, seed, rest=rest, search=search)
         finally:
             back()  # starting values of a guide of the pair's own are not what is sought here
     if made is None:
         return None
-    found, gaussian = made
-    modes.extend(gaussian.modes)
+    found, near = made
+    modes.extend(near.modes)
     if all(ground.holds for ground in found.grounds):
-        near = isinstance(pair.automatic, guides.Standardised)
-        with pair.learning("trained" if near else "sampled"):
-            if near and not potential.local:
-                _put(pair.automatic, gaussian.guide.loc, gaussian.guide.tril, pair.dtype)
+        holds = isinstance(pair.automatic, guides.Standardised)
+        with pair.learning("trained" if holds else "sampled"):
+            if holds and not potential.local:
+                _put(pair.automatic, near.guide.loc, near.guide.tril, pair.dtype)
     kept = {name: value.to(pair.dtype) for name, value in found.draws.items()}
     return replace(found, draws=kept, stats={name: value.to(pair.dtype) for name, value in found.stats.items()})
-
-
-def _doubled(given: Checked) -> Checked:
-    """The pair, or a copy of it, and its data in double precision."""
-    pair = given.pair if given.pair.dtype == torch.float64 else copy.deepcopy(given.pair).double()
-    return Checked(pair, given.batch.to(dtype=torch.float64), given.example.to(dtype=torch.float64), given.sites)
 
 
 def _tempered(
@@ -210,7 +247,7 @@ def _tempered(
     with quietly(seed, pair):
         if not pair.trained:
             take(pair, given.batch)
-        potential = Potential(_doubled(given))
+        potential = Potential(doubled(given))
         made = by_tempered(potential, draws, rest, at_once=at_once(given))
         if made is None:
             return None
@@ -236,24 +273,15 @@ def _points(given: Checked, draws: int, seed: int, progress: bool, rest: float |
     pair = given.pair
     advice = "there is no posterior of the parameters: compare pairs by what they say of rows held out"
     if not pair.trained:
-        told = _fitted(given, seed, progress, rest)
+        told = fitted(given, seed, progress, rest)
         advice = f"{told.reason}; {advice}"
     return Inferred(**vars(draw(pair, given, draws, seed=seed)), advice=advice)
-
-
-def _fitted(given: Checked, seed: int, progress: bool, rest: float | None) -> Fit:
-    """A fit; an interrupt, with which it ends by itself, is passed on."""
-    with or_as_it_was(given.pair):
-        told = fit(given.pair, given, seed=seed, progress=progress, max_seconds=rest)
-    if told.reason.startswith("interrupted"):
-        raise KeyboardInterrupt
-    return told
 
 
 def _amortised(given: Checked, draws: int, seed: int, progress: bool, rest: float | None) -> Inferred:
     """A fit, judged by the weights of each observation's guide, refined where they fall short."""
     pair, deadline = given.pair, Deadline(rest)
-    told = None if pair.trained else _fitted(given, seed, progress, rest)
+    told = None if pair.trained else fitted(given, seed, progress, rest)
     judge = khat(pair, given, seed=seed)
     found = draw(pair, given, draws, seed=seed)
     grounds, advice = [], ""
@@ -276,8 +304,7 @@ def _amortised(given: Checked, draws: int, seed: int, progress: bool, rest: floa
                 f"refined guides gain {gain:.2g} nats an observation over the encoder; a larger encoder would too. "
             )
         grounds.append(Ground("share of observations whose guide weights can correct", good, RELIABLE, least=True))
-    if told is not None and not told.reason.startswith(("the ELBO has converged", "the guide is the exact")):
-        advice += told.reason
+    advice += unfinished(told)
     return Inferred(**vars(found), grounds=tuple(grounds), advice=advice.strip(), found=judge)
 
 
@@ -287,4 +314,4 @@ def _hamiltonian(
     """Chains, and how they agree."""
     found = sampled(given, asked(draws, seed, progress, rest), Deadline(rest))
     made = judged(found, lambda: Potential(given))
-    return covering(made, Potential(_doubled(given)), modes) if len(modes) > 1 else made
+    return covering(made, Potential(doubled(given)), modes) if len(modes) > 1 else made

@@ -65,7 +65,7 @@ def match(density: Evaluated, start: Gaussian, iterations: int, generator: torch
         values, Q = torch.linalg.eigh(eye + 4 * R.mT @ U @ R)
         half = R @ (Q * (2 / (1 + values.clamp(min=1.0).sqrt())).sqrt())  # of the new covariance, whitened
         loc = loc + tril @ (rate / (1 + rate) * (half @ (half.mT @ slope) + middle))
-        tril = _triangular(tril @ half)
+        tril = triangular(tril @ half)
     return Gaussian(loc, tril)
 
 
@@ -107,7 +107,7 @@ def climb(density: Evaluated, start: Gaussian, generator: torch.Generator) -> Ga
         values, Q = torch.linalg.eigh(rate * (curved + curved.mT) / 2)
         root = Q * (1 + values).clamp(0.25, 4.0).rsqrt()  # of the whitened covariance
         loc = best.loc + best.tril @ (root @ (root.mT @ (rate * r.mean(0))))
-        tried = Gaussian(loc, _triangular(best.tril @ root))
+        tried = Gaussian(loc, triangular(best.tril @ root))
         new, slope = look(tried)
         if new > bound:
             gain, best, bound, gradient = new - bound, tried, new, slope
@@ -127,7 +127,7 @@ def _mirrored(count: int, size: int, generator: torch.Generator) -> Tensor:
     return torch.cat([e, -e])
 
 
-def _triangular(root: Tensor) -> Tensor:
+def triangular(root: Tensor) -> Tensor:
     """A triangular factor of root root^T."""
     upper: Tensor = torch.linalg.qr(root.mT).R
     found: Tensor = upper.mT * upper.diagonal().sign()

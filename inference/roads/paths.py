@@ -119,9 +119,22 @@ def _noise(starts: Tensor, generator: torch.Generator) -> Tensor:
     return torch.cat([noise, -noise]).to(starts.device)
 
 
-def _walked(density: Evaluated, starts: Tensor, noise: Tensor) -> list[Gaussian]:
+def newton(density: Evaluated, start: Gaussian, generator: torch.Generator) -> Gaussian:
+    """The best Gaussian on the one path from near a mode.
+
+    Args:
+        density: log density and gradient.
+        start: whose mean it begins at, with about the widths of the posterior.
+        generator: of the draws behind bounds.
+    """
+    at = start.loc[None]
+    found = _walked(density, at, _noise(at, generator), start.tril.square().sum(-1).sqrt())
+    return found[0] if found else start
+
+
+def _walked(density: Evaluated, starts: Tensor, noise: Tensor, width: Tensor | None = None) -> list[Gaussian]:
     """The best Gaussian of each path, by Newton's method."""
-    paths = [Path(at, 0.01 * (1 + at.abs())) for at in starts]  # PART of which: 1e-4
+    paths = [Path(at, 0.01 * (1 + at.abs()) if width is None else width) for at in starts]  # PART of which: 1e-4
     walking = list(paths)
     for _ in range(STEPS):
         walking = _apart([path for path in walking if not path.arrived and path.worse < WORSE], paths)

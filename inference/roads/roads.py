@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,6 +43,7 @@ def by_gaussian(
     seed: int,
     density: Evaluated | None = None,
     rest: float | None = None,
+    search: Callable[..., Found] = gaussian,
 ) -> tuple[Inferred, Found] | None:
     """Draws of a Gaussian, corrected by their weights, with the evidence; None where there are too many latents.
 
@@ -56,10 +57,11 @@ def by_gaussian(
         seed: of all that is drawn.
         density: its gradient, where that is recorded already.
         rest: seconds, after which it ends with the Gaussian that it has.
+        search: what finds it.
     """
     if potential.size > LARGEST:
         return None
-    found = gaussian(potential, centre, seed, density, rest)
+    found = search(potential, centre, seed, density, rest)
     weighed = found.weighed
     picked = weighed.resampled(draws, np.random.default_rng(seed)).to(weighed.points.device)
     values, jacobian = potential.constrain(weighed.points[picked].to(potential.dtype))

@@ -187,11 +187,17 @@ class Potential:
         return prior.detach(), likelihood.detach(), gradient
 
     def _log_density(self, points: Tensor, model: Callable[[Batch], Any], *held: Tensor) -> Tensor:
+        return self._of(self.batch, points, model, 1.0, *held)
+
+    def _of(
+        self, batch: Batch, points: Tensor, model: Callable[[Batch], Any], share: float, *held: Tensor
+    ) -> Tensor:  # fmt: skip
+        """The log likelihood of some rows, and so much of the log prior, (S,)."""
         free = Unconstrained(self.unflatten(points), shares=self._shares(*held))
         alone = SimpleNamespace(model=free(model), guide=_nothing)  # every latent has its value already
         with unvalidated():
-            terms = run(cast(ModelGuide, alone), self.batch, len(points))
-        total: Tensor = terms.likelihood.sum(-1) + terms.global_log_p + free.log_jacobian
+            terms = run(cast(ModelGuide, alone), batch, len(points))
+        total: Tensor = terms.likelihood.sum(-1) + share * (terms.global_log_p + free.log_jacobian)
         return total
 
     @torch.no_grad()

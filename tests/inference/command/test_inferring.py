@@ -12,6 +12,9 @@ import inference
 import zoo
 from inference.command import inferring
 from inference.command.main import main
+from inference.command.parser import parser
+from inference.data.check import check
+from inference.roads import infer as roads
 from tests.helpers.command import FEW, fails
 from zoo import held
 
@@ -88,15 +91,25 @@ def test_what_the_roads_do_not_suit_is_fitted(capsys):
     assert "has no latents but its parameters" in line
 
 
-def test_data_too_large_for_full_gradients_are_fitted_and_it_is_said(capsys, monkeypatch):
-    monkeypatch.setattr(inferring, "ROWS", 271)  # one row fewer than there are
-    words = ["--target", "waiting", "--no-score", "--double", "--out", "line"]
-    assert main(["fit", "polynomial_regression", "--data", "faithful", *words]) == 0
+def test_more_latents_than_a_gaussian_takes_and_rows_than_chains_read_go_by_the_variational_road(capsys, monkeypatch):
+    monkeypatch.setattr(roads, "LARGEST", 2)
+    monkeypatch.setattr(roads, "READ", 1)
+    words = ["--set", "features=2", "--no-score", "--double", "--out", "steps"]
+    assert main(["fit", "gmm", "--data", "faithful", "--set", "components=1", *words]) == 0
     said = capsys.readouterr().out
-    assert (
-        "note: polynomial_regression has 272 rows to read, too many for full gradients: it is fitted in steps" in said
-    )
-    assert "Fit(0 steps" in said
+    assert "variational road" in said
+    assert "Fit(" not in said
+    pair = zoo.load("steps")
+    assert pair.card["fit"]["road"] == "variational"
+    assert (held.of(pair) is not None) == pair.card["fit"]["trusted"]
+
+
+def test_a_forest_is_fitted_and_it_is_said_how_chains_are_asked_for(capsys):
+    options = parser().parse_args(["fit", "random_forest", "--data", "faithful", "--out", "forest"])
+    pair = zoo.create("random_forest", features=1)
+    given = check(pair, pair.simulate(20)[0])
+    assert inferring.inferred(given, options) is None
+    assert "latents, which its own guide takes in steps; --method infer goes on" in capsys.readouterr().out
 
 
 def test_options_that_contradict_are_refused(capsys):
