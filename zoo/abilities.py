@@ -198,6 +198,20 @@ class StateTables(Protocol):
 
 
 @runtime_checkable
+class Conditionals(Protocol):
+    """A pair whose columns come in turn, given others before and a class: `inference.compress` codes them so.
+
+    It is asked at S draws of the global latents, each (S, ...).
+    """
+
+    def conditionals(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Sequence[Any]]:
+        """Probabilities of the classes, (S, K), and each column of x given others, parents before children.
+
+        Each as `zoo.parts.conditionals.Conditional` has it.
+        """
+
+
+@runtime_checkable
 class FromFile(Protocol):
     """A class of pairs that files of a format of their own stand for: `zoo query clinic.bif`, `zoo fit clinic.bif`.
 
@@ -307,7 +321,7 @@ class FromJSON(Protocol):
 
 
 ABILITIES: dict[str, tuple[type, ...]] = {
-    "A pair": (Network, FromFile, TreeLike, Text, InUnits, Powers, Cautious, ClassTables, StateTables),
+    "A pair": (Network, FromFile, TreeLike, Text, InUnits, Powers, Cautious, Conditionals, ClassTables, StateTables),
     "The distribution of an observed site": (Forecast, Stepwise, OneStepAhead, HiddenStates, Point, Summary, Settle),
     "The support of a site": (InWords, TakesMissing),
     "The type of an argument": (FromJSON,),

@@ -40,6 +40,8 @@ sources     data in memory
 files       text tables, line by line
 mixture     the codec of classes whose columns are independent; with one class, of frequencies
 chain       the codec of hidden states that move
+network     the codec of columns given others, tables and linear-Gaussian equations
+conditioning  from floats to its nodes
 freezing    from pair to codec
 planning    the passes before the first byte
 opening     a file that is read

@@ -5,7 +5,7 @@
     float       numbers that lie on no such grid, by their bits
     literal     texts that no symbol stands for, as names are: each is written out
 
-The symbol of a number is its bin: one number where there are at most `BINS`, else one of `BINS` equal pieces of the
+The symbol of a number is its bin: one number where there are at most `bins`, else one of so many equal pieces of the
 range of most cells, or of the ever wider ones beyond. A bin is a range of *keys*, whole numbers in the order of the
 numbers; the rest of the key, its `offset`, is coded as all alike probable in the bin. So whatever number stands in a
 column can be coded. A cell is `REGULAR`, `MISSING` (the marks are the form's), or an `ESCAPE`, that is written out:
@@ -29,6 +29,7 @@ Keys = NDArray[np.uint64]
 KINDS = ("category", "decimal", "float", "literal")
 REGULAR, MISSING, ESCAPE = 0, 1, 2
 BINS = 512
+FINE = 4096  # bins of a column whose model needs no table of them
 DIGITS = 15  # of a decimal number, so that a float64 tells them apart
 MOST = 1 << 16  # cells of a list
 _ZERO = 1 << 63  # the key of 0
@@ -54,6 +55,7 @@ class Form:
         decimals, least: of decimals.
         range: of numbers: the least, where equal bins begin and end, and the greatest; in units of the last decimal,
             or floats.
+        bins: equal ones.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Form:
     decimals: int = 0
     least: int = 0
     range: tuple[float, float, float, float] | tuple[int, int, int, int] = (0, 0, 1, 1)
+    bins: int = BINS
 
     @classmethod
     def of(cls, record: Any) -> Form:
@@ -74,6 +77,7 @@ class Form:
             form = cls(**{**record, "cells": tuple(record["cells"]), "range": tuple(record["range"])})
             good = form.kind in KINDS and all(isinstance(cell, str) for cell in (form.missing, *form.cells))
             good &= all(type(n) is int and 0 <= n <= DIGITS for n in (form.decimals, form.least))
+            good &= type(form.bins) is int and form.bins in (BINS, FINE)
             good &= len(set(form.cells)) == len(form.cells) <= MOST and (form.kind != "category" or bool(form.cells))
             whole = form.kind != "float"
             low, start, stop, high = form.range
@@ -105,9 +109,10 @@ class Form:
         """The keys at which bins begin, and the end of the last, (C + 1,)."""
         if self.kind == "decimal":
             low, start, stop, high = (int(n) for n in self.range)
-            marks = _whole_marks(low, start, stop, high)
+            marks = _whole_marks(low, start, stop, high, self.bins)
             return np.array([mark + _ZERO for mark in marks], dtype=np.uint64)
-        marks_ = _float_marks(*map(float, self.range))
+        low_, start_, stop_, high_ = map(float, self.range)
+        marks_ = _float_marks(low_, start_, stop_, high_, self.bins)
         keys = np.unique(float_keys(np.array(marks_)))
         return np.append(keys[keys <= float_keys(np.array([self.range[3]]))], float_keys(np.array([self.range[3]])) + 1)
 
@@ -151,13 +156,13 @@ def key_floats(keys: Keys) -> NDArray[np.float64]:
     return np.ascontiguousarray(bits).view(np.float64)
 
 
-def _whole_marks(low: int, start: int, stop: int, high: int) -> list[int]:
+def _whole_marks(low: int, start: int, stop: int, high: int, bins: int) -> list[int]:
     """Whole numbers at which bins begin, and the end of the last."""
-    if high - low < BINS:
+    if high - low < bins:
         return [*range(low, high + 2)]
     span = stop - start + 1
-    inner = [start + span * i // BINS for i in range(BINS)] if span > BINS else [*range(start, stop + 1)]
-    found, step = [*inner, stop + 1], max(1, span // BINS)
+    inner = [start + span * i // bins for i in range(bins)] if span > bins else [*range(start, stop + 1)]
+    found, step = [*inner, stop + 1], max(1, span // bins)
     below, above = start, stop + 1
     while below > low:
         below, above, step = max(low, below - step), min(high + 1, above + step), 2 * step
@@ -168,10 +173,10 @@ def _whole_marks(low: int, start: int, stop: int, high: int) -> list[int]:
     return sorted(set(found))
 
 
-def _float_marks(low: float, start: float, stop: float, high: float) -> list[float]:
+def _float_marks(low: float, start: float, stop: float, high: float, bins: int) -> list[float]:
     """The same of floats, all of them at most `high`."""
-    step = (stop - start) / BINS
-    found = [low, high, start, stop, *(start + step * i for i in range(1, BINS))]
+    step = (stop - start) / bins
+    found = [low, high, start, stop, *(start + step * i for i in range(1, bins))]
     below, above, step = start - step, stop + step, max(step, 1e-300)
     for _ in range(2 * BINS):
         if below <= low and above >= high:

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from inference.compression.chain import Chain
 from inference.compression.chunks import Part
+from inference.compression.conditioning import network
 from inference.compression.forms import Form
 from inference.compression.integers import Ints, log_table
 from inference.compression.layout import Layout
 from inference.compression.mixture import Mixture
 from inference.data.check import example
 from inference.posterior.draws import drawn
-from zoo.abilities import ClassTables, StateTables
+from zoo.abilities import ClassTables, Conditionals, StateTables
 from zoo.base import ModelGuide
 from zoo.columns import kept
 from zoo.schema.column import Column
@@ -88,10 +89,15 @@ def matched(pair: ModelGuide, fields: Sequence[Any]) -> tuple[list[Named], str]:
 
 def freeze(pair: ModelGuide, layout: Layout) -> tuple[Part | None, str]:
     """The codec of the pair for the columns that it knows; or None, and why."""
-    for ability, way in ((ClassTables, _mixture), (StateTables, _chain)):
+    for ability, way in ((ClassTables, _mixture), (StateTables, _chain), (Conditionals, _network)):
         if isinstance(pair, ability):
             return way(pair, layout)
     return None, f"{pair.name} has no codec of its own yet"
+
+
+def fine(pair: ModelGuide) -> bool:
+    """Whether numbers may have many bins, since the pair's codec keeps no table of them."""
+    return isinstance(pair, Conditionals) and not isinstance(pair, ClassTables)
 
 
 def _mixture(pair: Any, layout: Layout) -> tuple[Part | None, str]:
@@ -145,6 +151,24 @@ def _chain(pair: Any, layout: Layout) -> tuple[Part | None, str]:
         return None, f"this {pair.name} has no codec of its own yet"
     start, moves = (log_table(part.mean(0).numpy()) for part in tables[:2])
     return Part(Chain(start, moves, [log_table(mass.mean(0).numpy()) for mass in tables[2]], steps), columns), ""
+
+
+def _network(pair: Any, layout: Layout) -> tuple[Part | None, str]:
+    """Columns given others."""
+    named, why = matched(pair, layout.fields)
+    if not named:
+        return None, why
+    forms = {name.place: layout.form(*layout.columns[name.column]) for name in named}
+    known = {name.place: name.known for name in named}
+    at = {name.place: name.column for name in named}
+    weights, given = pair.conditionals(_values(pair))
+    for node in given:
+        form, column = forms[node.column], at[node.column]
+        if form.kind == "literal" or (node.probs is None and not form.numeric):
+            told = layout.fields[layout.columns[column][0]].name
+            return None, f"column '{told}' holds what the model does not know"
+    model = network(weights, given, forms, known)
+    return Part(model, tuple(at[node.column] for node in given)), ""
 
 
 def _values(pair: ModelGuide) -> dict[str, Tensor]:

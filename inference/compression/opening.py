@@ -14,11 +14,14 @@ from inference.compression.errors import CompressionError, entropy_coder
 from inference.compression.freezing import freeze, model_hash, numbered
 from inference.compression.layout import Layout, check_cells
 from inference.compression.mixture import Mixture
+from inference.compression.network import Network
 from inference.data.check import check_pair
 from zoo.base import ModelGuide
 from zoo.state.memory import check_room
 
-MODELS = {model.kind: model for model in (Mixture, Chain)}  # a codec of its own is a line here, and one in `freezing`
+MODELS = {
+    model.kind: model for model in (Mixture, Chain, Network)
+}  # a codec of its own is a line here, and one in `freezing`
 
 
 class Opened:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from inference.compression.chunks import Codec, Part, Piece
-from inference.compression.forms import REGULAR, Form
-from inference.compression.freezing import Named, freeze, marginals, matched
+from inference.compression.forms import BINS, FINE, REGULAR, Form
+from inference.compression.freezing import Named, fine, freeze, marginals, matched
 from inference.compression.layout import CELLS, Field, Layout
 from inference.compression.surveying import Survey
 from zoo.base import ModelGuide
@@ -45,7 +46,7 @@ class Plan(NamedTuple):
 def plan(pair: ModelGuide, source: Rows, rows: int) -> Plan:
     """Two passes over the data."""
     named = {name.column: name for name in matched(pair, source.fields)[0]}
-    forms = _forms(source, named, rows)
+    forms = _forms(source, named, rows, FINE if fine(pair) else BINS)
     layout = Layout(source.fields, forms, tuple(tuple((1, 1, 1) for _ in each) for each in forms))
     flags = [[np.zeros(3, dtype=np.int64) for _ in each] for each in forms]
     counts = [[np.zeros(form.size, dtype=np.int64) for form in each] for each in forms]
@@ -74,7 +75,7 @@ def most_rows(source: Rows, wanted: int) -> int:
     return max(1, min(wanted, CELLS // max(1, columns)))
 
 
-def _forms(source: Rows, named: dict[int, Named], rows: int) -> tuple[tuple[Form, ...], ...]:
+def _forms(source: Rows, named: dict[int, Named], rows: int, bins: int) -> tuple[tuple[Form, ...], ...]:
     surveys = [[Survey() for _ in range(field.forms)] for field in source.fields]
     for piece in source.pieces(rows):
         for f, field in enumerate(source.fields):
@@ -83,16 +84,17 @@ def _forms(source: Rows, named: dict[int, Named], rows: int) -> tuple[tuple[Form
                 surveys[f][at].see(coded[:, at :: field.forms].ravel())
     found, d = [], 0
     for f, field in enumerate(source.fields):
-        found.append(tuple(_form(surveys[f][at], named.get(d + at), source) for at in range(field.forms)))
+        found.append(tuple(_form(surveys[f][at], named.get(d + at), source, bins) for at in range(field.forms)))
         d += field.columns
     return tuple(found)
 
 
-def _form(survey: Survey, name: Named | None, source: Rows) -> Form:
+def _form(survey: Survey, name: Named | None, source: Rows, bins: int) -> Form:
     if name is None:
         return survey.form()
     if name.known is None or not name.known.categories:
-        return survey.form(number=True)
+        form = survey.form(number=True)
+        return replace(form, bins=bins) if form.numeric else form
     ways = [_ways(category, source.row_literal) for category in name.known.categories]
     return survey.form(categories=ways)
 

@@ -46,6 +46,7 @@ from torch.nn import functional
 from zoo.abilities import InTheirUnits
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import Positive
+from zoo.parts.conditionals import Conditional
 from zoo.parts.conjugate.factors import Learned
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.conjugate.linear import Coefficients, LearnedCoefficients
@@ -308,6 +309,24 @@ class BayesianNetwork(ModelGuide):
             for name, value in values.items()
             if name in named
         }
+
+    def conditionals(self, values: Mapping[str, Tensor]) -> tuple[Tensor, list[Conditional]]:
+        """One class, (S, 1), and each node given its parents, parents first."""
+        network, found = self.network, {}
+        draws = len(next(iter(values.values()))) if values else 1
+        for table in network.tables:
+            rows = network.factor(table, values, exact=True).value.double().reshape(-1, 1, *table.shape)
+            probs = rows.flatten(2, -2) if table.parents else rows.unsqueeze(2)  # (S or 1, 1, U, C)
+            found[table.column] = Conditional(table.column, table.parents, probs=probs)
+        for node in network.equations:
+            rows_, P = slice(node.first, node.first + node.size), len(node.slopes)
+            w, v = values[f"coefficients_{P}"][:, None, rows_], values[f"variance_{P}"][:, None, rows_]
+            centres = network.columns.centre[list(node.slopes)].double().cpu()
+            found[node.column] = Conditional(
+                node.column, node.switches, node.slopes,
+                loc=w[..., 0], scale=v.sqrt(), slopes=w[..., 1:], centres=centres,
+            )  # fmt: skip
+        return torch.ones(draws, 1), [found[node] for node in network.graph.order]
 
     def to_bif(self, values: Mapping[str, Tensor], name: str = "unknown") -> str:
         """The text of a BIF file of the network at one value of each global site.

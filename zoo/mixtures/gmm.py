@@ -35,7 +35,7 @@ Ishwaran & James (2001), "Gibbs sampling methods for stick-breaking priors"; Lew
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import pyro
@@ -49,10 +49,10 @@ from torch.nn import functional
 from zoo import guides
 from zoo.base import Batch, ModelGuide, register
 from zoo.config import Positive
+from zoo.parts.conditionals import Conditional, of_normals
 from zoo.parts.conjugate.inverse_gamma import InverseGamma
 from zoo.parts.constants import constants
 from zoo.parts.em import gaussian
-from zoo.parts.tables import masses
 from zoo.parts.units import measured, spread, usual
 from zoo.rows import nth
 from zoo.settings import settings
@@ -155,19 +155,12 @@ class GMM(ModelGuide):
         eye = torch.eye(self.features, dtype=scales.dtype, device=scales.device)
         return scales.unsqueeze(-1) * (values["correlations"] + FLOOR * eye)
 
-    def class_tables(
-        self, values: Mapping[str, Tensor], cuts: Sequence[Tensor | None]
-    ) -> tuple[Tensor, list[Tensor]] | None:
-        """Probabilities of the components, (S, K), and of each feature given them, (S, K, C); None where correlated."""
-        if self.correlated:
-            return None
-        scale = self.factors(dict(values))
-        scale = scale.unsqueeze(-2) if self.covariance == "tied" else scale  # (S, K or 1, D)
-        scale = scale.expand_as(values["locs"])
-        found = [
-            masses.normal(cut, values["locs"][..., d], scale[..., d]) for d, cut in enumerate(cuts) if cut is not None
-        ]
-        return values["weights"], found
+    def conditionals(self, values: Mapping[str, Tensor]) -> tuple[Tensor, list[Conditional]]:
+        """Probabilities of the components, (S, K), and each feature given those before it."""
+        locs, factor = values["locs"], self.factors(dict(values))
+        factor = factor if self.correlated else torch.diag_embed(factor)
+        factor = factor.unsqueeze(1) if self.covariance == "tied" else factor
+        return values["weights"], of_normals(values["weights"], locs, factor.expand(*locs.shape, self.features))
 
     def measure(self, batch: Batch) -> None:
         """Where the priors stand: median and spread of each feature."""

@@ -4,6 +4,7 @@ constants      constants of a prior, in buffers
 covariates     standardised, ranked, through random features; what a regression asks of its data
 designs        what a regression asks of a design: its covariates, its classes, its rank
 polynomials    of several covariates, orthonormal over a design
+conditionals   a column given others, as compression takes it
 factors        linear-Gaussian factors at their maximum likelihood
 likelihoods    families of a cell, and layouts of series, that suit data: likelihoods, layouts
 units          centre and unit of the data, in which priors and networks speak
