@@ -34,6 +34,7 @@ LOSS = "loss.png"  # of the fit, not of the scores
 PICTURES = ("predictive", "posterior", "density", "curve", "latent_*")
 FILES = (CONFIG, WEIGHTS, README, *SCORES)
 UNFINISHED, INTERRUPTED = ".unfinished", ".interrupted"
+CHECKPOINTS = "checkpoints"
 _NEW, _EARLIER, _NOTE, _PROCESS = "new", "earlier", "of.json", "process"
 
 
@@ -57,7 +58,10 @@ def check(folder: Path, *, replace: bool = False) -> None:
     if found and not holds_a_run(folder):
         raise ValueError(f"--out {folder}: the folder is not empty ({found[0]}) and holds no earlier run")
     if found and not replace:
-        raise ValueError(f"--out {folder}: an earlier run is there; --replace writes over it")
+        on = ", --resume goes on with it" if holds_checkpoints(folder) else ""
+        raise ValueError(f"--out {folder}: an earlier run is there; --replace writes over it{on}")
+    if holds_checkpoints(folder) and not replace:
+        raise ValueError(f"--out {folder}: a run was broken off there; --resume goes on with it, --replace begins anew")
 
 
 def _names(folder: Path) -> list[str]:
@@ -73,9 +77,14 @@ def holds_a_run(folder: Path) -> bool:
     return (folder / CONFIG).is_file() or ((folder / WEIGHTS).is_file() and any(folder.glob(".config-*.json")))
 
 
+def holds_checkpoints(folder: Path) -> bool:
+    """Whether a fit left checkpoints there."""
+    return any((folder / CHECKPOINTS).glob("*.json"))
+
+
 def _ours(name: str) -> bool:
     """Whether a file is what a run or a save leaves that was killed."""
-    return name in (UNFINISHED, INTERRUPTED) or name.startswith(".config-") or name.endswith(".part")
+    return name in (UNFINISHED, INTERRUPTED, CHECKPOINTS) or name.startswith(".config-") or name.endswith(".part")
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,21 @@ class Run:
     """A run folder that nobody else writes into meanwhile. Made by `claimed`."""
 
     folder: Path
+
+    def checkpoints(self, *, resume: bool) -> Path:
+        """Where the fit keeps its checkpoints; those of an earlier run go, unless this one goes on from them.
+
+        Raises:
+            ValueError: an earlier run left none to go on from.
+        """
+        place = self.folder / CHECKPOINTS
+        if resume and holds_a_run(self.folder) and not holds_checkpoints(self.folder):
+            raise ValueError(
+                f"--resume: the run in {self.folder} left no checkpoints to go on from; --replace begins anew"
+            )
+        if not resume:
+            shutil.rmtree(place, ignore_errors=True)
+        return place
 
     def keep(self, pair: ModelGuide) -> None:
         """Put a model in the place of the earlier one, whose scores go with it.

@@ -31,9 +31,10 @@ def fit_pair(options: argparse.Namespace) -> None:
 
     config = _arguments(options)
     out = Path(options.out)
-    exchange.check(out, replace=options.replace)
+    replace = options.replace or options.resume
+    exchange.check(out, replace=replace)
     inferring.asked(options)
-    loggers = [inference.CSVLogger(options.log, options.replace)] if options.log else []
+    loggers = [inference.CSVLogger(options.log, options.replace, options.resume)] if options.log else []
     pair, data, columns = _pair_and_data(options, config)
     pair = pair.double() if options.double else pair
     print(f"{options.name} on {options.data}: {_size(pair, data)}; {options.threads} processor thread(s)", flush=True)
@@ -41,17 +42,18 @@ def fit_pair(options: argparse.Namespace) -> None:
         print(f"note: {note}", flush=True)
     given = check(pair, data)
     room.check(out, given, None if options.no_score else options.draws)
-    with score.saying_what_stands(out), exchange.claimed(out, replace=options.replace) as run:
+    with score.saying_what_stands(out), exchange.claimed(out, replace=replace) as run:
+        place = run.checkpoints(resume=options.resume)
         if not options.no_score:
             score.ready()
         found = inferring.inferred(given, options)
-        fit = _stepped(pair, given, options, loggers) if found is None else None
+        fit = _stepped(pair, given, options, loggers, place) if found is None else None
         score.remember(pair, data, options)
         told = "; ".join(filter(None, (str(found), doubt.caution(pair, given.batch)))) if found else str(fit)
         print(f"{told}\n", flush=True)
         if fit is not None and fit.reason.startswith("interrupted"):
             where = run.keep_interrupted(pair)
-            raise KeyboardInterrupt(f"the model as it was then is in {where}, not scored")
+            raise KeyboardInterrupt(f"the model as it was then is in {where}, not scored; --resume goes on from there")
         run.keep(pair)
         if fit is not None:
             run_folder.draw_loss(out, fit)
@@ -67,8 +69,10 @@ def fit_pair(options: argparse.Namespace) -> None:
     print(f"Everything is in {options.out}.")
 
 
-def _stepped(pair: ModelGuide, given: Checked, options: argparse.Namespace, loggers: Sequence[Logger]) -> Fit:
-    """The fit that the options ask for."""
+def _stepped(
+    pair: ModelGuide, given: Checked, options: argparse.Namespace, loggers: Sequence[Logger], place: Path
+) -> Fit:
+    """The fit that the options ask for, with its checkpoints."""
     import inference
     from inference.command import run_folder
 
@@ -88,6 +92,8 @@ def _stepped(pair: ModelGuide, given: Checked, options: argparse.Namespace, logg
         callbacks=[run_folder.follow()],
         max_seconds=options.max_seconds,
         loggers=loggers,
+        checkpoint=None if options.method == "em" else inference.Checkpoints(place, steps=options.checkpoint_steps),
+        resume=options.resume and options.method != "em",
     )
 
 

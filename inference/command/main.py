@@ -32,6 +32,7 @@ _HOMES = {
     "report": ("report", "report_run"),
     "demo": ("demo", "show"),
     "compare": ("compare", "compare_runs"),
+    "runs": ("runs", "list_runs"),
     "predict": ("designs", "predict"),
     "anomaly": ("rows", "anomaly"),
     "profile": ("rows", "profile"),

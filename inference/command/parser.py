@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _about(add: Add) -> None:
-    """list, info, fit."""
+    """list, info, runs, fit."""
     listing = add("list", "list the models by family, or the data sets")
     listing.add_argument("pattern", nargs="?", default="*", help="shell pattern of names, such as 'gaussian_*'")
     listing.add_argument("--data", action="store_true", help="list the data sets instead")
@@ -68,6 +68,9 @@ def _about(add: Add) -> None:
     info.add_argument("name", metavar="NAME", help="name of the model, the folder of a saved one, or a .bif file")
     info.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the model")
     info.add_argument("--graph", metavar="FILE", help="also draw the graph there, .png, .svg or .pdf (needs graphviz)")
+
+    runs = add("runs", "list the runs in a folder: model, data, what came of it, when, and whether it can go on")
+    runs.add_argument("folder", metavar="DIR", nargs="?", default=".", help="where to look; default: here")
 
     fit = add("fit", "fit a model and leave a run folder: weights, metrics, posterior, pictures")
     fit.add_argument("name", metavar="NAME", help="name of the model, or a .bif file, whose tables are learned anew")
@@ -96,6 +99,18 @@ def _about(add: Add) -> None:
     _reading(fit)
     fit.add_argument("--out", required=True, metavar="DIR", help="the run folder to write")
     fit.add_argument("--replace", action="store_true", help="replace an earlier run that is there")
+    fit.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on, bit for bit, with a fit that was broken off there, or with one that has ended and is to take more "
+        "steps; begin where nothing is there",
+    )
+    fit.add_argument(
+        "--checkpoint-steps",
+        type=_positive,
+        metavar="N",
+        help="optimiser steps between two checkpoints, from which --resume goes on; default: a minute",
+    )
     fit.add_argument(
         "--method",
         choices=["infer", "svi", "em"],

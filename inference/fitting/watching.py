@@ -70,18 +70,29 @@ class CSVLogger:
     Args:
         path: of the file to write.
         replace: write over a file that is there.
+        resume: go on with a file that is there, of a fit that goes on: its lines stay up to the first step that is
+            told now.
 
     Raises:
-        ValueError: the file is there already, or its folder is not.
+        ValueError: the file is there already, or its folder is not; of one to go on with, it is no such file.
     """
 
-    def __init__(self, path: str | os.PathLike[str], replace: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], replace: bool = False, resume: bool = False) -> None:
         self.path = Path(path)
         if not self.path.parent.is_dir():
             raise ValueError(f"no folder '{self.path.parent}' to write '{self.path.name}' into")
-        if self.path.is_dir() or (self.path.exists() and not replace):
+        self._before = self._lines() if resume and self.path.is_file() else []
+        if self.path.is_dir() or (self.path.exists() and not (replace or self._before)):
             raise ValueError(f"'{self.path}' is there already; replace=True (--replace) writes over it")
         self._columns: list[str] | None = None
+
+    def _lines(self) -> list[list[str]]:
+        """What stands in the file; a line that a kill cut short is none."""
+        text = self.path.read_text(encoding="utf-8")
+        lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
+        if lines and (lines[0][:2] != ["step", "loss"] or not all(line[0].isdigit() for line in lines[1:])):
+            raise ValueError(f"'{self.path}' is no course of a fit to go on with")
+        return lines
 
     def __call__(self, report: Report) -> None:
         """Append the report; the first one writes the names of the columns above it."""
@@ -90,8 +101,9 @@ class CSVLogger:
         writer = csv.writer(text, lineterminator="\n")
         first = self._columns is None
         if self._columns is None:
-            self._columns = list(found)
+            self._columns = self._before[0] if self._before else list(found)
             writer.writerow(self._columns)
+            writer.writerows(line for line in self._before[1:] if int(line[0]) < report.step)
         writer.writerow("" if (value := found.get(name)) is None else f"{value:.9g}" for name in self._columns)
         with self.path.open("w" if first else "a", newline="", encoding="utf-8") as file:
             file.write(text.getvalue())

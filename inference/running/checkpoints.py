@@ -140,7 +140,11 @@ class Shelf:
             raise
 
     def close(self) -> None:
-        """Let others write there."""
+        """Let others write there; a folder in which nothing was kept goes."""
+        if self._handle is not None and not _names(self.folder):
+            with suppress(OSError):
+                (self.folder / _LOCK).unlink()
+                self.folder.rmdir()
         if self._handle is not None and self._handle >= 0:
             with suppress(OSError):
                 fcntl.flock(self._handle, fcntl.LOCK_UN)
@@ -284,25 +288,68 @@ def _short(value: Any) -> str:
 
 def _locked(folder: Path) -> int:
     """A handle that holds the folder's lock, which ends with its process."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
-    except OSError as error:
-        raise ValueError(f"checkpoint: cannot write into '{folder}': {error.strerror or error}") from error
-    if fcntl is None:
-        return handle
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        who = os.read(handle, 20).decode(errors="replace")
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            handle = os.open(folder / _LOCK, flags, 0o644)
+        except FileNotFoundError:  # whoever had it has just taken the folder away
+            continue
+        except OSError as error:
+            raise ValueError(f"checkpoint: cannot write into '{folder}': {error.strerror or error}") from error
+        if fcntl is None:
+            return handle
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.read(handle, 20).decode(errors="replace")
+            os.close(handle)
+            named = f" ({who})" if who.isdigit() else ""
+            raise CheckpointError(
+                f"checkpoint: another run{named} is writing into '{folder}': wait for it, or name another folder"
+            ) from None
+        except OSError:  # some network file systems have no locks
+            return handle
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), (folder / _LOCK).stat()):
+                break
         os.close(handle)
-        named = f" ({who})" if who.isdigit() else ""
-        raise CheckpointError(
-            f"checkpoint: another run{named} is writing into '{folder}': wait for it, or name another folder"
-        ) from None
-    except OSError:  # some network file systems have no locks
-        return handle
     with suppress(OSError):
         os.ftruncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
     return handle
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a folder of checkpoints says at a glance: what the newest tells of itself, and whether a run is at work."""
+
+    told: Mapping[str, Any]
+    busy: bool
+
+
+def standing(folder: Path) -> Standing | None:
+    """What stands in a folder of checkpoints; None where none is there that says what it is. Nothing is written."""
+    for name in reversed(_names(folder)):
+        with suppress(DamagedFile):
+            return Standing(packing.told(folder, name), _busy(folder))
+    return None
+
+
+def _busy(folder: Path) -> bool:
+    if fcntl is None:
+        return False
+    try:
+        handle = os.open(folder / _LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
