@@ -30,8 +30,8 @@ test: $(STAMP)  ## every quick test
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(PYTEST) -m slow --timeout 1800
 
-campaigns: $(STAMP)  ## bad data, threads, kills and faults: how many of each end wrong; half an hour
-	@for campaign in bad_data threads kills faults; do \
+campaigns: $(STAMP)  ## bad data, threads, kills, broken-off runs and faults: how many of each end wrong; half an hour
+	@for campaign in bad_data threads kills broken_off faults; do \
 		echo "== $$campaign"; \
 		OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.campaigns.$$campaign || wrong=1; \
 	done; test -z "$$wrong"

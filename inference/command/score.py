@@ -113,7 +113,8 @@ def saying_what_stands(folder: Path) -> Iterator[None]:
     def stands() -> str:
         now = exchange.weights(folder)
         if now is None:
-            return "nothing was written"
+            steps = f"no model was written, but the checkpoints in {folder}, from which --resume goes on"
+            return steps if exchange.holds_checkpoints(folder) else "nothing was written"
         if now == before:
             return f"what was in {folder} stays"
         return f"the model is in {folder}, not scored; zoo score {quoted(folder)} scores it"

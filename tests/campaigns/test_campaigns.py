@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.campaigns import faults, kills
+from tests.campaigns import broken_off, faults, kills
 
 QUICK = ("gradient NaN in 44 of 49 steps", "gradient NaN in all of 5", "callback raises")
 
@@ -38,6 +38,20 @@ def test_every_fault():
     cells = faults.campaign()
     assert len(cells) == 24
     assert not wrong(cells), faults.told(cells)
+
+
+@pytest.mark.slow
+def test_fits_that_were_killed_go_on_bit_for_bit():
+    cells = broken_off.cells(broken_off.FITS, 10)
+    assert sum(cell.kills for cell in cells) > 5
+    assert not wrong(cells), broken_off.told(cells)
+
+
+@pytest.mark.slow
+def test_a_planted_forgetting_is_seen(monkeypatch):
+    monkeypatch.setattr(broken_off.randomness, "restore", lambda kept: None)
+    cells = broken_off.cells({"codes": broken_off.FITS["codes, held out"]}, 4, seed=1)
+    assert any("other bits" in cell.wrong for cell in cells), broken_off.told(cells)
 
 
 def test_a_planted_loss_is_seen(monkeypatch):
