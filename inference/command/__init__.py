@@ -27,6 +27,7 @@ plot         `plot`
 backtest     `backtest`
 compare      `compare`
 compressing  `compress`, `decompress`
+runs         `runs`: what stands in a folder
 files        where their data come from, where tables and pictures go
 tables       mixed tables on their way to a pair and back
 terminal     what a terminal cannot show, escaped
