@@ -99,18 +99,10 @@ def _about(add: Add) -> None:
     _reading(fit)
     fit.add_argument("--out", required=True, metavar="DIR", help="the run folder to write")
     fit.add_argument("--replace", action="store_true", help="replace an earlier run that is there")
-    fit.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on, bit for bit, with a fit that was broken off there, or with one that has ended and is to take more "
-        "steps; begin where nothing is there",
-    )
-    fit.add_argument(
-        "--checkpoint-steps",
-        type=_positive,
-        metavar="N",
-        help="optimiser steps between two checkpoints, from which --resume goes on; default: a minute",
-    )
+    on = "go on, bit for bit, with a fit that was broken off there, or that is to take more steps; else begin"
+    fit.add_argument("--resume", action="store_true", help=on)
+    on = "steps between two checkpoints, from which --resume goes on; default: a minute"
+    fit.add_argument("--checkpoint-steps", type=_positive, metavar="N", help=on)
     fit.add_argument(
         "--method",
         choices=["infer", "svi", "em"],
