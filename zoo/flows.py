@@ -19,6 +19,8 @@ from pyro.contrib.zuko import ZukoToPyro
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal, Transform, constraints
 
+from zoo.threads.randomness import apart
+
 LAYERS, BINS, BOUND = 3, 8, 5.0
 LEAST, MOST = (
     32,
@@ -76,15 +78,41 @@ class Warp(nn.Module):
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Be the identity: all bins are equal, all slopes and scales one."""
-        for layer in self.layers:
-            network: Any = getattr(layer, "hyper", None)  # one number has none
-            for parameter in (layer if network is None else network[-1]).parameters():
-                parameter.zero_()
+        """Be the identity, by the same networks every time: all bins are equal, all slopes and scales one."""
+        with apart(0):
+            for layer in self.layers:
+                network: Any = getattr(layer, "hyper", None)  # one number has none
+                if network is None:
+                    for parameter in layer.parameters():
+                        parameter.zero_()
+                else:
+                    _silence(network)
 
     def forward(self) -> list[Transform]:
         """The layers at the present parameters, the one that takes e first."""
         return [layer() for layer in self.layers]
+
+
+def _silence(network: nn.Sequential) -> None:
+    """Let a network say 0, by units of the last hidden layer in twos that are alike and count with opposite signs.
+
+    With weights of 0 it would say so too, but no gradient would come to the layers before them.
+    """
+    linear: list[Any] = [module for module in network if isinstance(module, nn.Linear)]
+    for module in linear:
+        module.reset_parameters()
+    inner, last = linear[-2:]
+    last.bias.zero_()
+    left = torch.zeros_like(last.weight)
+    kinds: dict[tuple[bool, ...], int] = {}  # of what they may read and who may read them -> a unit without its twin
+    for unit, kind in enumerate(torch.cat([inner.mask, last.mask.mT], -1).tolist()):
+        twin = kinds.pop(tuple(kind), None)
+        if twin is None:
+            kinds[tuple(kind)] = unit
+            continue
+        inner.weight[unit], inner.bias[unit] = inner.weight[twin], inner.bias[twin]
+        left[:, twin], left[:, unit] = last.weight[:, twin], -last.weight[:, twin]
+    last.weight.copy_(left)
 
 
 def _bent(shift: Tensor, scale: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor) -> Transform:

@@ -3,7 +3,8 @@
 Families in the unconstrained space of the latents, nearly all Gaussian there (Kucukelbir et al. 2017, "Automatic
 differentiation variational inference"): `normal` (factorised), `multivariate` (full covariance), `lowrank` (low rank
 plus diagonal), `flow` (a full covariance, bent and skewed by a normalising flow: `zoo.flows`), `laplace` (Gaussian at
-the mode with the curvature there), `delta` (the mode alone).
+the mode with the curvature there), `delta` (the mode alone). `auto` is `normal` until `inference.fit` or
+`inference.infer` picks one of these (`inference.fitting.picking`); the pair is then of that family.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from torch.distributions import biject_to
 
 from zoo.batch import Batch, is_local
 from zoo.flows import Warp, flowing
+from zoo.structure import note
 from zoo.threads.handlers import PairContext, unvalidated
 from zoo.threads.randomness import apart
 
@@ -35,7 +37,7 @@ WIDTH = 0.1  # standard deviation that Gaussian guides start from, in standardis
 PARTICLES = {"flow": 32}  # draws a step of `inference.fit` of the families that want more than one
 _DRAWS = 10_000  # behind quantiles that have no closed form
 
-Family = Literal["normal", "multivariate", "lowrank", "flow", "laplace", "delta"]
+Family = Literal["normal", "multivariate", "lowrank", "flow", "laplace", "delta", "auto"]
 
 
 class Standardised(AutoContinuous):
@@ -223,6 +225,7 @@ _FAMILIES: dict[str, Callable[..., AutoGuide]] = {
     "flow": Flow,
     "laplace": AutoLaplace,
     "delta": AutoDelta,
+    "auto": Normal,
 }
 
 
@@ -273,6 +276,39 @@ def start(
     with poutine.block(), torch.no_grad():
         fresh(batch)
     guide.load_state_dict(fresh.state_dict())
+
+
+def adopt(pair: Any, family: Family, batch: Batch) -> None:
+    """Give a pair another family, in place, as if it had been made with it; what was trained stays, as far as it can.
+
+    Args:
+        pair: with an automatic guide and an argument `guide`.
+        batch: of the data; two rows of them will do.
+    """
+    trained, kept = pair.trained, pair.automatic
+    with poutine.block(), torch.no_grad(), apart(0), unvalidated():
+        guide = build(family, pair.model)
+        guide(batch)
+    guide._pyro_set_supermodule("auto", pair._pyro_context)
+    pair._modules["auto"] = guide.train(kept.training)
+    if trained and isinstance(kept, Standardised) and isinstance(guide, Standardised):
+        gaussian = kept.gaussian()
+        put(guide, gaussian.mean, getattr(gaussian, "scale_tril", gaussian.stddev.diag_embed()))
+    pair.guide_family = family
+    pair.config["guide"] = family
+    note(pair, "auto")
+    pair._announce()
+    if not trained:
+        pair._settle()
+
+
+@torch.no_grad()
+def put(guide: Any, loc: Tensor, tril: Tensor) -> None:
+    """Put a guide at a Gaussian of this Cholesky factor (P, P), as far as it can hold one."""
+    width = torch.linalg.inv(tril).square().sum(0).rsqrt()  # of each number, the others held
+    guide.centre.copy_(loc)
+    guide.loc.zero_()
+    guide.standardise(width.to(guide.loc), tril.to(guide.loc))
 
 
 def refresh(guide: AutoGuide, batch: Batch) -> None:

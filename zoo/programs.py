@@ -81,9 +81,9 @@ def program(
 
     Args:
         model: a function, a method or a `PyroModule`.
-        guide: for `inference.fit`: a family (`normal`, `multivariate`, `lowrank`, `flow`, `laplace`, `delta`), an
-            automatic guide of Pyro's or its class, or a guide of your own that takes the model's arguments; by default
-            `multivariate` for up to 100 numbers, else `normal`. `inference.sample` needs none.
+        guide: for `inference.fit`: a family (`normal`, `multivariate`, `lowrank`, `flow`, `laplace`, `delta`; `auto`
+            picks one), an automatic guide of Pyro's or its class, or a guide of your own that takes the model's
+            arguments; by default `multivariate` for up to 100 numbers, else `normal`. `inference.sample` needs none.
         name: what to call it in messages; by default the function's own name.
         dims: site -> names of the dims of its events, from the left, for ArviZ. Those of plates are the plates' names.
         coords: dim -> labels, `{"school": ["A", "B"]}`.

@@ -18,9 +18,15 @@ Structure = dict[str, Any]  # name -> type of a module, or shape of a tensor
 _made: weakref.WeakKeyDictionary[nn.Module, Structure] = weakref.WeakKeyDictionary()
 
 
-def note(pair: nn.Module) -> None:
-    """Take the parts as they are for those that the class makes."""
-    _made[pair] = _of(pair)
+def note(pair: nn.Module, part: str = "") -> None:
+    """Take the parts as they are, or one of them, for those that the class makes."""
+    now, made = _of(pair), _made.get(pair, {})
+    if not part:
+        _made[pair] = now
+        return
+    _made[pair] = {n: v for n, v in made.items() if n.split(".")[0] != part} | {
+        n: v for n, v in now.items() if n.split(".")[0] == part
+    }
 
 
 def replaced(pair: nn.Module) -> str | None:

@@ -84,6 +84,16 @@ def models_tables(cls: type[Any]) -> bool:
     return taken is Schema or Schema in typing.get_args(taken)
 
 
+def without_auto(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that are not "auto", but for those which take it as a choice of their own."""
+    own = hints(cls.__init__)
+    return {
+        name: value
+        for name, value in given.items()
+        if not (isinstance(value, str) and value == AUTO) or AUTO in typing.get_args(own.get(name))
+    }
+
+
 def left_out(given: Mapping[str, Any], name: str) -> bool:
     """Whether an argument is to be read off the data."""
     return name not in given or given[name] is None or (isinstance(given[name], str) and given[name] == AUTO)

@@ -289,12 +289,12 @@ def fitting_pair(
     from inference.data.series import in_time
     from inference.data.suited import created, in_words
     from zoo.base import registered
-    from zoo.suiting import AUTO
+    from zoo.suiting import without_auto
     from zoo.threads.randomness import apart
 
     cls = registered(name)
     takes = inspect.signature(cls).parameters
-    config = {key: value for key, value in config.items() if not (isinstance(value, str) and value == AUTO)}
+    config = without_auto(cls, config)
 
     def suited(data: Batch) -> tuple[ModelGuide, str]:
         suit = cls.suits(data, config)

@@ -191,7 +191,7 @@ def _metrics(
     }
 
 
-_OF_FIT = ("steps", "epochs", "seconds", "skipped_steps", "stopped", "road", "trusted")
+_OF_FIT = ("steps", "epochs", "seconds", "skipped_steps", "stopped", "guide", "road", "trusted")
 
 
 def _believed(khat: KHat) -> dict[str, Any]:
@@ -244,6 +244,7 @@ def _summary(
         lines += [str(believed)] if believed.globals is not None else []
     else:
         lines += ["", f"{metrics['steps']} steps in {metrics['seconds']} s; stopped: {metrics['stopped']}"]
+        lines += [f"guide {metrics['guide']}"] if "guide" in metrics else []
         lines.append(str(believed))
     lines += [f"note: {note}" for note in notes]
     return escaped("\n".join(lines)) + "\n"  # names of columns may hold anything

@@ -21,7 +21,7 @@ from zoo.registry import registry
 from zoo.schema.column import listed, plain
 from zoo.schema.design import Design
 from zoo.schema.schema import Column, Schema, as_columns
-from zoo.suiting import AUTO, Suit, left_out, models_tables
+from zoo.suiting import Suit, left_out, models_tables, without_auto
 from zoo.threads.randomness import apart
 
 USUAL = ("features", "latent", "columns", "target")  # arguments that any pair may leave to the data
@@ -59,7 +59,8 @@ def pair_for(
         seed: seeds the parameters that the pair starts from; the caller's random state is left as it was.
         dtype: the type that the pair computes in, torch.float32 or torch.float64.
         tell: is called with a line that says what was chosen; None for silence.
-        arguments: of the pair, which stay as they are given; "auto" stands for one that is left out.
+        arguments: of the pair, which stay as they are given; "auto" stands for one that is left out, but
+            for `guide`.
 
     Raises:
         ValueError: unknown name or argument (with the nearest that exists), data that hold no numbers, or a text for a
@@ -78,7 +79,7 @@ def pair_for(
         if tell is not None and design is not None and not design.written:
             tell(f"{name}: {design_in_words(pair, design)}")
         return pair
-    given = {key: value for key, value in arguments.items() if not (isinstance(value, str) and value == AUTO)}
+    given = without_auto(cls, arguments)
     given |= {} if target is None else {"target": target}
     suit = _of_text(cls, data, given) if isinstance(data, str) else _of_table(cls, data, given)
     if suit is None:

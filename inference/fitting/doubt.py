@@ -8,6 +8,7 @@ import; `inference.khat` has k̂ and the share of more.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from inference.fitting.exact import log_weights
 from inference.fitting.loop import CONVERGED
@@ -34,17 +35,29 @@ def said(given: Checked, reason: str, seed: int) -> str:
         given: the data of the fit. Latents of single observations and guides without a density are not judged, nor are
             data of more than `settings.memory` numbers in so many draws.
     """
-    if reason != CONVERGED or not given.globals or given.continuous_locals:
+    if reason != CONVERGED:
         return reason
-    if _DRAWS * given.size * width(given.pair, given.batch) > settings.memory:
-        return reason
-    with apart():
-        weights = log_weights(given.pair, given, _DRAWS, seed)
+    weights = weights_of(given, seed)
     if weights is None or not bool(weights.isfinite().any()):
         return reason
-    shares = (weights.double() - weights.max()).nan_to_num(-torch.inf).softmax(0)
-    share = 1 / float(shares.square().sum()) / _DRAWS
+    share = share_of(weights)
     if share >= _POOR:
         return reason
     far = f"the guide is a poor fit: effective share of its weights {share:.1%}, see inference.khat"
     return f"{reason}, but {far}"
+
+
+def weights_of(given: Checked, seed: int) -> Tensor | None:
+    """Log weights log p - log q of draws of the guide, (1000,); None where `said` would not judge them."""
+    if not given.globals or given.continuous_locals:
+        return None
+    if _DRAWS * given.size * width(given.pair, given.batch) > settings.memory:
+        return None
+    with apart():
+        return log_weights(given.pair, given, _DRAWS, seed)
+
+
+def share_of(weights: Tensor) -> float:
+    """Effective share of log weights, (S,)."""
+    shares = (weights.double() - weights.max()).nan_to_num(-torch.inf).softmax(0)
+    return 1 / float(shares.square().sum()) / len(weights)

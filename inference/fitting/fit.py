@@ -25,6 +25,7 @@ from inference.fitting.held_out import split
 from inference.fitting.loop import Callback, Loop
 from inference.fitting.objective import Bound, Objective, choose, plain
 from inference.fitting.options import check_options, device_of, usual_particles
+from inference.fitting.picking import by_family
 from inference.fitting.schedule import Convergence, EarlyStopping
 from inference.fitting.step import Stepper
 from inference.fitting.watching import Logger, Watch
@@ -59,6 +60,7 @@ class Fit:
     kept: names of the pair's constants that are of earlier data, and that these would have set otherwise.
     caution: what to know before intervals are believed, such as few rows for many coefficients; empty as a rule.
     resumed: steps that were done before, by the fit that this one went on from; losses hold all.
+    guide: the family that `guide="auto"` took, and why; empty where one was named.
     data: what series were understood to be, such as "3 series of 100 steps"; empty for other data.
     """
 
@@ -80,6 +82,7 @@ class Fit:
     data: str = ""
     caution: str = ""
     resumed: int = 0
+    guide: str = ""
 
     def plot(self) -> Figure:
         """The loss curve, as a matplotlib figure."""
@@ -95,7 +98,8 @@ class Fit:
     def __repr__(self) -> str:
         last = np.nanmean(self.losses[-50:]) if len(self.losses) else math.nan
         kept = f"constants kept: {', '.join(self.kept)}" if self.kept else ""
-        said = "; ".join(filter(None, (self.reason, self.left_out, kept, self.caution)))
+        guide = f"guide {self.guide}" if self.guide else ""
+        said = "; ".join(filter(None, (self.reason, self.left_out, kept, self.caution, guide)))
         on = f" on {self.data}" if self.data else ""
         on += f" from {self.resumed:,} on" if self.resumed else ""
         told = f"loss {last:.4f} per observation, {self.seconds:.1f} s, {said}"
@@ -104,6 +108,7 @@ class Fit:
 
 @in_turn
 @or_program("fit")
+@by_family
 def fit(
     pair: ModelGuide,
     data: Any,

@@ -16,6 +16,7 @@ from inference.compiling.fallback import somebodys_level
 from inference.fitting import fit as fitting
 from inference.fitting.fit import Fit
 from inference.fitting.loop import Callback
+from inference.fitting.picking import FULL, by_size
 from inference.fitting.watching import Logger
 from inference.posterior import draws as of_pairs
 from inference.posterior.khat import KHat
@@ -48,7 +49,6 @@ from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 
 __all__ = ["draw", "fit", "khat"]
-FULL = 100  # most numbers that a guide of unnamed family holds all correlations of
 
 
 @dataclass(frozen=True)
@@ -214,9 +214,12 @@ def _flat_pair(seen: Outline, compile: str, anew: bool) -> tuple[ModelGuide, Cli
     climbed = Climbed(visit.log_density, centre, list(leaves.values()), name, recorded, required, offence)
     asked = cast("Family | None", seen.call.program.guide)
     family: Family = asked or ("multivariate" if seen.size <= FULL else "normal")
-    pair = pair_of(name, climbed, leaves, centre, family).to(dtype=seen.dtype, device=seen.device)
     before = seen.call.program.fitted
-    if isinstance(before, Fitted) and not anew and before.size == seen.size and before.pair.guide_family == family:
+    goes_on = isinstance(before, Fitted) and not anew and before.size == seen.size
+    if asked == "auto" and (goes_on or climbed.random):  # weights of a part of the rows tell nothing
+        family = before.pair.guide_family if goes_on else by_size(seen.size)
+    pair = pair_of(name, climbed, leaves, centre, family).to(dtype=seen.dtype, device=seen.device)
+    if goes_on and before.pair.guide_family == family:
         pair.load_state_dict(before.pair.state_dict())
     else:
         offending.check_density(potential, centre)

@@ -15,6 +15,7 @@ from inference.data.learnable import check_learnable
 from inference.fitting import curvature, exact
 from inference.fitting.exact import fixed
 from inference.fitting.objective import choose, plain
+from inference.fitting.picking import by_size
 from inference.posterior.draws import draw, drawn
 from inference.posterior.khat import khat
 from inference.posterior.loo import resample
@@ -234,7 +235,9 @@ def _gaussian(given: Checked, draws: int, seed: int, modes: list[Gaussian], rest
         holds = isinstance(pair.automatic, guides.Standardised)
         with pair.learning("trained" if holds else "sampled"):
             if holds and not potential.local:
-                _put(pair.automatic, near.guide.loc, near.guide.tril, pair.dtype)
+                if pair.guide_family == "auto":
+                    guides.adopt(pair, by_size(len(near.guide.loc)), given.example)
+                guides.put(pair.automatic, near.guide.loc, near.guide.tril)
     kept = {name: value.to(pair.dtype) for name, value in found.draws.items()}
     return replace(found, draws=kept, stats={name: value.to(pair.dtype) for name, value in found.stats.items()})
 
@@ -257,15 +260,6 @@ def _tempered(
         pass
     kept = {name: value.to(pair.dtype) for name, value in made.draws.items()}
     return replace(made, draws=kept, stats={name: value.to(pair.dtype) for name, value in made.stats.items()})
-
-
-@torch.no_grad()
-def _put(auto: Any, loc: torch.Tensor, tril: torch.Tensor, dtype: torch.dtype) -> None:
-    """Put an automatic guide at a Gaussian, as far as it can hold one."""
-    width = torch.linalg.inv(tril).square().sum(0).rsqrt()  # of each number, the others held
-    auto.centre.copy_(loc.to(dtype))
-    auto.loc.zero_()
-    auto.standardise(width.to(dtype), tril.to(dtype))
 
 
 def _points(given: Checked, draws: int, seed: int, progress: bool, rest: float | None) -> Inferred:

@@ -109,7 +109,9 @@ class PolynomialRegression(ModelGuide):
         coefficient_scale: Positive = 10.0,
         noise_concentration: Positive = 0.5,
         noise_rate: Positive = 0.01,
-        guide: Literal["conjugate", "normal", "multivariate", "lowrank", "flow", "laplace", "delta"] = "conjugate",
+        guide: Literal[
+            "conjugate", "normal", "multivariate", "lowrank", "flow", "laplace", "delta", "auto"
+        ] = "conjugate",
         design: Design | None = None,
         prior: Literal["conjugate", "independent"] = "conjugate",
         noise_scale: Positive = 1.0,
