@@ -3,6 +3,7 @@
 fit          `fit` itself: options, starting values, the model card
 beginning    constants, a good start, and whether there is anything to climb
 rows         the order in which rows are seen
+picking      which family of guide suits, where that is left open
 loop         the steps of one fit: minibatches, averaging, when to stop
 course       the state of a fit between two steps, kept and gone on from
 watching     reports to loggers, and loggers that write files
