@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -33,10 +33,8 @@ from zoo.flows import zuko
 from zoo.guides import Family
 from zoo.structure import note
 
-if TYPE_CHECKING:
-    from inference.fitting.fit import Fit
-
 P = ParamSpec("P")
+F = TypeVar("F")  # an `inference.Fit`
 FULL, LOW = 100, 1000  # numbers up to which a guide holds all correlations, or some
 FEW = 40  # up to which a flow is tried
 SHARE = 0.3  # of the weights, from which a Gaussian is believed
@@ -48,25 +46,25 @@ def by_size(size: int) -> Family:
     return "multivariate" if size <= FULL else "lowrank" if size <= LOW else "normal"
 
 
-def by_family(fit: Callable[P, Fit]) -> Callable[P, Fit]:
+def by_family(fit: Callable[P, F]) -> Callable[P, F]:
     """A fit that picks the family of a pair's guide where that is `auto`; the pair is of that family afterwards.
 
     A fit that raises leaves it `auto`.
     """
 
     @functools.wraps(fit)
-    def either(*args: P.args, **kwargs: P.kwargs) -> Fit:
+    def either(*args: P.args, **kwargs: P.kwargs) -> F:
         pair: Any = args[0] if args else kwargs.get("pair")
         if not isinstance(pair, ModelGuide) or pair.guide_family != "auto" or pair.automatic is None:
             return fit(*args, **kwargs)
         given = inspect.signature(fit).bind(*args, **kwargs)
         given.apply_defaults()
-        return _fitted(fit, **given.arguments)
+        return cast(F, _fitted(fit, **given.arguments))
 
     return either
 
 
-def _fitted(fit: Callable[..., Fit], pair: ModelGuide, data: Any, y: Any, **options: Any) -> Fit:
+def _fitted(fit: Callable[..., Any], pair: ModelGuide, data: Any, y: Any, **options: Any) -> Any:
     """A fit of a Gaussian, and of a flow from there.
 
     Raises:
@@ -104,7 +102,7 @@ def _fitted(fit: Callable[..., Fit], pair: ModelGuide, data: Any, y: Any, **opti
     return _bent(fit, given, result, weights, {**options, "initialise": False, "max_seconds": left}, told)
 
 
-def _bent(fit: Callable[..., Fit], given: Checked, first: Fit, before: Tensor, options: Any, told: str) -> Fit:
+def _bent(fit: Callable[..., Any], given: Checked, first: Any, before: Tensor, options: Any, told: str) -> Any:
     """A flow from where the Gaussian stands, and back if that was no gain."""
     pair = given.pair
     with _or_back(pair) as back:
@@ -134,7 +132,7 @@ def _bent(fit: Callable[..., Fit], given: Checked, first: Fit, before: Tensor, o
     return _said(pair, whole, words)
 
 
-def _said(pair: ModelGuide, result: Fit, words: str) -> Fit:
+def _said(pair: ModelGuide, result: Any, words: str) -> Any:
     """The same, with which family was taken and why; in the card too."""
     card = pair.card.get("fit")
     if isinstance(card, dict):
@@ -143,7 +141,7 @@ def _said(pair: ModelGuide, result: Fit, words: str) -> Fit:
     return replace(result, guide=words)
 
 
-def _weights(given: Checked, options: dict[str, Any], result: Fit) -> Tensor | None:
+def _weights(given: Checked, options: dict[str, Any], result: Any) -> Tensor | None:
     """Log weights of draws of the guide, (S,); None where they say nothing of what was fitted."""
     validated = not isinstance(options["validation"], (int, float)) or options["validation"] > 0
     stopped = result.reason in ("interrupted", "stopped by a callback", "stopped by a logger")
