@@ -18,6 +18,7 @@ from inference.sampling.labels import ordering, stems
 
 HOLDS = 0.01  # of the posterior, from which a mode may not be left out
 FEW = 64  # draws of each mode, by which it is seen which labels mean nothing, and in which order they are there
+WIDENS = 0.2  # of a variance: so much more with a mode that holds less, and it may not be left out either
 PART = 0.1  # of the draws that a mode should have: where there are fewer, it is left out
 
 
@@ -41,10 +42,11 @@ def covering(found: Inferred, density: Density, modes: Sequence[Gaussian]) -> In
     total = float(bounds.logsumexp(0))
     if math.isfinite(found.log_evidence):
         total = max(total, found.log_evidence)
-    missed = 0
+    points, missed = density.free(flat).to(modes[0].loc), 0
     for mode, values in zip(modes, own, strict=True):
         share = math.exp(min(0.0, mode.bound - total))
-        if share > HOLDS:
+        far = (mode.loc - points.mean(0)).square() / points.var(0).clamp(min=1e-300)
+        if share > HOLDS or share * float(far.max()) > WIDENS:
             near = density.free(_in_order_of(values, flat, density, alike)).to(mode.loc)
             missed += float(inside(mode, near).double().mean()) < PART * share
     return replace(found, grounds=(*found.grounds, Ground("known modes that draws miss", missed, 0)))

@@ -128,6 +128,16 @@ def test_draws_that_leave_out_a_known_mode_are_not_believed():
         assert made.grounds[-1].value == missed
 
 
+def test_draws_that_leave_out_a_mode_of_little_mass_far_off_are_not_believed():
+    """The mode at -11.5 of 0.0018, 50 deviations off, of which 1000 draws may well have none."""
+    density, found = found_by_gaussian(UNSEEN["far_cauchy"](), 0)
+    draws = 14.4 + 0.5 * torch.randn(1, 1000, generator=torch.Generator().manual_seed(0))
+    for few, missed in ((0, 1), (2, 0)):
+        draws[:, :few] = -11.5
+        made = covering(Inferred({"mu": draws}, frozenset(), {}, "smc", 1, 1000), density, found.modes)
+        assert made.grounds[-1].value == missed
+
+
 def test_slices_of_a_bent_mode_are_not_weighed_as_modes():
     """A valley y ~ Normal(2 x^2, 0.1): Gaussians of its slices do not reach its ends."""
     generator = torch.Generator().manual_seed(0)
