@@ -11,9 +11,11 @@ from torch import Tensor
 
 from inference.roads.grounds import Ground, Inferred
 from inference.roads.labelling import interchangeable
+from inference.roads.modes import mixture
 from inference.roads.paths import Gaussian
-from inference.roads.scouting import inside
+from inference.roads.scouting import inside, reach
 from inference.sampling.density import Density
+from inference.sampling.hamiltonian import Metric
 from inference.sampling.labels import ordering, stems
 
 HOLDS = 0.01  # of the posterior, from which a mode may not be left out
@@ -26,6 +28,8 @@ def covering(found: Inferred, density: Density, modes: Sequence[Gaussian]) -> In
     """Draws with one more number of evidence: how many of the known modes they miss.
 
     A draw that lies in a mode once its labels, which the density does not tell apart, are in another order lies there.
+    Two Gaussians at one mode that is none may both be narrower than it, so that no draw of many latents lies in either:
+    a mode that draws miss has its middle outside of the Gaussians of all groups in which the draws lie.
 
     Args:
         found: the draws.
@@ -43,13 +47,19 @@ def covering(found: Inferred, density: Density, modes: Sequence[Gaussian]) -> In
     if math.isfinite(found.log_evidence):
         total = max(total, found.log_evidence)
     points, missed = density.free(flat).to(modes[0].loc), 0
+    groups = mixture(points).parts
     for mode, values in zip(modes, own, strict=True):
         share = math.exp(min(0.0, mode.bound - total))
         far = (mode.loc - points.mean(0)).square() / points.var(0).clamp(min=1e-300)
-        if share > HOLDS or share * float(far.max()) > WIDENS:
+        if (share > HOLDS or share * float(far.max()) > WIDENS) and all(_apart(group, mode) for group in groups):
             near = density.free(_in_order_of(values, flat, density, alike)).to(mode.loc)
             missed += float(inside(mode, near).double().mean()) < PART * share
     return replace(found, grounds=(*found.grounds, Ground("known modes that draws miss", missed, 0)))
+
+
+def _apart(group: Metric, mode: Gaussian) -> bool:
+    """Whether the middle of a mode lies outside of a group of draws."""
+    return float(group.into(mode.loc[None]).square().sum()) > reach(len(mode.loc))
 
 
 def _values(density: Density, mode: Gaussian) -> dict[str, Tensor]:

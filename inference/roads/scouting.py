@@ -50,8 +50,12 @@ def scout(potential: Density, density: Evaluated, known: Gaussian, centre: Tenso
 
 def inside(guide: Gaussian, points: Tensor) -> Tensor:
     """Which points lie where the draws of a Gaussian do, (S, P) -> (S,)."""
-    size = len(guide.loc)
-    return guide.away(points) < size + 4 * math.sqrt(2 * size)
+    return guide.away(points) < reach(len(guide.loc))
+
+
+def reach(size: int) -> float:
+    """Squared deviations from its mean that hardly any draw of a Gaussian of so many numbers exceeds."""
+    return size + 4 * math.sqrt(2 * size)
 
 
 def _begin(potential: Density, known: Gaussian, centre: Tensor, generator: torch.Generator) -> Tensor:
