@@ -73,8 +73,6 @@ def infer(
         return made[0]
 
     def tempered(rest: float | None) -> Inferred | None:
-        if seen.improper:
-            return None
         with quietly(seed):
             potential = density()
             found = by_tempered(potential, draws, rest, "off" if potential.plain else "graph", AT_ONCE)
@@ -86,5 +84,6 @@ def infer(
             found = sampled(seen, asked(draws, seed, progress, rest), Deadline(rest), density(), around)
             return covering(judged(found, density), density(), modes)
 
-    roads = (("Gaussian", gaussian), ("tempered", tempered), ("Hamiltonian", hamiltonian), ("tempered", tempered))
+    from_prior = [] if seen.improper else [("tempered", tempered)]  # which has to be one to begin at
+    roads = [("Gaussian", gaussian), *from_prior, ("Hamiltonian", hamiltonian), *from_prior]
     return climb(program.name, roads, deadline, wanted, seen.improper)
