@@ -3,6 +3,7 @@
 door         `check` of a pair
 calibrate    `calibrate`: data from the prior, draws of their posterior, ranks of the truth
 calibration  what the ranks say
+simulations  single simulations, here or in processes of their own; from the prior, or from a posterior
 refits       one posterior after the other, what is recorded kept
 joint        chains through the truth: faults of the model alone
 encoded      codes of an encoder, without any fit

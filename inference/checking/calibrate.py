@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
-from pyro import poutine
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from inference.checking.calibration import Calibration
 from inference.checking.diary import Diary
 from inference.checking.encoded import ranks_of_codes
-from inference.checking.joint import Joint
-from inference.checking.refits import Refits, Road
+from inference.checking.refits import Road
+from inference.checking.simulations import Simulations, joined, simulated
 from inference.data.check import check, example
 from inference.data.learnable import check_learnable
+from inference.posterior.check import check_posterior
 from inference.posterior.latents import Posterior
-from inference.posterior.likelihood import scores
 from inference.running.checked import Checked
 from inference.running.constants import take
 from inference.running.naming import proper
 from inference.running.quiet import check_seed, quietly
 from inference.running.words import check_bool, check_count
-from inference.sampling.chains import SamplingError, clock
-from inference.sampling.store import evenly
-from zoo.base import Batch, ModelGuide, sample_sites
+from inference.sampling.chains import clock
+from zoo.base import Batch, ModelGuide
 from zoo.threads.turns import in_turn
 
 __all__ = ["Calibration", "calibrate"]
-COLUMNS = 12  # numbers of each latent that are ranked, at most
-LIKELIHOOD = "log likelihood"
 
 
 @in_turn
@@ -47,6 +43,8 @@ def calibrate(
     road: Literal["auto", "infer", "fit", "sample", "joint", "encoder"] = "auto",
     rows: int = 50,
     draws: int = 99,
+    posterior: Posterior | None = None,
+    workers: int = 1,
     folder: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -72,6 +70,10 @@ def calibrate(
             `encoder` of a trained pair whose rows have continuous latents, else `infer`.
         rows: of each simulation, where there are no `data`.
         draws: of each posterior among which the truth is ranked, L.
+        posterior: draws given the `data`, whose latents simulations then come from, and not from the prior: each is of
+            the data and as many rows simulated, so that what is asked is whether draws near these data are right
+            (posterior SBC: Säilynoja et al. 2025); these draws are judged with those of the road.
+        workers: processes that simulate side by side, each with the memory of a fit; the ranks are those of one.
         folder: where ranks are kept as they are made; a call with the same arguments goes on from there.
         seed: seeds everything drawn; the caller's random state is left as it was.
         progress: show a bar.
@@ -81,14 +83,16 @@ def calibrate(
         A `Calibration`: its `verdict`, `findings`, `p`-values and the `ranks` themselves.
 
     Raises:
-        ValueError: options out of range, data that do not fit the pair, no latent to rank, a folder of other arguments.
+        ValueError: options out of range, data that do not fit the pair, a posterior that is not of it, no latent to
+            rank, a folder of other arguments.
+        RuntimeError: a process of several died.
 
     Example::
 
         pair = zoo.create("polynomial_regression", features=1, degree=1)
         print(inference.calibrate(pair, 100))
     """
-    for name, value in (("n", n), ("rows", rows), ("draws", draws)):
+    for name, value in (("n", n), ("rows", rows), ("draws", draws), ("workers", workers)):
         check_count(name, value)
     check_bool("progress", progress)
     check_seed(seed)
@@ -102,18 +106,37 @@ def calibrate(
         raise ValueError(
             f"{', '.join(options)}: options of inference.fit or inference.sample, for road='fit', 'sample'"
         )
+    if posterior is not None:
+        if data is None:
+            raise ValueError("posterior: draws given data, which are to be given too")
+        if chosen == "encoder":
+            raise ValueError("posterior: of global latents, for a road that infers them; road='encoder' asks of codes")
+        posterior = check_posterior(given, posterior)
     began = clock()
     if chosen == "encoder":
         ranks, levels = ranks_of_codes(given, n, draws, seed)
         return Calibration(pair.name, chosen, ranks, draws, levels, cpu=clock()[1] - began[1])
     return _refitted(
-        own, given, None if data is None else given.batch, n, chosen, rows, draws, folder, seed, progress, options
+        own,
+        given,
+        None if data is None else given.batch,
+        posterior,
+        n,
+        chosen,
+        rows,
+        draws,
+        folder,
+        workers,
+        seed,
+        progress,
+        options,
     )
 
 
 def _refitted(
-    own: ModelGuide, given: Checked, batch: Batch | None, n: int, road: Road | Literal["joint"], rows: int, draws: int,
-    folder: str | Path | None, seed: int, progress: bool, options: dict[str, Any],
+    own: ModelGuide, given: Checked, batch: Batch | None, posterior: Posterior | None, n: int,
+    road: Road | Literal["joint"], rows: int, draws: int, folder: str | Path | None, workers: int, seed: int,
+    progress: bool, options: dict[str, Any],
 ) -> Calibration:  # fmt: skip
     """Of the globals, a posterior for each simulation."""
     if road != "joint" and own.trained and own.own_parameters():
@@ -122,6 +145,8 @@ def _refitted(
         raise ValueError(
             f"{own.name}: no global latents, of which ranks could be told; fit it, and take road='encoder'"
         )
+    latents = None if posterior is None else posterior.flat(frozenset(given.globals))
+    seen = batch.to(own.device, own.dtype) if batch is not None and posterior is not None else None
     with quietly(seed, own):
         if batch is not None and not own.trained:
             take(own, batch)
@@ -129,66 +154,34 @@ def _refitted(
         template = template.but(**{name: None for name in given.observed if hasattr(template, name)})
         own.remember(template if batch is None else batch)  # constants stay, whatever is simulated
         first, _ = simulated(own, template)
-    like = check(own, first)
+    like = check(own, first if seen is None else joined(seen, first))
     with proper():
         check_learnable(like)
-    joint = Joint(like, draws, seed) if road == "joint" else None
-    refits = None if road == "joint" else Refits(like, road, draws, options)
+    run = Simulations(own, template, like, road, draws, options, seed, seen, latents)
     arguments = {"pair": own.name, "config": repr(own.config), "road": road, "rows": template.size, "draws": draws}
+    arguments |= {"posterior": _fingerprint(latents)} if latents else {}
     diary = Diary(folder, {**arguments, "seed": seed, "options": repr(sorted(options.items()))})
-    began = clock()
-    for i in tqdm(range(n), disable=None if progress else True, unit="posterior", desc=f"calibrating {own.name}"):
-        if i in diary:
-            continue
-        own_seed = (seed + i) % 2**63
-        with quietly(own_seed, own):
-            data, truth = simulated(own, template)
-        try:
-            found = refits(data, own_seed) if refits else cast(Joint, joint)(data, truth, own_seed)
-            kept = _ranked(like.but(data), found.draws, truth, own_seed)
-        except (SamplingError, ValueError, RuntimeError) as error:
-            diary.fail(i, str(error).splitlines()[0])
-        else:
-            diary.keep(i, {name: int(rank) for name, rank in kept.items()}, _level(data, like), found.road)
+    if 0 in diary:
+        run.learn(diary.kept.get(0, {}).get("road", ""))
+    todo, began = [i for i in range(n) if i not in diary], clock()
+    bar = tqdm(total=n, initial=n - len(todo), disable=None if progress else True, unit="posterior")
+    bar.set_description(f"calibrating {own.name}")
+    with bar:
+        for i, made in run.all_of(todo, workers):
+            if made.failed:
+                diary.fail(i, made.failed)
+            else:
+                diary.keep(i, made.ranks, made.level, made.road)
+            bar.update()
     return _told(own.name, road, draws, diary, n, clock()[1] - began[1])
 
 
-def simulated(pair: ModelGuide, template: Batch) -> tuple[Batch, dict[str, Tensor]]:
-    """Data like a batch that lacks them, and the latents behind them, by site."""
-    trace = poutine.trace(pair.model).get_trace(template)
-    values = {name: site["value"] for name, site in sample_sites(trace).items() if not site["is_observed"]}
-    made = {name: values.pop(name) for name in ("x", "y") if name in values}
-    return template.but(**made), values
-
-
-def _ranked(given: Checked, draws: dict[str, Tensor], truth: dict[str, Tensor], seed: int) -> dict[str, int]:
-    """Ranks of true latents and of their log likelihood among draws, (S, ...); among ties by chance."""
-    generator = np.random.default_rng(seed)
-    both = {n: torch.cat([truth[n].detach()[None].to(v), v]) for n, v in draws.items() if n in given.globals}
-    size = len(next(iter(both.values())))
-    of = scores(given, Posterior({n: v[None] for n, v in both.items()}, size=size), seed=seed)[0].double().sum(-1)
-    columns = {LIKELIHOOD: of}
-    for name, value in both.items():
-        flat = value.double().reshape(size, -1)
-        for i in evenly(flat.shape[1], COLUMNS).tolist():
-            columns[name if flat.shape[1] == 1 else f"{name}[{i}]"] = flat[:, i]
-    return {name: rank(value.cpu().numpy(), generator) for name, value in columns.items() if _moves(value)}
-
-
-def rank(values: np.ndarray[Any, Any], generator: np.random.Generator) -> int:
-    """The rank of the first of S + 1 numbers among the others, from 0 to S; among equal ones by chance."""
-    first, rest = values[0], values[1:]
-    return int((rest < first).sum()) + int(generator.integers(0, int((rest == first).sum()) + 1))
-
-
-def _moves(value: Tensor) -> bool:
-    return bool(value.isfinite().all()) and bool((value[1:] != value[1]).any())
-
-
-def _level(batch: Batch, given: Checked) -> float:
-    """How high the data lie: their mean."""
-    fields = batch.fields()
-    return float(torch.stack([fields[n].double().nanmean() for n in given.observed if n in fields]).mean())
+def _fingerprint(latents: dict[str, Tensor]) -> str:
+    """Which draws they are."""
+    found = hashlib.sha256()
+    for name in sorted(latents):
+        found.update(latents[name].detach().double().cpu().numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _told(name: str, road: str, draws: int, diary: Diary, n: int, cpu: float) -> Calibration:

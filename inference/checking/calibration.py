@@ -124,7 +124,7 @@ class Calibration:
         ]  # fmt: skip
         if self.road == "fit" and worst:
             name = min(self.bias, key=self.bias.__getitem__)
-            p = min(1.0, self.bias[name] * count)
+            p = min(1.0, self.bias[name] * len(self.bias))  # as many as are asked of their place
             told = f"p = {p:.2g} of ranks of {name} being as often low as high, above {LEVEL} wanted"
             advice = "The guide stands beside the posterior"
             found.append(Finding("place of the guide", "ok" if p > LEVEL else "wrong", told, p, _YAO, advice))

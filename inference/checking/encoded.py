@@ -1,7 +1,10 @@
 """Ranks of true codes among those that an encoder draws: rows from the trained model itself, and no fit at all.
 
 Codes from their prior and rows from them are draws of the joint density, of which an exact encoder draws the
-conditional one: a row's true code is one more draw of it. The log likelihood of the row is ranked besides.
+conditional one: a row's true code is one more draw of it. The log likelihood of the row is ranked besides, and so is
+the distance of the whole code from a place that goes with the row (TARP: Lemos, Coogan, Hezaveh & Perreault-Levasseur
+2023, "Sampling-based accuracy testing of posterior estimators for general inference"), which also sees codes whose
+numbers are right one by one and wrong together.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ from inference.sampling.store import evenly
 from zoo.base import ModelGuide, sample_sites
 
 COLUMNS = 40
+TARP = "whole code (TARP)"
 Array = np.ndarray[Any, Any]
 
 
 def ranks_of_codes(given: Checked, rows: int, draws: int, seed: int) -> tuple[dict[str, Array], Array]:
-    """Ranks of each number of a code, (n,), and of the log likelihood, from 0 to `draws`; and each row's mean.
+    """Ranks of each number of a code, (n,), of the log likelihood and of whole codes, 0 to `draws`; and rows' means.
 
     Args:
         given: a trained pair whose rows have continuous latents.
@@ -71,7 +75,39 @@ def ranks_of_codes(given: Checked, rows: int, draws: int, seed: int) -> tuple[di
         for i in evenly(flat.shape[2], COLUMNS).tolist():
             ranks[name if flat.shape[2] == 1 else f"{name}[{i}]"] = _ranks(flat[:, :, i], generator)
     seen = [batch.fields()[name].double().reshape(rows, -1) for name in given.observed if name in batch.fields()]
-    return ranks, torch.cat(seen, 1).nanmean(1).cpu().numpy()
+    data = torch.cat(seen, 1)
+    whole = torch.cat([value.double().reshape(draws + 1, rows, -1) for value in codes.values()], 2)
+    ranks[TARP] = _ranks(from_places(whole, data, seed), generator)
+    return ranks, data.nanmean(1).cpu().numpy()
+
+
+def from_places(codes: Tensor, data: Tensor, seed: int) -> Tensor:
+    """How far each code lies from the place of its row, a random one of the scale of codes that goes with the data.
+
+    Any place will do, as long as the true code has no part in it but through the data; those that leave the data out
+    do not see codes that do (Lemos et al. 2023, section 3).
+
+    Args:
+        codes: the true ones and L that were drawn, (L + 1, n, P).
+        data: (n, D), NaN where missing.
+        seed: of the places.
+
+    Returns:
+        (L + 1, n), in standard deviations of codes.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    codes, data = codes.double().cpu(), data.double().cpu()
+    spread, centre = codes[0].std(0).clamp(min=1e-300), codes[0].mean(0)
+    known = data.isfinite().double()
+    filled = data.nan_to_num(0.0, 0.0, 0.0)
+    mean = filled.sum(0) / known.sum(0).clamp(min=1)
+    apart = (filled - mean) * known
+    unit = apart / (apart.square().sum(0) / known.sum(0).clamp(min=1)).sqrt().clamp(min=1e-300)
+    turned = unit @ torch.randn(data.shape[1], codes.shape[2], generator=generator, dtype=torch.float64)
+    noise = torch.randn(turned.shape, generator=generator, dtype=torch.float64)
+    places = turned / data.shape[1] ** 0.5 + noise  # (n, P)
+    found: Tensor = ((codes - centre) / spread - places).square().sum(2).sqrt()
+    return found
 
 
 def _ranks(values: Tensor, generator: np.random.Generator) -> Array:

@@ -1,7 +1,8 @@
 """Posteriors of one pair given one set of data after the other, all of the same shape: what is recorded is kept.
 
 On the Gaussian road the graph of the log density takes the data as arguments, so that it is recorded once for all
-simulations. Other roads begin anew each time, from a copy of the pair as it was.
+simulations. Other roads begin anew each time, from a copy of the pair as it was. Whether that graph is tried at all is
+told by the road of the first simulation, so that none depends on which came before it, or in which process.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Refits:
     def __init__(self, given: Checked, road: Road, draws: int, options: dict[str, Any]) -> None:
         self.given, self.road, self.draws, self.options = given, road, draws, options
         self._density: Evaluated | None = None
-        self._gaussian = False
+        self.gaussian = False  # whether the first went that road
 
     def __call__(self, batch: Batch, seed: int) -> Refit:
         """The posterior of these data.
@@ -92,14 +93,13 @@ class Refits:
         Raises:
             SamplingError, NonFiniteError, ValueError: there are no draws.
         """
-        if self._gaussian and (found := self._again(batch, seed)) is not None:
+        if self.gaussian and (found := self._again(batch, seed)) is not None:
             return found
         pair = copy.deepcopy(self.given.pair)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = self._anew(pair, batch, seed)
         road = str(getattr(made, "road", self.road))
-        self._gaussian = self._gaussian or road == "Gaussian"
         return self._picked(made, seed, road)
 
     def _anew(self, pair: ModelGuide, batch: Batch, seed: int) -> Posterior:

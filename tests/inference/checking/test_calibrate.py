@@ -11,8 +11,10 @@ import torch
 
 import inference
 import zoo
-from inference.checking import calibrate as door
+from inference.checking import simulations, uniformity
+from inference.checking.encoded import from_places
 from inference.checking.refits import Refit
+from inference.posterior.latents import Posterior
 from zoo.base import Batch, ModelGuide
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -210,12 +212,97 @@ def test_an_encoder_is_asked_without_a_fit(monkeypatch):
     found = inference.calibrate(pair, 150, progress=False)
     assert found.road == "encoder"
     assert found.verdict == "trust", found
-    assert set(found.ranks) == {"z[0]", "z[1]", "log likelihood"}
+    assert set(found.ranks) == {"z[0]", "z[1]", "log likelihood", "whole code (TARP)"}
     other = zoo.create("gaussian_autoencoder", features=6, latent=2).double()
     inference.fit(other, data.flip(1), progress=False)
     state = {name: value for name, value in other.state_dict().items() if "encod" in name}
     pair.load_state_dict({**pair.state_dict(), **state})
     assert inference.calibrate(pair, 150, progress=False).verdict == "do not trust"
+
+
+def _codes(correlated, seed, number=300, draws=60):
+    """x = z + noise of unit scale, whose errors go together: codes given x are Normal(x / 2, R / 2), R correlated."""
+    generator = torch.Generator().manual_seed(seed)
+    root = torch.linalg.cholesky(torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
+    x = 2**0.5 * torch.randn(number, 2, generator=generator) @ root.T
+    noise = torch.randn(draws + 1, number, 2, generator=generator)
+    drawn = noise if not correlated else noise @ root.T
+    drawn[0] = noise[0] @ root.T
+    codes = x / 2 + drawn / 2**0.5
+    distances = from_places(codes, x, seed)
+    return codes, (distances[1:] < distances[0]).sum(0).numpy()
+
+
+def test_codes_that_are_right_one_by_one_and_wrong_together_are_seen():
+    codes, ranks = _codes(correlated=False, seed=0, number=1500)
+    for i in range(2):
+        alone = (codes[1:, :, i] < codes[0, :, i]).sum(0).numpy()
+        assert uniformity.of_ranks(alone, 60) > 0.01
+    assert uniformity.of_ranks(ranks, 60) < 1e-3
+
+
+def test_exact_codes_raise_no_alarm():
+    """At 0.05, of 40: no more than a binomial number reaches once in ten thousand."""
+    found = np.array([uniformity.of_ranks(_codes(correlated=True, seed=1 + i)[1], 60) for i in range(40)])
+    assert (found <= 0.05).sum() <= 9
+
+
+def test_codes_that_leave_the_data_out_are_seen():
+    """Places that go with the data see it; distances from places that do not are those of the prior, and uniform."""
+    generator = torch.Generator().manual_seed(3)
+    z = torch.randn(81, 300, 2, generator=generator)
+    x = z[0] + 0.5 * torch.randn(300, 2, generator=generator)
+    distances = from_places(z, x, 0)
+    assert uniformity.of_ranks((distances[1:] < distances[0]).sum(0).numpy(), 80) < 1e-3
+
+
+SEEN = torch.tensor([1.3, 0.2, 0.9, -0.4])
+
+
+def _given(shift=0.0, width=1.0, count=400):
+    """Draws of m given `SEEN`, in closed form."""
+    precision = len(SEEN) + REACH**-2
+    noise = torch.randn(1, count, generator=torch.Generator().manual_seed(5))
+    return Posterior({"m": SEEN.sum() / precision + (shift + width * noise) / precision**0.5}, size=count)
+
+
+FAR = {"right": ({}, {}), "draws": ({"shift": 1.0}, {}), "refits": ({}, {"width": 0.6}), "wide": ({"width": 2.0}, {})}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_draws_given_data_are_judged_near_these_data(name, monkeypatch):
+    """Posterior SBC: the latents of a right posterior are draws given both what was seen and what they simulate."""
+    given, refit = FAR[name]
+    monkeypatch.setattr("inference.checking.refits.Refits.__call__", exactly(**refit))
+    pair = Level().double()
+    posterior = _given(**given)
+    found = inference.calibrate(pair, 250, Batch.of(SEEN), posterior=posterior, progress=False)
+    assert found.verdict == ("trust" if name == "right" else "do not trust"), found
+
+
+def test_a_posterior_of_other_latents_or_without_its_data_is_refused():
+    with pytest.raises(ValueError, match="draws given data, which are to be given too"):
+        inference.calibrate(Level().double(), 2, posterior=_given(), progress=False)
+    other = Posterior({"n": torch.zeros(1, 5)}, size=5)
+    with pytest.raises(ValueError, match="posterior"):
+        inference.calibrate(Level().double(), 2, Batch.of(SEEN), posterior=other, progress=False)
+
+
+def test_simulations_do_not_depend_on_which_came_before(tmp_path):
+    """Nor on where a run was broken off: whether the graph is tried is told by the first alone."""
+    whole = calibrated(n=6, draws=19)
+    calibrated(n=2, draws=19, folder=tmp_path)
+    found = calibrated(n=6, draws=19, folder=tmp_path)
+    np.testing.assert_array_equal(found.ranks["m"], whole.ranks["m"])
+    assert found.roads == whole.roads
+
+
+@pytest.mark.slow
+def test_processes_give_the_ranks_of_one():
+    one, two = (calibrated(n=6, draws=19, workers=workers) for workers in (1, 2))
+    for name, ranks in one.ranks.items():
+        np.testing.assert_array_equal(two.ranks[name], ranks)
+    assert one.roads == two.roads
 
 
 def test_the_pair_and_random_numbers_are_left_as_they_were(monkeypatch):
@@ -236,6 +323,7 @@ def test_the_pair_and_random_numbers_are_left_as_they_were(monkeypatch):
     [
         ({"n": 0}, "n: expected"),
         ({"draws": 0}, "draws: expected"),
+        ({"workers": 0}, "workers: expected"),
         ({"road": "north"}, "road: expected 'auto'"),
         ({"road": "encoder"}, "no continuous latent of each row"),
         ({"steps": 5}, "steps: options of"),
@@ -250,7 +338,7 @@ def test_bad_options_are_refused(options, words):
 
 def test_ranks_among_ties_are_drawn():
     generator = np.random.default_rng(0)
-    found = [door.rank(np.array([1.0, 0.0, 1.0, 1.0, 2.0]), generator) for _ in range(400)]
+    found = [simulations.rank(np.array([1.0, 0.0, 1.0, 1.0, 2.0]), generator) for _ in range(400)]
     assert set(found) == {1, 2, 3}
 
 
