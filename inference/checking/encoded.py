@@ -2,9 +2,10 @@
 
 Codes from their prior and rows from them are draws of the joint density, of which an exact encoder draws the
 conditional one: a row's true code is one more draw of it. The log likelihood of the row is ranked besides, and so is
-the distance of the whole code from a place that goes with the row (TARP: Lemos, Coogan, Hezaveh & Perreault-Levasseur
-2023, "Sampling-based accuracy testing of posterior estimators for general inference"), which also sees codes whose
-numbers are right one by one and wrong together.
+the distance of the whole code from a place (TARP: Lemos, Coogan, Hezaveh & Perreault-Levasseur 2023, "Sampling-based
+accuracy testing of posterior estimators for general inference"): from one that goes with the row, which sees codes that
+leave the data out, and from the middle of the row's codes, which sees those whose numbers are right one by one and
+wrong together.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from inference.sampling.store import evenly
 from zoo.base import ModelGuide, sample_sites
 
 COLUMNS = 40
-TARP = "whole code (TARP)"
+TARP, MIDDLE = "whole code (TARP)", "whole code, from its middle"
 Array = np.ndarray[Any, Any]
 
 
@@ -78,7 +79,22 @@ def ranks_of_codes(given: Checked, rows: int, draws: int, seed: int) -> tuple[di
     data = torch.cat(seen, 1)
     whole = torch.cat([value.double().reshape(draws + 1, rows, -1) for value in codes.values()], 2)
     ranks[TARP] = _ranks(from_places(whole, data, seed), generator)
+    ranks[MIDDLE] = _ranks(from_middle(whole), generator)
     return ranks, data.nanmean(1).cpu().numpy()
+
+
+def from_middle(codes: Tensor) -> Tensor:
+    """How far each code lies from the mean of all of its row, the true one among them, so that all are alike.
+
+    Args:
+        codes: the true ones and L that were drawn, (L + 1, n, P).
+
+    Returns:
+        (L + 1, n), in standard deviations of codes.
+    """
+    codes = codes.double().cpu()
+    found: Tensor = ((codes - codes.mean(0)) / codes.flatten(0, 1).std(0).clamp(min=1e-300)).square().sum(2).sqrt()
+    return found
 
 
 def from_places(codes: Tensor, data: Tensor, seed: int) -> Tensor:

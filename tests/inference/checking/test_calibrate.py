@@ -12,7 +12,7 @@ import torch
 import inference
 import zoo
 from inference.checking import simulations, uniformity
-from inference.checking.encoded import from_places
+from inference.checking.encoded import from_middle, from_places
 from inference.checking.refits import Refit
 from inference.posterior.latents import Posterior
 from zoo.base import Batch, ModelGuide
@@ -212,7 +212,7 @@ def test_an_encoder_is_asked_without_a_fit(monkeypatch):
     found = inference.calibrate(pair, 150, progress=False)
     assert found.road == "encoder"
     assert found.verdict == "trust", found
-    assert set(found.ranks) == {"z[0]", "z[1]", "log likelihood", "whole code (TARP)"}
+    assert set(found.ranks) == {"z[0]", "z[1]", "log likelihood", "whole code (TARP)", "whole code, from its middle"}
     other = zoo.create("gaussian_autoencoder", features=6, latent=2).double()
     inference.fit(other, data.flip(1), progress=False)
     state = {name: value for name, value in other.state_dict().items() if "encod" in name}
@@ -229,12 +229,11 @@ def _codes(correlated, seed, number=300, draws=60):
     drawn = noise if not correlated else noise @ root.T
     drawn[0] = noise[0] @ root.T
     codes = x / 2 + drawn / 2**0.5
-    distances = from_places(codes, x, seed)
-    return codes, (distances[1:] < distances[0]).sum(0).numpy()
+    return codes, [(far[1:] < far[0]).sum(0).numpy() for far in (from_places(codes, x, seed), from_middle(codes))]
 
 
 def test_codes_that_are_right_one_by_one_and_wrong_together_are_seen():
-    codes, ranks = _codes(correlated=False, seed=0, number=1500)
+    codes, (_, ranks) = _codes(correlated=False, seed=0, number=1000)
     for i in range(2):
         alone = (codes[1:, :, i] < codes[0, :, i]).sum(0).numpy()
         assert uniformity.of_ranks(alone, 60) > 0.01
@@ -243,8 +242,8 @@ def test_codes_that_are_right_one_by_one_and_wrong_together_are_seen():
 
 def test_exact_codes_raise_no_alarm():
     """At 0.05, of 40: no more than a binomial number reaches once in ten thousand."""
-    found = np.array([uniformity.of_ranks(_codes(correlated=True, seed=1 + i)[1], 60) for i in range(40)])
-    assert (found <= 0.05).sum() <= 9
+    found = np.array([[uniformity.of_ranks(r, 60) for r in _codes(correlated=True, seed=1 + i)[1]] for i in range(40)])
+    assert ((found <= 0.05).sum(0) <= 9).all()
 
 
 def test_codes_that_leave_the_data_out_are_seen():
