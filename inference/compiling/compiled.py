@@ -69,16 +69,18 @@ class Traced:
     def bind(self, *arguments: Any) -> Callable[..., Any]:
         """The function of what follows these arguments, whose tensors stay; saves going through them on every call."""
         bound = pytree.tree_leaves(arguments)
-        graphs: dict[Any, tuple[Callable[..., Any], Any]] = {}
+        graphs: dict[Any, tuple[Callable[..., Any], Callable[[Any], Any]]] = {}
 
         @torch.no_grad()
         def call(*rest: Any) -> Any:
-            flat, spec = pytree.tree_flatten(rest)
+            # Tensors side by side are flat as they are: to take them apart costs as much as ten operations.
+            flat, spec = pytree.tree_flatten(rest) if not all(map(_is_tensor, rest)) else (rest, None)
             key = (spec, *[(tensor.shape, tensor.dtype) for tensor in flat])
             if key not in graphs:
-                graphs[key] = self._graph(*pytree.tree_flatten((*arguments, *rest)))
-            graph, output_spec = graphs[key]
-            return pytree.tree_unflatten(graph(*bound, *flat), output_spec)
+                graph, output_spec = self._graph(*pytree.tree_flatten((*arguments, *rest)))
+                graphs[key] = graph, _nesting(output_spec)
+            graph, nested = graphs[key]
+            return nested(graph(*bound, *flat))
 
         return call
 
@@ -96,6 +98,19 @@ class Traced:
             finally:
                 self.seconds += time.perf_counter() - began
         return self._graphs[key]
+
+
+def _is_tensor(argument: Any) -> bool:
+    return isinstance(argument, Tensor)
+
+
+def _nesting(spec: Any) -> Callable[[Any], Any]:
+    """What makes a nest of its leaves: `tuple` where it is one of leaves alone."""
+    count = range(spec.num_leaves)
+    flat = pytree.tree_unflatten(list(count), spec)
+    if type(flat) is tuple and flat == tuple(count):
+        return tuple
+    return lambda leaves: pytree.tree_unflatten(leaves, spec)
 
 
 def compiler() -> str | None:
