@@ -10,6 +10,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 import inference
 from inference.compiling import compiled
@@ -153,6 +154,41 @@ def test_other_shapes_are_recorded_once_and_bound_tensors_may_get_new_storage():
 
 
 # --- Adam -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        (torch.arange(3.0), torch.ones(3)),
+        ({"x": torch.arange(3.0)}, [torch.ones(3)]),
+        (torch.arange(3.0), (torch.ones(3), torch.zeros(3))),
+        (),
+    ],
+)
+@pytest.mark.parametrize(
+    "result",
+    [
+        lambda total, *_: (total, total + 1),
+        lambda total, *_: total,
+        lambda total, *_: [total, total + 1],
+        lambda total, *_: {"b": total, "a": (total + 1, [total + 2])},
+        lambda total, *rest: (total, rest),
+        lambda *_: (),
+    ],
+)
+def test_bound_functions_take_and_return_nests_as_they_are(rest, result):
+    def function(held, *rest):
+        total = held["weight"].sum()
+        for i, leaf in enumerate(pytree.tree_leaves(rest)):
+            total = total + (i + 1) * leaf.sum()
+        return result(total, *pytree.tree_map(lambda leaf: 2 * leaf, rest))
+
+    held = {"weight": torch.tensor([1.0, 2.0])}
+    bound = Traced(function).bind(held)
+    for _ in range(2):
+        found, expected = bound(*rest), function(held, *rest)
+        assert pytree.tree_structure(found) == pytree.tree_structure(expected)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_inputs_may_lie_in_memory_in_any_order():
