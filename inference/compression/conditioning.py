@@ -13,31 +13,27 @@ from torch import Tensor
 from inference.compression.forms import Form
 from inference.compression.integers import Ints, log_table
 from inference.compression.network import FAR, POINT, STEEP, Network, Node
-from zoo.schema.column import Column
 
 _NONE = np.zeros(0, dtype=np.int32)
 _STEEPEST = 1 << 26
 
 
-def network(
-    weights: Tensor, given: Sequence[Any], forms: Mapping[int, Form], known: Mapping[int, Column | None]
-) -> Network:
+def network(weights: Tensor, given: Sequence[Any], forms: Mapping[int, Form]) -> Network:
     """The frozen model.
 
     Args:
         weights: of the classes, at S draws, (S, K).
         given: `zoo.parts.conditionals.Conditional` of each column, parents before children.
         forms: of each column.
-        known: the columns of the schema.
     """
     place = {node.column: d for d, node in enumerate(given)}
     scales = {node.column: _unit(node) for node in given}
     nodes = []
     for node in given:
         switches = np.array([place[p] for p in node.switches], dtype=np.int32)
-        form, column = forms[node.column], known[node.column]
+        form = forms[node.column]
         if node.probs is not None:
-            marks = codes(form, node.probs.shape[-1], column)
+            marks = codes(form, node.probs.shape[-1])
             probs = node.probs.mean(0).numpy()  # (K, U, C)
             table = np.where(marks >= 0, probs[..., np.where(marks >= 0, marks, 0)], 0.0)
             empty = np.zeros(0, dtype=np.int64)
@@ -68,12 +64,13 @@ def network(
     return Network(log_table(weights.mean(0).numpy()), nodes)
 
 
-def codes(form: Form, count: int, column: Column | None) -> Ints:
+def codes(form: Form, count: int) -> Ints:
     """The code of a category that each symbol of a form stands for, or -1, (C,)."""
     if form.kind == "category":
         return np.arange(form.size, dtype=np.int64)
-    found = np.array([int(edge) - (1 << 63) for edge in form.edges[:-1]], dtype=np.int64)
-    return np.where((found >= 0) & (found < count) & (form.decimals == 0), found, -1)
+    numbers = np.rint(form.numbers)
+    good = (form.numbers == numbers) & (numbers >= 0) & (numbers < count)
+    return np.where(good, numbers, -1).astype(np.int64)
 
 
 def _unit(node: Any) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """The form of a column: its cells as symbols of a small alphabet, and what a symbol leaves open of them; exact.
 
     category    a list of cells; the symbol is a place in it
+    atoms       numbers of which a few occur again and again; the symbol is a place in their list, in their order
     decimal     whole multiples of 10^-decimals, such as 3.60; zeros at the end are written from `least` decimals on
     float       numbers that lie on no such grid, by their bits
     literal     texts that no symbol stands for, as names are: each is written out
@@ -26,13 +27,14 @@ from inference.compression.errors import CompressionError
 from inference.compression.integers import Ints
 
 Keys = NDArray[np.uint64]
-KINDS = ("category", "decimal", "float", "literal")
+KINDS = ("category", "atoms", "decimal", "float", "literal")
 REGULAR, MISSING, ESCAPE = 0, 1, 2
 BINS = 512
 FINE = 4096  # bins of a column whose model needs no table of them
 DIGITS = 15  # of a decimal number, so that a float64 tells them apart
 MOST = 1 << 16  # cells of a list
 _ZERO = 1 << 63  # the key of 0
+_LISTS = ("category", "atoms")
 
 
 class Cells(NamedTuple):
@@ -51,7 +53,7 @@ class Form:
     Args:
         kind: one of `KINDS`.
         missing: the text that stands for a missing cell; of arrays NaN does.
-        cells: of a category.
+        cells: of a category, or of atoms.
         decimals, least: of decimals.
         range: of numbers: the least, where equal bins begin and end, and the greatest; in units of the last decimal,
             or floats.
@@ -78,7 +80,9 @@ class Form:
             good = form.kind in KINDS and all(isinstance(cell, str) for cell in (form.missing, *form.cells))
             good &= all(type(n) is int and 0 <= n <= DIGITS for n in (form.decimals, form.least))
             good &= type(form.bins) is int and form.bins in (BINS, FINE)
-            good &= len(set(form.cells)) == len(form.cells) <= MOST and (form.kind != "category" or bool(form.cells))
+            good &= len(set(form.cells)) == len(form.cells) <= MOST and (form.kind not in _LISTS or bool(form.cells))
+            if form.kind == "atoms":
+                good = good and bool((np.diff(form.numbers) > 0).all() and np.isfinite(form.numbers).all())
             whole = form.kind != "float"
             low, start, stop, high = form.range
             good &= all(type(n) is int if whole else type(n) is float for n in form.range)
@@ -100,6 +104,18 @@ class Form:
         return self.kind in ("decimal", "float")
 
     @property
+    def measured(self) -> bool:
+        """Whether its symbols stand for numbers, in their order."""
+        return self.numeric or self.kind == "atoms"
+
+    @property
+    def numbers(self) -> NDArray[np.float64]:
+        """The numbers that symbols stand for, of atoms and of decimals in bins of one, (C,)."""
+        if self.kind == "atoms":
+            return np.array([float(cell) for cell in self.cells])
+        return np.asarray((self.cuts[:-1] + self.cuts[1:]) / 2)
+
+    @property
     def size(self) -> int:
         """The number of symbols."""
         return len(self.edges) - 1 if self.numeric else max(1, len(self.cells))
@@ -118,7 +134,13 @@ class Form:
 
     @cached_property
     def cuts(self) -> NDArray[np.float64]:
-        """The numbers between which each bin lies, (C + 1,): of decimals half a step below its least."""
+        """The numbers between which each symbol lies, (C + 1,): half a step below the least of a bin of decimals."""
+        if self.kind == "atoms":
+            numbers = self.numbers
+            if len(numbers) == 1:
+                return np.array([numbers[0] - 0.5, numbers[0] + 0.5])
+            middle = numbers[:-1] / 2 + numbers[1:] / 2
+            return np.array([2 * numbers[0] - middle[0], *middle, 2 * numbers[-1] - middle[-1]])
         if self.kind == "decimal":
             whole = np.array([int(edge) - _ZERO for edge in self.edges], dtype=np.float64)
             cuts: NDArray[np.float64] = (whole - 0.5) / 10.0**self.decimals

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from inference.compression.chain import Chain
 from inference.compression.chunks import Part
-from inference.compression.conditioning import network
+from inference.compression.conditioning import codes, network
 from inference.compression.forms import Form
 from inference.compression.integers import Ints, log_table
 from inference.compression.layout import Layout
@@ -107,7 +107,9 @@ def _mixture(pair: Any, layout: Layout) -> tuple[Part | None, str]:
         return None, why
     columns = layout.columns
     forms = [layout.form(*columns[name.column]) for name in named]
-    literal = next((name for name, form in zip(named, forms, strict=True) if form.kind == "literal"), None)
+    strange = [form.kind == "literal" if n.known is not None and n.known.categories else not form.measured
+               for n, form in zip(named, forms, strict=True)]  # fmt: skip
+    literal = next((name for name, odd in zip(named, strange, strict=True) if odd), None)
     if literal is not None:
         told = layout.fields[columns[literal.column][0]].name
         return None, f"column '{told}' holds what the model does not know"
@@ -138,13 +140,13 @@ def _chain(pair: Any, layout: Layout) -> tuple[Part | None, str]:
             return None, f"the model takes steps of {width} features, the data have {first.shape[1:]}"
     else:
         at, steps = {name: d for d, (f, _) in enumerate(layout.columns) if (name := layout.fields[f].name)}, 0
-        plain = [field.name for f, field in enumerate(layout.fields) if layout.forms[f][0].numeric]
+        plain = [field.name for f, field in enumerate(layout.fields) if layout.forms[f][0].measured]
         wanted = kept(pair) or plain
         if len(wanted) != width or any(name not in at for name in wanted):
             return None, f"the model takes steps of {width} features, the data have other columns"
         columns = tuple(at[name] for name in wanted)
     forms = [layout.form(*layout.columns[d]) for d in columns[:width]]
-    if not all(form.numeric for form in forms):
+    if not all(form.measured for form in forms):
         return None, "the data hold what the model does not know"
     tables = pair.state_tables(_values(pair), [torch.from_numpy(form.cuts.copy()) for form in forms])
     if tables is None:
@@ -159,15 +161,14 @@ def _network(pair: Any, layout: Layout) -> tuple[Part | None, str]:
     if not named:
         return None, why
     forms = {name.place: layout.form(*layout.columns[name.column]) for name in named}
-    known = {name.place: name.known for name in named}
     at = {name.place: name.column for name in named}
     weights, given = pair.conditionals(_values(pair))
     for node in given:
         form, column = forms[node.column], at[node.column]
-        if form.kind == "literal" or (node.probs is None and not form.numeric):
+        if form.kind == "literal" or (node.probs is None and not form.measured):
             told = layout.fields[layout.columns[column][0]].name
             return None, f"column '{told}' holds what the model does not know"
-    model = network(weights, given, forms, known)
+    model = network(weights, given, forms)
     return Part(model, tuple(at[node.column] for node in given)), ""
 
 
@@ -206,6 +207,5 @@ def _by_symbol(masses: NDArray[np.float64], form: Form, column: Column | None) -
     """Masses (K, C) of a model's codes in the order of the symbols of a form; those of bins are in theirs already."""
     if column is None or not column.categories or form.kind == "category":
         return masses
-    codes = np.array([int(edge) - (1 << 63) for edge in form.edges[:-1]])
-    inside = (codes >= 0) & (codes < masses.shape[1]) & (form.decimals == 0)
-    return np.where(inside, masses[:, np.where(inside, codes, 0)], 0.0)
+    marks = codes(form, masses.shape[1])
+    return np.where(marks >= 0, masses[:, np.maximum(marks, 0)], 0.0)

@@ -25,6 +25,15 @@ def decimal(text: str) -> tuple[int, int] | None:
     return (int(whole + rest), len(rest)) if len(whole) + len(rest) <= DIGITS else None
 
 
+def shortest(text: str) -> float | None:
+    """The number that a text spells in as few digits as tell it apart, as Python does; None where it spells none so."""
+    try:
+        value = float(text) if len(text) < 32 and text.isascii() else float("nan")
+    except ValueError:
+        return None
+    return value if repr(value) == text and abs(value) < float("inf") else None
+
+
 def written(number: int, decimals: int, least: int) -> str:
     """The text of a multiple of 10^-decimals, zeros at its end cut down to `least` decimals."""
     digits = str(abs(number)).rjust(decimals + 1, "0")
@@ -63,12 +72,13 @@ def join(form: Form, cells: Cells, dtype: np.dtype[Any]) -> NDArray[Any]:
     if form.kind == "literal" and some.any():
         raise CompressionError("a chunk holds symbols of a column that has none")
     found = np.empty(len(cells.flags), dtype=dtype)
-    if form.kind == "category":
+    if form.kind in ("category", "atoms"):
         found[some] = np.array(form.cells, dtype=object)[cells.symbols[some]]
     elif form.numeric:
         keys = form.edges[cells.symbols[some]] + cells.offsets[some]
         if form.kind == "float":
-            found[some] = key_floats(keys).astype(dtype)
+            numbers = key_floats(keys)
+            found[some] = [repr(number) for number in numbers.tolist()] if texts else numbers.astype(dtype)
         else:
             whole = (keys - np.uint64(_ZERO)).view(np.int64)
             if texts:
@@ -97,12 +107,13 @@ def _texts(form: Form, cells: NDArray[Any]) -> tuple[Ints, Any]:
 
 
 def _one(form: Form, cell: str, known: dict[str, int]) -> tuple[int, int]:
-    if form.kind == "literal":
-        return ESCAPE, 0
-    if cell == form.missing:
-        return MISSING, 0
-    if form.kind == "category":
+    if form.kind == "literal" or cell == form.missing:
+        return (ESCAPE if form.kind == "literal" else MISSING), 0
+    if form.kind in ("category", "atoms"):
         return (REGULAR, known[cell]) if cell in known else (ESCAPE, 0)
+    if form.kind == "float":
+        value = shortest(cell)
+        return (ESCAPE, 0) if value is None else (REGULAR, int(float_keys(np.array([value]))[0]))
     found = decimal(cell)
     if found is None or found[1] > form.decimals:
         return ESCAPE, 0

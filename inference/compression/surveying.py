@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.compression.forms import DIGITS, Form
-from inference.compression.spelling import decimal
+from inference.compression.spelling import decimal, shortest
 
 MARKS = frozenset({"", "?", "NA", "NaN", "nan", "null", "None", "N/A", "NULL", "<NA>", "na", "none", "-"})
 _LISTED = 256  # categories of a column that no model describes
+_LONG = 1 << 12  # floats in a list
 _KEPT = 1 << 14  # distinct texts that are counted
 _SAMPLE = 1 << 14  # numbers behind the range of equal bins
 _GRIDS = range(7)  # decimals that floats are tried for
@@ -24,7 +25,7 @@ class Survey:
     """What the cells of one or more columns of a kind have in common."""
 
     def __init__(self) -> None:
-        self.rows = self.plain = 0
+        self.rows = self.plain = self.floats = 0
         self.counts: Counter[str] = Counter()  # of texts, as long as they are not too many
         self.many = False
         self.decimals: Counter[int] = Counter()
@@ -52,6 +53,7 @@ class Survey:
                 self.counts[cell] += count
             found = decimal(cell)
             if found is None:
+                self._float(cell, count)
                 continue
             number, places = found
             self.decimals[places] += count
@@ -63,6 +65,14 @@ class Survey:
         if len(self.counts) > _KEPT:
             self.many = True
             self.counts = Counter({cell: n for cell, n in self.counts.items() if cell in MARKS})
+
+    def _float(self, cell: str, count: int) -> None:
+        """Take in a cell that is no decimal number of few digits."""
+        value = shortest(cell)
+        if value is not None:
+            self.floats += count
+            self.floor, self.top = min(self.floor, value), max(self.top, value)
+            self._keep(np.full(min(count, 64), value))
 
     def _numbers(self, cells: NDArray[Any]) -> None:
         wide = cells.astype(np.float64)
@@ -104,12 +114,33 @@ class Survey:
             if len(set(cells)) == len(cells) and missing not in cells:
                 return Form("category", missing, tuple(cells))
         held = sum(count for cell, count in self.counts.items() if cell == missing)
-        if self.plain and (number or (number is None and 10 * self.plain >= 9 * (self.rows - held))):
-            return self._of_decimals(missing)
+        told = self.plain + self.floats
+        if told and (number or (number is None and 10 * told >= 9 * (self.rows - held))):
+            return self._of_atoms(missing) or self._of_told(missing)
         listed = [cell for cell, _ in self.counts.most_common() if cell != missing]
         if self.many or not listed or len(listed) > min(_LISTED, max(2, self.rows // 4)):
             return Form("literal", missing)
         return Form("category", missing, tuple(listed))
+
+    def _of_atoms(self, missing: str) -> Form | None:
+        """A list of numbers, where few occur, and not most of those on a grid."""
+        values = {cell: float(cell) for cell in self.counts if decimal(cell) or shortest(cell) is not None}
+        cells = sorted((cell for cell in values if cell != missing), key=lambda cell: values[cell])
+        most, times = (_LISTED, 8) if self.plain >= self.floats else (_LONG, 2)  # a float takes some seven bytes
+        if self.many or len(cells) > min(most, self.rows // times) or len(set(values.values())) < len(cells):
+            return None
+        if not self.floats:
+            low, _, _, high = self._of_decimals(missing).range
+            if 2 * len(cells) > high - low + 1:
+                return None
+        return Form("atoms", missing, tuple(cells))
+
+    def _of_told(self, missing: str) -> Form:
+        """Decimals, or floats where most cells have more digits."""
+        if self.plain >= self.floats:
+            return self._of_decimals(missing)
+        start, stop = np.clip(self._quantiles(), self.floor, self.top).tolist()
+        return Form("float", missing, range=(self.floor, start, stop, self.top))
 
     def _of_decimals(self, missing: str) -> Form:
         odd = self.plain // _ODD  # cells of more decimals, or fewer, than the others are written out

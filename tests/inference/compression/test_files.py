@@ -12,6 +12,7 @@ import zoo
 from inference.compression.door import compressed
 from inference.compression.files import TextTable
 
+NAMES = 400  # bits of the line of names, which is written out
 PLAIN = zoo.create("gmm", features=2)
 CELL = (
     st.text("ab,;\"'\n\r 0é", max_size=5) | st.decimals(-99, 99, places=2).map(str) | st.sampled_from(["", "NA", "1"])
@@ -89,3 +90,62 @@ def test_a_file_without_rows_is_refused(tmp_path):
     path.write_text("a,b\n1;2\n")
     with pytest.raises(ValueError, match="none of the first 2 lines is a row of 2 cells"):
         TextTable(path, "ab", ",", True)
+
+
+def sizes_of(tmp_path, columns):
+    """Bytes of chunks of files of one column each, which all come back."""
+    found = []
+    for cells in columns:
+        path = tmp_path / "a.csv"
+        path.write_text("\n".join(["a", *cells, ""]))
+        right, made = goes_round(path, "a")
+        assert right
+        found.append(made.rates)
+    return found
+
+
+def test_few_numbers_that_occur_again_are_a_list(tmp_path):
+    """Six ages, as a survey has them, take their entropy, whatever lies between them."""
+    rng = np.random.default_rng(0)
+    places = rng.integers(0, 6, 3000)
+    ages = np.array(["17.5", "22", "27", "32", "37", "42"])[places]
+    odd = np.array(["0.1111111119389534", "1e-07", "3.23076915740966", "57.599990844726562", "2", "1234567.891"])[
+        places
+    ]
+    for rates in sizes_of(tmp_path, [ages, odd]):
+        assert rates.chunks * 8 == pytest.approx(3000 * np.log2(6), rel=0.01, abs=NAMES)
+
+
+def test_floats_of_many_digits_take_their_bits(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = [repr(x) for x in rng.normal(size=1000).tolist()]
+    (rates,) = sizes_of(tmp_path, [[*cells, "NA", "x", "inf", "1E5", "-0.0", "NA"]])
+    # 52 bits of a mantissa, and log2 of the density of its exponent and sign: some 54 in all, of 160 as text.
+    assert rates.chunks < 1000 * 58 / 8
+    assert rates.raw > 1000 * 18
+
+
+def test_a_list_of_numbers_is_known_to_the_model(tmp_path):
+    rng = np.random.default_rng(0)
+    z = rng.integers(0, 2, 2000)
+    size = np.clip(np.round(rng.normal(20 + 30 * z, 4) / 5) * 5, 5, 70).astype(int)
+    (tmp_path / "a.csv").write_text("size,kind\n" + "".join(f"{s},{'ab'[k]}\n" for s, k in zip(size, z, strict=True)))
+    columns = [("size", "real"), ("kind", "binary", ("a", "b"))]
+    pair = zoo.create("bayesian_network", columns=columns, edges=[("kind", "size")]).double()
+    inference.fit(pair, table_of(size, z), steps=5, progress=False, compile="off")
+    right, made = goes_round(tmp_path / "a.csv", ["size", "kind"], pair=pair)
+    assert right
+    assert made.coded == "model"
+    apart = 2000 * (1 + np.mean([entropy(size[z == k]) for k in (0, 1)]))
+    assert made.rates.chunks * 8 == pytest.approx(apart, rel=0.02, abs=NAMES)
+
+
+def entropy(values):
+    """Bits of each of some values by how often they occur."""
+    share = np.unique(values, return_counts=True)[1] / len(values)
+    return -(share * np.log2(share)).sum()
+
+
+def table_of(size, z):
+    """The table in memory."""
+    return {"size": size.tolist(), "kind": ["ab"[k] for k in z]}
