@@ -28,7 +28,7 @@ from inference.roads.grounds import Ground, Inferred
 from inference.roads.judging import asked, judged
 from inference.roads.paths import Gaussian
 from inference.roads.roads import LARGEST, LIMITS, by_gaussian, by_tempered, wanted
-from inference.roads.streaming import Streamed, from_some, some_of
+from inference.roads.streaming import SOME, WORTH, Streamed, from_some, some_of
 from inference.roads.variational import by_steps, doubled, fitted, unfinished
 from inference.running.checked import Checked
 from inference.running.constants import take
@@ -36,18 +36,19 @@ from inference.running.deadline import Deadline
 from inference.running.naming import proper
 from inference.running.programmed import or_program
 from inference.running.quiet import quietly
-from inference.running.words import check_bool, check_count, check_number
+from inference.running.words import check_bool, check_count, check_number, listed
 from inference.sampling import starts
 from inference.sampling.potential import Potential
 from inference.sampling.sample import sampled
 from zoo import guides
-from zoo.base import ModelGuide
+from zoo.base import Batch, ModelGuide
 from zoo.history import or_as_it_was, put_back
 from zoo.threads.handlers import unvalidated
 from zoo.threads.randomness import apart
 from zoo.threads.turns import in_turn
 
 READ = 1 << 18  # numbers that one look at all rows may hold, where thousands of looks are to be taken
+CODES = 4096  # numbers in the codes of all observations, beyond which no chains are run over them
 RELIABLE = 0.95  # of the observations, whose guides weights can correct
 EQUAL = 1e-3  # nats that log weights of an exact guide differ by, at most; in single precision a part of them
 
@@ -154,12 +155,12 @@ def latents(given: Checked) -> int:
 
 def many_reads(given: Checked) -> bool:
     """Whether one look at all rows holds so many numbers that chains, which take 10,000 looks or more, are no road."""
-    return given.size * given.width > READ
+    return given.size * given.width > READ or (given.continuous_locals and latents(given) > CODES)
 
 
 def _note(given: Checked) -> str:
     """What to do where chains would be the road, and are none."""
-    if not many_reads(given):
+    if given.continuous_locals or not many_reads(given):
         return ""
     fewer = max(1, READ // 4 // given.width)
     return (
@@ -190,13 +191,12 @@ def _exact(given: Checked, draws: int, seed: int, rest: float | None) -> Inferre
         if not trained:
             take(pair, batch)
         back = put_back(pair)  # with the constants, which the roads that follow stand on
-        if not trained:
-            values, few = pair.initial(batch), batch.select(slice(0, min(2, batch.size)))
-            if pair.automatic is not None and values:
-                with torch.no_grad(), unvalidated():
-                    guides.start(pair.automatic, pair.guide_family, pair.model, few, values)
-                    curvature.set_widths(pair, batch, plain(choose(pair, few)), values)
-        evidence = exact.exact_evidence(pair, batch, seed)
+        few = batch
+        if batch.size >= WORTH * SOME:  # starting values may take long, and are no closed form of all if not of some
+            few = batch.select(torch.arange(SOME, device=pair.device) * (batch.size // SOME)).but(total=SOME)
+        evidence = exact.exact_evidence(pair, batch, seed) if trained else _placed(pair, few, seed)
+        if evidence is not None and few is not batch and not trained:
+            evidence = _placed(pair, batch, seed)
         if evidence is None:
             back()  # nor does it count as trained where starting values were put
     if evidence is None:
@@ -211,6 +211,16 @@ def _exact(given: Checked, draws: int, seed: int, rest: float | None) -> Inferre
     )
 
 
+def _placed(pair: ModelGuide, batch: Batch, seed: int) -> float | None:
+    """The log evidence where the guide, put at its starting values, is the posterior of these rows."""
+    values, few = pair.initial(batch), batch.select(slice(0, min(2, batch.size)))
+    if pair.automatic is not None and values:
+        with torch.no_grad(), unvalidated():
+            guides.start(pair.automatic, pair.guide_family, pair.model, few, values)
+            curvature.set_widths(pair, batch, plain(choose(pair, few)), values)
+    return exact.exact_evidence(pair, batch, seed)
+
+
 def _gaussian(given: Checked, draws: int, seed: int, modes: list[Gaussian], rest: float | None) -> Inferred | None:
     """A Gaussian over all latents, in double precision; the pair's guide is put there."""
     pair, batch = given.pair, given.batch
@@ -220,10 +230,10 @@ def _gaussian(given: Checked, draws: int, seed: int, modes: list[Gaussian], rest
         back = put_back(pair)  # with the constants, which the roads that follow stand on
         try:
             wide = doubled(given)
-            some = some_of(wide, latents(wide))
-            potential = Potential(wide) if some is None else Streamed(wide)
-            centre = starts.centre(potential, wide.pair.initial(wide.batch))
-            search = gaussian if some is None else partial(from_some, wide, some)
+            part = some_of(wide, latents(wide), seed)
+            potential = Potential(wide) if part is None else Streamed(wide)
+            centre = starts.centre(potential, wide.pair.initial((part or wide).batch))
+            search = gaussian if part is None else partial(from_some, wide, part)
             made = by_gaussian(potential, centre, draws, seed, rest=rest, search=search)
         finally:
             back()  # starting values of a guide of the pair's own are not what is sought here
@@ -265,20 +275,23 @@ def _tempered(
 def _points(given: Checked, draws: int, seed: int, progress: bool, rest: float | None) -> Inferred:
     """A pair without continuous latents: its parameters are points, its likelihood exact."""
     pair = given.pair
-    advice = "there is no posterior of the parameters: compare pairs by what they say of rows held out"
+    advice = (
+        "its parameters are points, without a posterior that could be believed: judge it by rows held out, as "
+        "fit(…, validation=0.2) does"
+    )
     if not pair.trained:
-        told = fitted(given, seed, progress, rest)
-        advice = f"{told.reason}; {advice}"
+        told = unfinished(fitted(given, seed, progress, rest))
+        advice = f"{told}; {advice}" if told else advice
     return Inferred(**vars(draw(pair, given, draws, seed=seed)), advice=advice)
 
 
 def _amortised(given: Checked, draws: int, seed: int, progress: bool, rest: float | None) -> Inferred:
     """A fit, judged by the weights of each observation's guide, refined where they fall short."""
     pair, deadline = given.pair, Deadline(rest)
-    told = None if pair.trained else fitted(given, seed, progress, rest)
+    steps = None if pair.trained else fitted(given, seed, progress, rest)
     judge = khat(pair, given, seed=seed)
     found = draw(pair, given, draws, seed=seed)
-    grounds, advice = [], ""
+    grounds, advice = list[Ground](), list[str]()
     if judge.globals is not None:
         share = judge.share or 0.0
         exactly = share >= 0.99
@@ -288,18 +301,26 @@ def _amortised(given: Checked, draws: int, seed: int, progress: bool, rest: floa
         ]
         if all(ground.holds for ground in grounds):
             found = resample(found, seed=seed)
+        else:
+            advice.append(
+                f"the guide of {listed(sorted(found.globals))} misses part of their posterior: read no intervals off "
+                "them, and judge the pair by rows held out, as fit(…, validation=0.2) does"
+            )
     if judge.reliable is not None:
         good = float(judge.reliable.mean())
+        if good < RELIABLE:
+            advice.append(
+                f"the encoder falls short for {1 - good:.0%} of the observations: more steps, a larger encoder, or "
+                "inference.refine, which fits the code of each observation"
+            )
         if good < RELIABLE and not deadline.over(0.7) and not judge.globals:
             better = refine(pair, given, covariance="full", seed=seed)
             gain = float((better.elbo - better.encoder_elbo).mean())
             found = replace(found, draws={**found.draws, **better.draws(draws, seed=seed)})
-            advice = (
-                f"refined guides gain {gain:.2g} nats an observation over the encoder; a larger encoder would too. "
-            )
+            advice.append(f"these draws are of refined guides, which gain {gain:.2g} nats an observation")
         grounds.append(Ground("share of observations whose guide weights can correct", good, RELIABLE, least=True))
-    advice += unfinished(told)
-    return Inferred(**vars(found), grounds=tuple(grounds), advice=advice.strip(), found=judge)
+    advice += filter(None, [unfinished(steps)])
+    return Inferred(**vars(found), grounds=tuple(grounds), advice="; ".join(advice), found=judge)
 
 
 def _hamiltonian(

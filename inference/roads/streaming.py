@@ -39,15 +39,19 @@ WORTH = 4  # times as many rows, from which it is worth it
 STEPS, NEAR = 12, 0.01  # of all rows, at most; squared deviations from the mode at which they end
 
 
-def some_of(given: Checked, latents: int) -> int | None:
-    """How many rows the Gaussian road begins on; None where all of them are few enough.
+def some_of(given: Checked, latents: int, seed: int) -> Checked | None:
+    """The rows that the Gaussian road begins on; None where all of them are few enough.
 
     Args:
         given: the pair and its data.
         latents: P.
+        seed: of which rows.
     """
     count = max(SOME, EACH * latents)
-    return count if given.size >= WORTH * count and not given.continuous_locals else None
+    if given.size < WORTH * count or given.continuous_locals:
+        return None
+    rows = torch.randperm(given.size, generator=torch.Generator().manual_seed(seed))[:count].to(given.pair.device)
+    return given.but(given.batch.select(rows).but(total=count))
 
 
 class Streamed(Potential):
@@ -93,17 +97,17 @@ class Valued(Evaluated):
 
 
 def from_some(
-    given: Checked, count: int, potential: Potential, centre: Tensor, seed: int,
+    given: Checked, part: Checked, potential: Potential, centre: Tensor, seed: int,
     density: Evaluated | None = None, rest: float | None = None,
 ) -> Found:  # fmt: skip
     """A Gaussian near the density of all rows, and its weighed draws, from that of some.
 
     Args:
         given: the pair and all N observations.
-        count: how many rows it begins on, n.
+        part: the n rows that it begins on.
         potential: the density of all.
         centre: free latents around which half of the starts lie, (P,).
-        seed: of all that is drawn, and of which rows.
+        seed: of all that is drawn.
         density: the gradient of all, where that is recorded already.
         rest: seconds, after which it ends with the Gaussian that it has.
 
@@ -111,14 +115,12 @@ def from_some(
         SamplingError: no start of finite density.
     """
     deadline, generator = Deadline(rest), torch.Generator().manual_seed(seed)
-    rows = torch.randperm(given.size, generator=generator)[:count].to(given.pair.device)
-    part = given.but(given.batch.select(rows).but(total=count))
     found = gaussian(Potential(part), centre, seed, rest=None if rest is None else 0.3 * rest)
     density = Evaluated(potential) if density is None else density
     density.deadline = deadline
     ends = list[Gaussian]()
     for mode in found.modes:  # of few rows another may have been the highest
-        end = _ended(density, mode, count / given.size, generator)
+        end = _ended(density, mode, part.size / given.size, generator)
         if not any(bool(inside(known, end.loc[None])) for known in ends):
             ends.append(end)
     guide, *rivals = sorted(ends, key=lambda end: -end.bound)

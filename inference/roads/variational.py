@@ -133,4 +133,5 @@ def unfinished(told: Fit | None) -> str:
     """Why a fit stopped, where that was not its end."""
     if told is None or told.reason.startswith(ENDED):
         return ""
-    return f"the fit ended early ({told.reason})" if told.reason.startswith("stopped") else told.reason
+    early = told.reason.startswith("stopped")
+    return f"the fit {told.reason}, before it had converged: give it more time" if early else told.reason

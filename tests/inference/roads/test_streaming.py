@@ -103,8 +103,9 @@ def test_a_budget_ends_it_and_it_says_where(few):
 
 def test_few_rows_are_all_read():
     given = check(*line(streaming.WORTH * streaming.SOME - 1))
-    assert some_of(given, 7) is None
-    assert some_of(check(*line(streaming.WORTH * streaming.SOME)), 7) == streaming.SOME
+    assert some_of(given, 7, 0) is None
+    part = some_of(check(*line(streaming.WORTH * streaming.SOME)), 7, 0)
+    assert part.batch.size == part.batch.total == streaming.SOME
 
 
 @pytest.mark.slow
@@ -121,7 +122,7 @@ def test_200_000_rows_take_a_minute_and_the_memory_of_a_piece(name):
     else:
         which = rng.random(rows) < 0.4
         chances = np.where(which[:, None], [0.8, 0.7, 0.9, 0.6, 0.75], 0.2)
-        pair = zoo.create(name, columns=["binary"] * 5, classes=2).double()
+        pair = zoo.create(name, columns=["binary"] * 5, target=2).double()
         data = (rng.random((rows, 5)) < chances).astype(float)
     found = inference.infer(pair, data, progress=False)
     assert found.trusted

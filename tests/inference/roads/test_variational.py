@@ -98,3 +98,37 @@ def test_a_budget_ends_the_steps_and_it_is_said(stepped, monkeypatch):
     assert found.road == "variational"
     assert not found.trusted
     assert "stopped after" in found.advice
+
+
+def test_a_budget_that_ends_the_fit_of_networks_is_told_with_what_to_do():
+    pair = zoo.create("gaussian_vae", features=3, latent=1, likelihood="gaussian")
+    data = pair.simulate(40)[0]
+    pair = zoo.create("gaussian_vae", features=3, latent=1, likelihood="gaussian")
+    found = inference.infer(pair, data, draws=30, budget=0.5, progress=False)
+    assert found.road == "amortised"
+    assert found.trusted or "the fit stopped after" in found.advice
+    assert found.trusted or "before it had converged: give it more time" in found.advice
+    pair = zoo.create("masked_autoregressive", features=3)
+    found = inference.infer(pair, pair.simulate(40)[0], draws=30, budget=0.5, progress=False)
+    assert found.road == "points"
+    assert "Its parameters are points" in found.advice or "its parameters are points" in found.advice
+
+
+def test_chains_over_the_codes_of_many_observations_are_no_road(monkeypatch):
+    pair = zoo.create("gaussian_vae")
+    given = check(pair, pair.simulate(60)[0])
+    assert "Hamiltonian" in dict(roads._roads(given, 10, 0, False))
+    monkeypatch.setattr(roads, "CODES", 60 * pair.config["latent"] - 1)
+    assert list(dict(roads._roads(given, 10, 0, False))) == ["exact", "amortised"]
+
+
+def test_an_encoder_that_falls_short_is_told_with_what_to_do(monkeypatch):
+    pair = zoo.create("gaussian_vae", features=3, latent=1, likelihood="gaussian").double()
+    data = pair.simulate(40)[0]
+    monkeypatch.setattr(roads, "fitted", lambda given, *args: inference.fit(given.pair, given, steps=1, progress=False))
+    monkeypatch.setattr(roads, "RELIABLE", 1.01)
+    pair = zoo.create("gaussian_vae", features=3, latent=1, likelihood="gaussian").double()
+    given = check(pair, data)
+    found = roads._amortised(given, 30, 0, False, None)
+    assert "of the observations: more steps, a larger encoder, or inference.refine" in found.advice
+    assert "these draws are of refined guides, which gain" in found.advice
