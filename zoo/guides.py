@@ -9,9 +9,11 @@ the mode with the curvature there), `delta` (the mode alone). `auto` is `normal`
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
+import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
@@ -40,6 +42,49 @@ _DRAWS = 10_000  # behind quantiles that have no closed form
 Family = Literal["normal", "multivariate", "lowrank", "flow", "laplace", "delta", "auto"]
 
 
+class Landing(dist.TorchDistribution):
+    """A Gaussian whose density at its own draws has their gradient and none of its parameters.
+
+    What is left out is zero on average and nothing but noise: without it a guide that is the posterior has gradients of
+    zero at every draw, and stays (Roeder, Wu & Duvenaud 2017, "Sticking the landing").
+
+    Args:
+        base: of one of the families here.
+    """
+
+    has_rsample = True
+    arg_constraints = {}  # noqa: RUF012 - torch's name and type
+
+    def __init__(self, base: Any) -> None:
+        self.base = base
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """All reals."""
+        return self.base.support
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Landing:
+        """The same, of more batch dimensions."""
+        return Landing(self.base.expand(batch_shape))
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """A draw, (*sample_shape, P)."""
+        drawn: Tensor = self.base.rsample(sample_shape)
+        return drawn
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Its density, as a function of the draw alone."""
+        still = copy.copy(self.base)
+        for name, held in vars(still).items():
+            if isinstance(held, Tensor):
+                vars(still)[name] = held.detach()
+            elif isinstance(held, dist.Distribution):
+                vars(still)[name] = Landing(held)
+        density: Tensor = still.log_prob(value)
+        return density
+
+
 class Standardised(AutoContinuous):
     """A Gaussian guide over a standardised latent: unconstrained latent = centre + unit * latent.
 
@@ -53,6 +98,16 @@ class Standardised(AutoContinuous):
         self.register_buffer("unit", self._unit_of(torch.ones_like(self.centre)))
         with torch.no_grad():
             self.loc.zero_()
+
+    landing = False  # a Python flag, so that a graph can be traced through it: see `Landing`
+    lands: ClassVar[bool] = True  # whether its posterior may do so
+
+    def sample_latent(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Draw the unconstrained latents, (P,)."""
+        posterior = self.get_posterior(*args, **kwargs)  # type: ignore[no-untyped-call]
+        posterior = Landing(posterior) if self.landing and self.lands else posterior
+        latent: Tensor = pyro.sample(f"_{self._pyro_name}_latent", posterior, infer={"is_auxiliary": True})
+        return latent
 
     def _unit_of(self, width: Tensor) -> Tensor:
         """The unit that stands for independent latents of these widths, (P,)."""
@@ -125,6 +180,8 @@ class Flow(Multivariate):
 
     So it begins as the Gaussian that it is placed at, which stays within the family (see `zoo.flows`).
     """
+
+    lands = False
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)

@@ -22,7 +22,7 @@ from inference.compiling.fallback import somebodys_level
 from inference.fitting.keeping import Keeping, KeepingGuide
 from inference.fitting.objective import Objective
 from inference.fitting.rows import Minibatches
-from inference.fitting.schedule import Averaging, learning_rate
+from inference.fitting.schedule import Averaging, Convergence, Cycles, learning_rate
 from inference.fitting.step import Stepper
 from inference.fitting.watching import Watch
 from inference.running import constants
@@ -93,6 +93,7 @@ class Loop(Protocol):
     known: bool
     watch: Watch
     averaging: Averaging
+    convergence: Convergence | Cycles
     average_from: int
     losses: list[float]
     rates: list[float]
@@ -209,7 +210,7 @@ class Course:
             loop.__dict__.update({name: plain[name] for name in _PLAIN})
             if loop.known or plain["average_from"] == _length(self.found.told["length"]).limit:
                 loop.average_from = natural
-            if step < loop.average_from:
+            if step < loop.average_from and not isinstance(loop.convergence, Cycles):  # which average at each end
                 loop.averaging = Averaging(list(loop.stepper.parameters.values()))
             loop.losses, loop.rates = state["losses"].tolist(), state["rates"].tolist()
             loop.validation = [(int(at), float(score)) for at, score in plain["validation"]]

@@ -9,6 +9,7 @@ closed form come so: conjugate regressions, networks and tables without missing 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -55,7 +56,7 @@ def exact_evidence(pair: ModelGuide, batch: Batch, seed: int = 0) -> float | Non
                 return None
             evidence = float(weights.mean())
         for spread in _SPREAD:
-            weights, log_q = _log_weights(double, given, _FAR, seed, spread)
+            weights, log_q, _ = _log_weights(double, given, _FAR, seed, spread)
             if bool((weights > evidence + alike + digits * log_q.abs()).any()):
                 return None
     return evidence
@@ -84,12 +85,28 @@ def log_weights(pair: ModelGuide, given: Checked, draws: int, seed: int) -> Tens
         return None
 
 
+def weighed(pair: ModelGuide, given: Checked, draws: int, seed: int) -> tuple[Tensor, dict[str, Tensor]] | None:
+    """`log_weights`, and the draws without constraints, site -> (S, P); None where they do not differ."""
+    try:
+        weights, _, sites = _log_weights(pair, given, draws, seed)
+    except _PointError:
+        return None
+    found = {}
+    for name, (fn, value) in sites.items():
+        if not fn.support.is_discrete:
+            found[name] = biject_to(fn.support).inv(value).reshape(draws, -1)
+    return weights, found
+
+
 class _PointError(Exception):
     """Draws do not differ."""
 
 
-def _log_weights(pair: ModelGuide, given: Checked, draws: int, seed: int, spread: float = 1.0) -> tuple[Tensor, Tensor]:
-    """The log weights, and log q, at draws of the guide, or at points spread so many times as wide, each (S,)."""
+def _log_weights(
+    pair: ModelGuide, given: Checked, draws: int, seed: int, spread: float = 1.0
+) -> tuple[Tensor, Tensor, dict[str, tuple[Any, Tensor]]]:
+    """The log weights, and log q, at draws of the guide, or at points spread so many times as wide, each (S,); and of
+    each site the guide's distribution and these draws."""
     with quietly(seed, pair):
         first, few = given.batch.select(slice(0, 1)), given.batch.select(slice(0, min(2, given.size)))
         trace = vectorised(pair.guide, few, draws, {}, frozenset())
@@ -98,17 +115,20 @@ def _log_weights(pair: ModelGuide, given: Checked, draws: int, seed: int, spread
                 trace = vectorised(pair.guide, few, draws, {}, frozenset())
         trace.compute_log_prob()
         log_q, values = torch.zeros(draws, dtype=pair.dtype, device=pair.device), {}
+        sites: dict[str, tuple[Any, Tensor]] = {}
         for name, site in sample_sites(trace).items():
             log_q = log_q + site["log_prob"].expand(draws, -1).sum(-1)
             if site["infer"].get("is_auxiliary"):
                 continue
             values[name] = site["value"].squeeze(1)
+            sites[name] = site["fn"], values[name]
             # Points far out are alike where their support ends, and that says nothing of the guide.
             if spread == 1 and torch.equal(values[name][0], values[name][1]):
                 raise _PointError
         prior = run(pair, first, draws, values).global_log_p
         scale = given.batch.total / given.size
-        return prior + scale * sum(part.sum(-1) for _, part in pointwise(given, values, draws)) - log_q, log_q
+        likelihood = sum(part.sum(-1) for _, part in pointwise(given, values, draws))
+        return prior + scale * likelihood - log_q, log_q, sites
 
 
 def _spread(trace: poutine.Trace, times: float) -> poutine.Trace:

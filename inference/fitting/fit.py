@@ -22,11 +22,11 @@ from inference.fitting import curvature, doubt
 from inference.fitting.beginning import begin, done, place, take_in
 from inference.fitting.course import Length, opened
 from inference.fitting.held_out import split
-from inference.fitting.loop import Callback, Loop
+from inference.fitting.loop import Callback, Loop, stopping
 from inference.fitting.objective import Bound, Objective, choose, plain
 from inference.fitting.options import check_options, device_of, usual_particles
 from inference.fitting.picking import by_family
-from inference.fitting.schedule import Convergence, EarlyStopping
+from inference.fitting.schedule import EarlyStopping
 from inference.fitting.step import Stepper
 from inference.fitting.watching import Logger, Watch
 from inference.running.checkpoints import Checkpoints, asked
@@ -160,8 +160,9 @@ def fit(
         batch_size: observations a step, B; by default all N up to 512, else 128.
         lr: Adam's step size; by default the pair's own `step_size`, else 1e-2 where the pair has networks of its own
             and 2e-2 without.
-        schedule: `cosine` to zero over the run, `constant`, or `plateau` (times 0.3 whenever the loss stands still,
-            stop after the third time); `auto` is `cosine` for a run of known length and `plateau` otherwise.
+        schedule: `cosine` to zero over the run, `constant`, or `plateau`: cosines of 120, 240, 480, … steps until one
+            leads on no more, or, where the model has parameters of its own or continuous locals, times 0.3 whenever the
+            loss stands still, until the third time. `auto` is `cosine` for runs of known length, else `plateau`.
         clip: gradients of the loss per observation longer than this, and than so many times their running mean, are
             shortened to that; None for no clipping.
         objective: `elbo`, or `iwae` (importance-weighted; Burda et al. 2016) with `particles` draws.
@@ -258,7 +259,7 @@ def fit(
             anneal=anneal,
             average=average,
             stopping=EarlyStopping(patience, tolerance),
-            convergence=Convergence(tolerance, stages=3 if begun.placed else 4),
+            convergence=stopping(pair, train, chosen, tolerance, begun.placed),
             callbacks=callbacks,
             progress=progress,
             placed=begun.placed,

@@ -16,12 +16,13 @@ from pyro import poutine
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from inference.fitting import settled
+from inference.fitting import exact, settled
 from inference.fitting.course import Course
 from inference.fitting.falling import Bound, Falling
 from inference.fitting.keeping import KeepingGuide
+from inference.fitting.objective import Objective
 from inference.fitting.rows import Minibatches
-from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
+from inference.fitting.schedule import Averaging, Convergence, Cycles, EarlyStopping, learning_rate
 from inference.fitting.step import SINGULAR, Stepper
 from inference.fitting.watching import Watch
 from inference.running import pieces
@@ -37,6 +38,7 @@ from zoo.threads.randomness import apart
 Callback = Callable[[int, float, ModelGuide], bool | None]
 CONVERGED = "the ELBO has converged"
 _PARTICLES = 8  # of a held-out bound
+_ENDS = 32  # losses at the end of an annealed run
 _BAD_STEPS = 10  # consecutive non-finite steps before giving up
 
 
@@ -72,7 +74,7 @@ class Loop:
     anneal: int
     average: float
     stopping: EarlyStopping
-    convergence: Convergence
+    convergence: Convergence | Cycles
     callbacks: Sequence[Callback]
     progress: bool
     placed: bool
@@ -86,8 +88,8 @@ class Loop:
     skipped: int = 0
     bad: int = 0  # the last so many steps were not finite
     offence: str = ""  # what was not finite in the first of them
-    rounds: int = 2  # of further stages, where losses stand still and the guide is not where the ELBO is highest
-    stood: KeepingGuide | None = None  # where losses stood still last, from where further stages may lead down
+    rounds: int = 2  # of further runs, where the bound stands still and the guide is not where the ELBO is highest
+    stood: KeepingGuide | None = None  # where the bound stood still last, from where further runs may lead down
     decay: float = 1.0  # of the step size, whenever the loss stands still
     late_from: int = sys.maxsize  # the step from which time makes parameters be averaged
 
@@ -100,7 +102,7 @@ class Loop:
         self.batch = self.train  # of the last step
         self.average_from = self.limit - round(self.average * self.limit) if self.known else self.limit
         self.falling: Falling | None = None
-        if isinstance(self.pair, Bound) and self.schedule == "plateau":
+        if isinstance(self.pair, Bound) and isinstance(self.convergence, Convergence) and self.schedule == "plateau":
             window, tolerance = self.convergence.window, self.convergence.tolerance
             self.falling = Falling(self.stepper, lambda: self.train, self.scalars[0], window, tolerance)
 
@@ -122,6 +124,9 @@ class Loop:
         total = self.limit if self.known else None
         bar = tqdm(total=total, initial=len(self.losses), disable=None if self.progress else True, unit="step")
         self.pair.train()
+        auto = self.pair.automatic
+        if isinstance(auto, guides.Standardised):
+            auto.landing = self.stepper.objective.bound == "elbo"
         try:
             with course.signals if course else nullcontext():
                 for step in steps:
@@ -137,6 +142,8 @@ class Loop:
             reason = "interrupted"
         finally:
             self.pair.eval()
+            if isinstance(auto, guides.Standardised):
+                auto.landing = False
             bar.close()
         if reason != "interrupted" and 2 * self.skipped > len(self.losses):
             raise NonFiniteError(
@@ -161,14 +168,12 @@ class Loop:
     def _advance(self, step: int, rows: Iterator[Tensor], parameters: Sequence[nn.Parameter]) -> str | None:
         """One step and what follows from it; a reason to stop, or None."""
         batch = self.batch = self._batch(rows)
-        rate = self.lr * self.decay * learning_rate(self.schedule, step, self.limit)
+        cycles = self._cycles(step)
+        rate = self.lr * self.decay * (cycles.rate if cycles else learning_rate(self.schedule, step, self.limit))
         self.scalars[1].fill_(rate)
         if self.anneal:
             self.scalars[0].fill_(min(1.0, (step + 1) / self.anneal))
-        try:
-            loss = float(self.stepper.step(batch, *self.scalars))
-        except SINGULAR:  # of a matrix that is not finite, or no longer positive definite
-            loss = math.nan
+        loss = self._loss(batch, self.scalars[1])
         if not math.isfinite(loss):
             self.skipped += 1
             self.offence = self.offence or _offender(self.stepper, batch)
@@ -181,13 +186,22 @@ class Loop:
                 f"{_offender(self.stepper, batch)}; the parameters are those of the last good step"
                 f"{self._cure}"
             )
-        if step >= min(self.average_from, self.late_from) and not self.bad and self.average:
+        last = step >= min(self.average_from, self.late_from) or (cycles is not None and cycles.averages(self.average))
+        if last and not self.bad and self.average:
             self.averaging.add()
         if any([callback(step, loss, self.pair) for callback in self.callbacks]):  # noqa: C419 - call every one
             return "stopped by a callback"
         if self.known and not self.placed and step == self.limit // 3:
             self._standardise()
         return self._validate(step, parameters) or self._converged(step, loss, rows) or self._late(step)
+
+    def _loss(self, batch: Batch, rate: Tensor) -> float:
+        """Per observation, before a step of this size; NaN where no step was possible."""
+        weight, _, clip = self.scalars
+        try:
+            return float(self.stepper.step(batch, weight, rate, clip))
+        except SINGULAR:  # of a matrix that is not finite, or no longer positive definite
+            return math.nan
 
     def _late(self, step: int) -> str | None:
         """Whether time is up; its last part is the one that parameters are averaged over."""
@@ -213,9 +227,16 @@ class Loop:
         stop = self.stopping.update(score, parameters)
         return f"validation has not improved in {self.stopping.patience} evaluations" if stop else None
 
+    def _cycles(self, step: int) -> Cycles | None:
+        """The annealed runs that this step is part of, if any."""
+        annealed = self.schedule == "plateau" and step >= self.anneal
+        return self.convergence if annealed and isinstance(self.convergence, Cycles) else None
+
     def _converged(self, step: int, loss: float, rows: Iterator[Tensor]) -> str | None:
         if self.schedule != "plateau" or step < self.anneal:
             return None
+        if isinstance(self.convergence, Cycles):
+            return self._run_over(self.convergence, rows)
         if self.falling:
             self.falling.add()
         if self.convergence.update(loss, self.falling):
@@ -223,27 +244,52 @@ class Loop:
             self.decay *= 0.3 if self.placed else 1.0
             self._standardise()
             self.average_from = step if self.convergence.last else self.limit
-        return self._settled(rows) if self.convergence.done else None
+        return CONVERGED if self.convergence.done else None
+
+    def _run_over(self, cycles: Cycles, rows: Iterator[Tensor]) -> str | None:
+        """Whether an annealed run has ended that led to where there is no more to gain."""
+        if not cycles.step():
+            return None
+        self._end_average()
+        alone = not self.pair.own_parameters()  # an automatic guide, and nothing else
+        ends = self._ends()
+        gains = not bool(ends.isfinite().all()) or cycles.gains(ends, slow=alone)
+        self._standardise()
+        if gains:
+            return None
+        return self._settled(rows) if alone and self.stepper.objective.plain else CONVERGED
+
+    def _end_average(self) -> None:
+        """Take on what was averaged, and begin anew."""
+        self.averaging.apply()
+        self.averaging = Averaging(list(self.stepper.parameters.values()))
+
+    def _ends(self) -> Tensor:
+        """Losses by the same draws and rows each time, (32,): of steps of no length, which are recorded already."""
+        adam, rows = self.stepper.adam, Minibatches(self.train.size, self.size, torch.Generator().manual_seed(0))
+        tensors = [tensor for part in adam.tensors().values() for tensor in part]
+        before = [tensor.clone() for tensor in tensors]
+        nowhere = torch.zeros_like(self.scalars[1])
+        with apart(0):
+            losses = [self._loss(self._batch(rows), nowhere) for _ in range(_ENDS)]
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+        return torch.tensor(losses, dtype=torch.float64)
 
     def _settled(self, rows: Iterator[Tensor]) -> str | None:
-        """Losses stand still: whether the guide is where the ELBO is highest, or is to go on, which it may twice."""
-        if self.pair.own_parameters() or not self.stepper.objective.plain:
-            return CONVERGED
-        self.averaging.apply()
+        """The bound stands still: whether the guide is where it is highest, or is to go on, which it may twice."""
         if self.stood is not None:
             self.stood.back()
         slope = settled.slope(self.stepper, lambda: self._batch(rows), self.scalars[0])
-        self.averaging = Averaging(list(self.stepper.parameters.values()))
         if not slope:
             return CONVERGED
         if not self.rounds:
             return (
-                f"not converged: losses stand still, but the ELBO rises by {slope:.2g} nats for each width of the guide"
+                f"not converged: the bound stands still, but it rises by {slope:.2g} nats for each width of the guide"
             )
         self.rounds -= 1
         self.stood = KeepingGuide(self.pair, self.train, self.stepper.objective)
-        self.decay, self.average_from = 1.0, self.limit
-        self.convergence = Convergence(self.convergence.tolerance, stages=3)
         self.stepper.adam.restart()
         return None
 
@@ -274,6 +320,20 @@ def _held_out_loss(pair: ModelGuide, batch: Batch, rows: int) -> float:
         for _, piece in pieces.chunks(batch, rows):
             total += float(run(pair, piece, _PARTICLES).log_weight.mean(0).sum())
     return -total / batch.size
+
+
+def stopping(
+    pair: ModelGuide, train: Batch, objective: Objective, tolerance: float, placed: bool
+) -> Convergence | Cycles:
+    """What says when a fit is done: annealed runs where all parameters are those of a posterior over globals.
+
+    A model that learns parameters of its own has no evidence to reach, and longer steps go farther there, as they do
+    for the networks of a flow.
+    """
+    few = train.select(slice(0, min(2, train.size)))
+    if objective.has_globals and not isinstance(pair.automatic, guides.Flow) and exact.fixed(pair, few):
+        return Cycles(tolerance)
+    return Convergence(tolerance, stages=3 if placed else 4)
 
 
 def diverged(losses: Sequence[float]) -> str | None:

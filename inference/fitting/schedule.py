@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_WINDOW = 100  # steps whose mean loss a slow gain is to show in
+
 
 def learning_rate(schedule: str, step: int, limit: int) -> float:
     """Multiplier of the step size at `step` of `limit`: cosine decay to 0 after a short linear rise, else 1."""
@@ -68,6 +70,62 @@ class EarlyStopping:
         """Set the parameters to the best seen."""
         for parameter, best in zip(parameters, self.best or [], strict=False):
             parameter.copy_(best)
+
+
+class Cycles:
+    """Runs of steps, each annealed and twice as long as the one before (Loshchilov & Hutter 2017, "SGDR").
+
+    The step size rises briefly and falls by a cosine to zero, so that each run ends where the noise of long steps is
+    gone, and two ends can be compared by the same random draws. Evidence grows with the steps it cost: what a plateau
+    hides that is too flat for a few steps shows in more, and the last run takes half of all.
+
+    Args:
+        tolerance: gain in nats per observation, from one end to the next, that counts as none.
+        first: steps of the first run.
+    """
+
+    def __init__(self, tolerance: float, first: int = 120) -> None:
+        self.tolerance, self.length = tolerance, first
+        self._count, self._gain = 0, math.inf
+        self._ends: Tensor | None = None  # losses at the last end
+
+    @property
+    def rate(self) -> float:
+        """Multiplier of the step size now."""
+        return learning_rate("cosine", self._count, self.length)
+
+    def averages(self, part: float) -> bool:
+        """Whether the present run has so small a part left."""
+        return self._count >= self.length - part * self.length
+
+    def step(self) -> bool:
+        """Count one step; True when a run has just ended."""
+        self._count += 1
+        return self._count >= self.length
+
+    def gains(self, losses: Tensor, slow: bool = True) -> bool:
+        """Whether to go on after the run that ended; the next one begins.
+
+        Not where it gained nothing beyond two standard errors of what the same draws say. Nor, unless `slow` gains
+        count, where the next is to gain less than the noise of a window of its own steps hides: it gains as much less
+        than this one as this one gained less than the last.
+
+        Args:
+            losses: per observation at the end of the run, from the same draws (and rows) each time, (S,).
+            slow: whether every gain counts, or those that can be seen.
+        """
+        before, last = self._ends, self._gain
+        self._ends, self._count, self.length = losses.double(), 0, 2 * self.length
+        if before is None:
+            return True
+        fallen = before - self._ends
+        self._gain, error = float(fallen.mean()), float(fallen.std()) / len(fallen) ** 0.5
+        if self._gain <= max(self.tolerance, 2 * error):
+            return False
+        if slow or not math.isfinite(last):
+            return True
+        noise = min(float(before.std()), float(self._ends.std())) * (2 / _WINDOW) ** 0.5
+        return bool(self._gain * min(1.0, self._gain / last) > noise * self.length / _WINDOW)
 
 
 class Convergence:

@@ -70,7 +70,6 @@ class RandomForest(TreePair):
         design: how x and y come from a frame (`zoo.datasets.Design`); features and classes are read off it.
     """
 
-    step_size = 0.04  # 1e-2 is too short for the 300 steps that do
     dims: ClassVar[dict[str, tuple[str, ...]]] = {
         "x": ("feature",), "relevance": ("feature",), "direction": ("tree", "node", "feature"),
         "threshold": ("tree", "node"), "sharpness": ("tree", "node"), "leaves": ("tree", "leaf", "output"),

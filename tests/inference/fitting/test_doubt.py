@@ -17,6 +17,8 @@ from inference.fitting.keeping import HIGHEST, Keeping
 from inference.fitting.loop import CONVERGED
 from inference.fitting.objective import choose, plain
 from inference.fitting.search import move
+from inference.fitting.step import Stepper
+from tests.helpers.pairs import Normal, data
 from zoo.base import Batch, ModelGuide
 
 IRIS = load_iris().data
@@ -78,6 +80,45 @@ def test_converged_does_not_stand_alone_where_the_guide_is_poor(guide, poor):
     assert ("poor fit" in said) == poor
     assert (inference.khat(pair, batch).share < 0.2) == poor
     assert doubt.said(check(pair, batch), "all steps done", 0) == "all steps done"
+
+
+@pytest.mark.parametrize(("off", "far"), [(0.0, False), (0.05, False), (0.4, True), (-1.0, True)])
+def test_a_guide_whose_weights_move_its_mean_has_not_converged(off, far):
+    """The guide is the posterior, in closed form, but for a mean that is off by so many deviations."""
+    pair, x = Normal().double(), data().double()
+    precision = len(x) + 1 / 4
+    with torch.no_grad():
+        pair.automatic.centre.copy_(x.sum() / precision + off * precision**-0.5)
+        pair.automatic.loc.zero_()
+        pair.automatic.standardise(torch.full((1,), precision**-0.5).double())
+    said = doubt.said(check(pair, x), CONVERGED, 0)
+    assert said.startswith("not converged" if far else CONVERGED)
+    assert ("mean of loc" in said) == far
+
+
+@pytest.mark.parametrize("guide", ["normal", "multivariate", "lowrank"])
+def test_a_guide_that_is_the_posterior_has_no_gradient_at_any_draw(guide):
+    """Roeder, Wu & Duvenaud (2017), section 3: noise about zero is what they leave out."""
+    pair, batch = Normal(guide).double(), Batch.of(x=data().double())
+    precision = batch.size + 1 / 4
+    with torch.no_grad():
+        pair.automatic.centre.copy_(batch.x.sum() / precision)
+        width = torch.full((1,), precision**-0.5).double()
+        pair.automatic.standardise(width)
+        if guide == "lowrank":
+            pair.automatic.cov_factor.zero_()
+            pair.automatic.scale = width / pair.automatic.unit
+    stepper = Stepper(pair, plain(choose(pair, batch)), "off", fallback=False)
+    one = torch.ones((), dtype=torch.float64)
+    found = {}
+    for landing in (False, True):
+        pair.automatic.landing = landing
+        torch.manual_seed(0)
+        loss, gradients = stepper(batch, one)
+        found[landing] = loss, max(float(gradient.abs().max()) for gradient in gradients)
+    assert torch.equal(found[True][0], found[False][0])  # the same bound
+    assert found[True][1] < 1e-6
+    assert found[False][1] > 1e-3
 
 
 class Counts(ModelGuide):

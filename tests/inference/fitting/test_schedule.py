@@ -8,7 +8,7 @@ import torch
 
 import inference
 import zoo
-from inference.fitting.schedule import Averaging, Convergence, EarlyStopping, learning_rate
+from inference.fitting.schedule import Averaging, Convergence, Cycles, EarlyStopping, learning_rate
 
 
 def test_averaging_convergence_and_schedule():
@@ -68,3 +68,41 @@ def test_the_first_step_is_as_long_as_the_rate(schedule, first):
     )  # fmt: skip
     moved = torch.cat([(b - a).abs().flatten() for a, b in zip(before, steps[0], strict=True)])
     torch.testing.assert_close(moved, torch.full_like(moved, first * 1e-3), rtol=1e-3, atol=0)
+
+
+def run_of(cycles):
+    """Rates of the steps of one run."""
+    rates = [cycles.rate]
+    while not cycles.step():
+        rates.append(cycles.rate)
+    return rates
+
+
+def test_annealed_runs_are_cosines_each_twice_as_long_as_the_last():
+    cycles = Cycles(1e-4, first=50)
+    for length in (50, 100, 200):
+        assert run_of(cycles) == [learning_rate("cosine", step, length) for step in range(length)]
+        cycles.gains(torch.zeros(32))
+
+
+@pytest.mark.parametrize(
+    ("noise", "tolerance", "seen"), [(0.001, 1e-3, True), (0.1, 1e-3, False), (0.001, 0.02, False)]
+)
+def test_runs_end_where_the_same_draws_show_no_gain(noise, tolerance, seen):
+    """A gain of 0.01 is far below the noise of 1 that both ends share; what counts is how they differ besides."""
+    shared = torch.randn(32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    own = noise * torch.linspace(-1, 1, 32, dtype=torch.float64)  # of mean 0
+    cycles = Cycles(tolerance)
+    assert cycles.gains(shared + 0.01)
+    assert cycles.gains(shared + own) == seen
+    assert not cycles.gains(shared + own)
+
+
+def test_gains_that_their_own_noise_would_hide_do_not_count_where_slow_ones_do_not():
+    """Noise of 1 shows 0.14 in a window of 100 steps, 1.4 in one of 1,000: the next run is to gain 0.4^2 / 1 = 0.16."""
+    shared = torch.linspace(-1.7, 1.7, 32, dtype=torch.float64)  # of deviation 1
+    for slow, goes_on in ((True, True), (False, False)):
+        cycles = Cycles(1e-4)
+        assert cycles.gains(shared + 1.4)
+        assert cycles.gains(shared + 0.4, slow=slow)
+        assert cycles.gains(shared, slow=slow) == goes_on

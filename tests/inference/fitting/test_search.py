@@ -15,7 +15,7 @@ import zoo
 from inference.fitting import exact, search, settled
 from inference.fitting.keeping import KeepingGuide
 from inference.fitting.objective import choose, plain
-from inference.fitting.schedule import Convergence
+from inference.fitting.schedule import Cycles
 from inference.fitting.step import Stepper
 from zoo.base import Batch, ModelGuide
 
@@ -215,7 +215,7 @@ def test_losses_that_stand_still_are_not_called_converged(slope, rounds, told, m
     """With a steep slope the fit goes on, twice; then it says so."""
     asked, real = [], settled.slope
     monkeypatch.setattr(settled, "slope", lambda *given: asked.append(1) or (real(*given) if slope is None else slope))
-    monkeypatch.setattr(Convergence.__init__, "__defaults__", (10, 1))
+    monkeypatch.setattr(Cycles.__init__, "__defaults__", (10,))
     x = torch.randn(40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(exact, "exact_evidence", lambda *_: None)
     fit = inference.fit(Mean().double(), x, tolerance=10.0, **QUIET)

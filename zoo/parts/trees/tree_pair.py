@@ -48,6 +48,7 @@ class TreePair(ModelGuide):
     """
 
     adapts: ClassVar = ("classes",)
+    step_size = 0.04  # 1e-2 is too short for the 500 steps that do
 
     def __init__(
         self,
