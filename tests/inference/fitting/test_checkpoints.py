@@ -46,6 +46,16 @@ def vae(seed=0):
     return zoo.create("gaussian_vae", features=6, latent=2, hidden=[8])
 
 
+def tree(seed=0):
+    torch.manual_seed(seed)
+    return zoo.create("decision_tree", features=2, depth=1)
+
+
+def table():
+    x = torch.rand(40, 2, generator=torch.Generator().manual_seed(0))
+    return zoo.Batch.of(x=x, y=(x[:, 0] > 0.5).float() + 0.1 * x[:, 1])
+
+
 def rows():
     return torch.rand(90, 6, generator=torch.Generator().manual_seed(0)).round()
 
@@ -81,6 +91,7 @@ CASES = {
     "in parts": (mixture, data, {"steps": 16, "batch_size": 50}),
     "held out": (mixture, data, {"steps": 16, "batch_size": 100, "validation": 0.2, "patience": 4}),
     "until it stands still": (mixture, data, {"max_steps": 450, "tolerance": 10.0}),
+    "until, from the averaged end of an annealed run on": (tree, table, {"max_steps": 280}),  # step 112 of 120
     "annealed": (vae, rows, {"steps": 16, "anneal": 20, "free_bits": 0.1, "batch_size": 32}),
     "weighed": (vae, rows, {"steps": 16, "objective": "iwae", "particles": 3}),
     "constant": (vae, rows, {"steps": 16, "schedule": "constant", "average": 0.5}),
