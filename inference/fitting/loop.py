@@ -120,7 +120,7 @@ class Loop:
         rows = Minibatches(self.train.size, self.size, generator)
         ended = course.restore(self, rows) if course else ""
         steps = range(course.first if course else 0, 0 if ended else self.limit)
-        reason = ended or "all steps done" if self.known else f"not converged after max_steps={self.limit}"
+        reason = ended or ("all steps done" if self.known else f"not converged after max_steps={self.limit}")
         total = self.limit if self.known else None
         bar = tqdm(total=total, initial=len(self.losses), disable=None if self.progress else True, unit="step")
         self.pair.train()
