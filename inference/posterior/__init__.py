@@ -1,5 +1,6 @@
 """Draws of the latents, their scores, and their way to ArviZ.
 
+kept         draws in files
 latents      `Posterior`: draws of the latents of a pair
 check        the one door for a posterior: it is the pair's, whole and finite
 draws        draws from guide or prior, and what they predict

@@ -124,7 +124,13 @@ def to_arviz(
     for group in ("posterior", "prior"):  # they may hold the first observations only
         own.setdefault(group, {})[OBS] = labels.get(OBS, range(batch.size))[:kept]
     groups, renamed = containers.distinct(groups)
-    notes = {**_attrs(pair, posterior), **({"renamed": renamed} if renamed else {}), **(attrs or {})}
+    moved = in_units(pair, posterior, batch.columns).keys() & posterior.draws.keys()  # no latents any more
+    notes = {
+        **_attrs(pair, posterior),
+        "in_units": sorted(moved),
+        **({"renamed": renamed} if renamed else {}),
+        **(attrs or {}),
+    }
     return containers.build(groups, labels, notes, own)
 
 

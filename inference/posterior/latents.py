@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from inference.posterior import kept
 from inference.running.words import check_count, told
 
 SHOWN = 12  # sites that are named where a posterior is printed
@@ -69,6 +72,45 @@ class Posterior:
         """Names of the global latents."""
         return frozenset(self.draws) - self.local
 
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the draws, their numbers and where they come from into a folder, without any pickle; `load` reads them.
+
+        A kill at any moment leaves what was there before, or the new one. Of a run by chains or roads it is the draws
+        that are kept, not what it said of itself.
+
+        Raises:
+            ValueError: the folder cannot be made or written into.
+
+        Example::
+
+            inference.draw(pair, data).save("draws")
+            inference.predict(pair, inference.Posterior.load("draws"), rows)
+        """
+        names = ("draws", "local", "stats", "method", "chains", "size")
+        kept.save(Path(folder), {name: getattr(self, name) for name in names})
+        return Path(folder)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Posterior:
+        """The draws that `save` wrote into a folder; or those of a posterior.nc, of `zoo fit` or `inference.to_arviz`.
+
+        Such a file holds some latents in the data's units alone, which are left out here: a function that wants them
+        says so. Of single observations it holds those that were exported.
+
+        Raises:
+            DamagedFile: nothing is there, or it is not what was written. It is a ValueError.
+        """
+        return Posterior(**kept.load(Path(path)))
+
+    @staticmethod
+    def open(folder: str | os.PathLike[str]) -> Posterior:
+        """The draws that `inference.sample(store=folder)` has written so far, mapped into memory: those that are whole.
+
+        Raises:
+            ValueError: no draws are there, or none is whole yet.
+        """
+        return Posterior(**kept.stored(Path(folder)))
+
     def thin(self, draws: int) -> Posterior:
         """At most `draws` evenly spaced draws of each chain.
 
@@ -77,5 +119,5 @@ class Posterior:
         """
         check_count("draws", draws)
         keep = torch.linspace(0, self.size - 1, min(draws, self.size)).round().long()
-        kept, stats = ({n: v[:, keep.to(v.device)] for n, v in values.items()} for values in (self.draws, self.stats))
-        return replace(self, draws=kept, stats=stats, size=len(keep))
+        some, stats = ({n: v[:, keep.to(v.device)] for n, v in values.items()} for values in (self.draws, self.stats))
+        return replace(self, draws=some, stats=stats, size=len(keep))

@@ -108,6 +108,7 @@ def to_arviz(
     notes = {
         "inference_library": "zoo",
         "inference_library_version": __version__,
+        "in_units": [],
         "inference_method": posterior.method,
         "model": program.name,
         "versions": versions(),

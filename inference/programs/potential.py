@@ -163,6 +163,10 @@ class ProgramPotential:
                 points[:, own] = shifted(points[:, own], found[latent.name], old[own], new[own])
         return points
 
+    def centre_at(self, shares: Tensor) -> None:
+        """Take the coordinates of these shares."""
+        self.visit.shares = shares
+
     def uncentre(self) -> None:
         """Go back to the program's own coordinates."""
         self.visit.shares = torch.ones_like(self.visit.shares)

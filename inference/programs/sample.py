@@ -15,11 +15,13 @@ from inference.running.deadline import Deadline
 from inference.running.quiet import quietly
 from inference.sampling import starts
 from inference.sampling.adaptation import ACCEPTANCE
+from inference.sampling.course import opened
 from inference.sampling.engine import Sampled, run
 from inference.sampling.number import CHAINS, number
 from inference.sampling.options import Compile, Method, Run, Start
 from inference.sampling.store import check_folder
 from zoo.programs import Program
+from zoo.state.packing import digest
 
 
 def sample(
@@ -38,6 +40,7 @@ def sample(
     compile: Compile = "auto",  # noqa: A002 - the name users know from torch
     store: Any = None,
     progress: bool = True,
+    resume: bool = False,
     **kwargs: Any,
 ) -> Sampled:
     """Draw from the posterior of all continuous latents of a program; discrete ones are summed out.
@@ -46,8 +49,8 @@ def sample(
         program: see `zoo.program`.
         args, kwargs: what its model takes; an argument called like an option here goes in by position, or is bound
             before, with `functools.partial`.
-        draws, chains, method, ess, target_accept, max_warmup, max_seconds, thin, seed, compile, store, progress: see
-            `inference.sample`.
+        draws, chains, method, ess, target_accept, max_warmup, max_seconds, thin, seed, compile, store, progress,
+        resume: see `inference.sample`.
         start: `jitter` around the program's `start` or the prior median, `prior`; `auto` tries one after the other.
 
     Returns:
@@ -63,7 +66,7 @@ def sample(
     deadline = Deadline(max_seconds)
     wanted = Run(
         draws, CHAINS if chains is None else chains, method, start, max_warmup, max_seconds, thin, seed, compile,
-        store, progress, ess, (target_accept,), sized=chains is None,
+        store, progress, ess, (target_accept,), sized=chains is None, resume=resume,
     )  # fmt: skip
     if start == "guide":
         raise ValueError("start='guide' is of pairs: a program is started by start=… of zoo.program")
@@ -85,7 +88,7 @@ def sampled(
         around: free latents to start around, (P,), where an improper prior does not say where.
     """
     if wanted.folder is not None:
-        check_folder(wanted.folder)
+        check_folder(wanted.folder, wanted.resume)
     if around is None:
         check_started(seen)
     check_names(seen)
@@ -107,4 +110,8 @@ def sampled(
         cloud = centre[None] if chosen == "jitter" else None
         return starts.place(density, chosen, cloud, wanted.chains), None
 
-    return run(wanted, density, find, names, deadline, "off" if density.plain else mode)
+    called = seen.call
+    of = {"model": called.program.name, "type": str(potential.dtype)[6:], "device": potential.device.type}
+    of["data"] = digest([called.args, called.kwargs])
+    with opened(wanted, of) as course:
+        return run(wanted, density, find, names, deadline, "off" if density.plain else mode, course)

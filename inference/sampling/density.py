@@ -67,6 +67,9 @@ class Density(Protocol):
     def recentre(self, draws: Tensor, dense: bool) -> Callable[[Tensor], Tensor] | None:
         """Choose other coordinates by draws, (S, P): what takes points there, or None where they stay."""
 
+    def centre_at(self, shares: Tensor) -> None:
+        """Take the coordinates of these shares, (P,), which `held` gave."""
+
     def log_density(self, points: Tensor) -> Tensor:
         """(S, P) -> (S,)."""
 

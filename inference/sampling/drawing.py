@@ -8,6 +8,7 @@ was drawn in longer steps is dropped.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from tqdm.auto import tqdm
 
 from inference.sampling.adaptation import StepSize, harmonic
 from inference.sampling.chains import Chains, clock
+from inference.sampling.course import Course, Drawing
 from inference.sampling.effective import FIRST, Enough
 from inference.sampling.hamiltonian import Metric, plan
 from inference.sampling.options import Run
@@ -26,7 +28,9 @@ RETUNED = 50  # transitions that find the size of smaller steps
 SHARE = 0.5  # of the time that was given, after which steps stay as they are
 
 
-def hmc(chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, wanted: Run) -> tuple[int, float, float]:
+def hmc(
+    chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, wanted: Run, course: Course | None = None
+) -> tuple[int, float, float]:
     """Warm up until the chains agree, then draw.
 
     Args:
@@ -35,6 +39,7 @@ def hmc(chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, want
         points: to start from, (C, P).
         metric: to start with, where one is known.
         wanted: what was asked for.
+        course: keeps checkpoints, and may hold one to go on from.
 
     Returns:
         Transitions of warm-up, step size, trajectory length.
@@ -42,21 +47,27 @@ def hmc(chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, want
     bar = tqdm(total=None, disable=None if wanted.progress else True, unit="draw", desc="warm-up")
     began, targets = clock(), list(wanted.targets)
     try:
-        chains.target = targets.pop(0)
-        chains.ahead = wanted.thin * (wanted.draws if wanted.ess is None else min(FIRST, wanted.draws))
-        size, length, warmup = warm(chains, points, metric, wanted.max_warmup, bar)
-        chains.spent("warmup", began)
-        chains.seconds["warmup"] -= chains.seconds["compile"]
-        chains.cpu["warmup"] -= chains.cpu["compile"]
-        if chains.notes:  # smaller steps are no help to chains that do not agree
-            targets = []
+        how = course.drawing() if course is not None else None
+        if how is None:
+            target = targets.pop(0)
+            if course is None or course.found is None:
+                chains.target = target
+                chains.ahead = wanted.thin * (wanted.draws if wanted.ess is None else min(FIRST, wanted.draws))
+            size, length, warmup = warm(chains, points, metric, wanted.max_warmup, bar, course)
+            chains.spent("warmup", began)
+            chains.seconds["warmup"] -= chains.seconds["compile"]
+            chains.cpu["warmup"] -= chains.cpu["compile"]
+            if chains.notes:  # smaller steps are no help to chains that do not agree
+                targets = []
+            how = Drawing(size, length, warmup, targets, "")
         began, compiled = clock(), (chains.seconds["compile"], chains.cpu["compile"])
         try:
-            while not _draw(chains, kept, size, length, wanted, bar, bool(targets)):
-                kept.restart()
-                chains.target = targets.pop(0)
-                size = _retuned(chains, size, length)
-                warmup += RETUNED
+            with course.signals if course is not None else nullcontext():
+                while not _draw(chains, kept, how, wanted, bar, course):
+                    kept.restart()
+                    chains.target, *targets = how.targets
+                    size = _retuned(chains, how.size, how.length)
+                    how = Drawing(size, how.length, how.warmup + RETUNED, targets, "")
         except KeyboardInterrupt:
             if not kept.count:
                 raise
@@ -72,38 +83,59 @@ def hmc(chains: Chains, kept: Draws, points: Tensor, metric: Metric | None, want
             counted["draws"] -= counted["compile"] - known
     finally:
         bar.close()
-    return warmup, size, length
+    return how.warmup, how.size, how.length
 
 
-def _draw(chains: Chains, kept: Draws, size: float, length: float, wanted: Run, bar: Any, careful: bool) -> bool:
+def _draw(chains: Chains, kept: Draws, how: Drawing, wanted: Run, bar: Any, course: Course | None) -> bool:
     """Draw until there is enough of it; False where a transition diverged first, if that is looked at."""
-    draws, enough = wanted.draws, None
-    if wanted.ess is not None:
-        least = -(-wanted.least // chains.number)
-        enough = Enough(wanted.ess, chains.potential.size, least, draws if wanted.resigns else None)
-    steps = min(STEPS, length / size)
-    chains.weigh(chains.ahead, steps)
+    draws, steps = wanted.draws, min(STEPS, how.length / how.size)
+    enough = _enough(chains, wanted, steps, course)
     bar.reset(total=draws)
     bar.set_description("sampling")
-    for count in range(1, draws + 1):
-        points, told = _drawn(chains, size, length, wanted.thin)
+    bar.update(kept.count)
+    ended = how.ended
+    for count in range(kept.count + 1, (0 if ended else draws) + 1):
+        if course is not None:
+            course.drew(chains, kept, how, enough, last=False)
+        points, told = _drawn(chains, how.size, how.length, wanted.thin)
         kept.take(points, told)
         bar.update()
-        if careful and not chains.deadline.over(SHARE) and bool(told["diverging"].any()):
+        if how.targets and not chains.deadline.over(SHARE) and bool(told["diverging"].any()):
             return False
         if enough is not None and enough(points, kept.sites):
+            ended = "enough"
+        else:
+            if enough is not None and enough.looked == count:
+                chains.weigh(wanted.thin * min(draws - count, (enough.missing - 1) * count), steps)
+            if count < draws and chains.deadline.over():
+                ended = "late"
+            elif enough is not None and enough.hopeless:
+                ended = "hopeless"
+        if ended:
             break
-        if enough is not None and enough.looked == count:
-            chains.weigh(wanted.thin * min(draws - count, (enough.missing - 1) * count), steps)
-        if count < draws and chains.deadline.over():
-            chains.notes.append(f"{chains.deadline.words}: {count} of {draws} draws of each chain are kept")
-            break
-        if enough is not None and enough.hopeless:
-            chains.notes.append(enough.missed())
-            break
-    else:
-        chains.notes += filter(None, [enough.missed()] if enough is not None else [])
+    if course is not None:
+        for_good = "" if ended == "late" else ended  # with more time there may be more
+        course.drew(chains, kept, how._replace(ended=for_good), enough, last=True)
+    if ended == "late":
+        chains.notes.append(f"{chains.deadline.words}: {kept.count} of {draws} draws of each chain are kept")
+    elif enough is not None and ended != "enough":
+        chains.notes += filter(None, [enough.missed()])
     return True
+
+
+def _enough(chains: Chains, wanted: Run, steps: float, course: Course | None) -> Enough | None:
+    """What says when draws are enough, where that is asked; of a run that goes on in their midst, as it was then."""
+    enough = None
+    if wanted.ess is not None:
+        least = -(-wanted.least // chains.number)
+        enough = Enough(wanted.ess, chains.potential.size, least, wanted.draws if wanted.resigns else None)
+    if course is None or course.drawing() is None:
+        chains.weigh(chains.ahead, steps)
+        return enough
+    if enough is not None:
+        course.enough(enough)
+    course.over()
+    return enough
 
 
 def _drawn(chains: Chains, size: float, length: float, thin: int) -> tuple[Tensor, dict[str, Tensor]]:

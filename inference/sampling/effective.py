@@ -7,7 +7,7 @@ Bürkner (2021), "Rank-normalization, folding, and localization".
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,9 @@ def together(values: Sequence[Tensor]) -> tuple[float, float]:
     return effective(every[..., evenly(every.shape[-1], JUDGED).to(every.device)])
 
 
+_REMEMBERED = ("next", "rhat", "looked", "missing", "hopeless")
+
+
 class Enough:
     """Looks at the draws of all chains as they come, now and then: are they enough?
 
@@ -145,6 +148,17 @@ class Enough:
             max(float(rhat(value).nan_to_num(nan=1.0).max()) for value in values) < SETTLED
             and min(together(values)) >= self.wanted
         )
+
+    def state(self) -> dict[str, Any]:
+        """To go on from."""
+        told = {name: getattr(self, name) for name in _REMEMBERED}
+        return {"draws": torch.stack(self.draws) if self.draws else None, **told}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.draws = [] if state["draws"] is None else list(state["draws"].unbind(0))
+        for name in _REMEMBERED:
+            setattr(self, name, type(getattr(self, name))(state[name]))
 
     def missed(self) -> str:
         """What is missing, where all draws that were asked for are made."""

@@ -15,8 +15,13 @@ from inference.compiling.fallback import somebodys_level
 from inference.posterior.latents import Posterior
 from inference.running.deadline import Deadline
 from inference.sampling import starts
+<<<<<<< HEAD
 from inference.sampling.chains import Chains, clock
 from inference.sampling.corners import corner
+=======
+from inference.sampling.chains import Chains, SamplingError, clock
+from inference.sampling.course import Course
+>>>>>>> cadbc30 (sample goes on from its folder bit for bit; posteriors are saved, loaded and opened)
 from inference.sampling.density import Density
 from inference.sampling.drawing import hmc
 from inference.sampling.hamiltonian import Metric
@@ -74,6 +79,7 @@ def run(
     names: Sequence[str],
     deadline: Deadline,
     mode: Mode,
+    course: Course | None = None,
 ) -> Sampled:
     """Draw from a density.
 
@@ -84,25 +90,36 @@ def run(
         names: the starts to try, one after the other.
         deadline: when to stop at the latest.
         mode: how the leapfrog step runs.
+        course: keeps checkpoints, and may hold one to go on from.
     """
-    go = _nuts if wanted.method == "nuts" else hmc
+    failed, names = (list[str](), list(names)) if course is None or course.found is None else course.names
 
     def tried(chosen: str) -> Sampled:
-        points, metric = find(chosen)
+        resumed = course is not None and course.found is not None
+        if course is not None:
+            course.tries([*failed, *names[: names.index(chosen)]], names[names.index(chosen) :])
+        points, metric = (torch.empty(0), None) if resumed else find(chosen)
         walkers = Chains(potential, wanted.chains, wanted.seed, mode, wanted.compile == "auto", deadline)
         if wanted.compile == "auto" and mode == "graph" and potential.device.type == "cpu":
             walkers.worth = Worth(potential, wanted.chains)
+        before = None
+        if resumed and course is not None:
+            points, before = course.again(walkers, potential), course.kept()
         stats = {name: dtype or points.dtype for name, dtype in _TOLD[wanted.method].items()}
-        kept = Draws(potential, points, wanted.draws, stats, wanted.folder)
+        kept = Draws(potential, points, wanted.draws, stats, wanted.folder, before)
         try:
-            tuned = go(walkers, kept, points, metric, wanted)
+            if wanted.method == "nuts":
+                tuned = _nuts(walkers, kept, points, metric, wanted)
+            else:
+                tuned = hmc(walkers, kept, points, metric, wanted, course)
             return _result(walkers, kept, *tuned)
-        except BaseException:
-            if not kept.done:
-                kept.remove()
+        except BaseException as error:
+            kept.leave()
+            if course is not None and isinstance(error, SamplingError):
+                course.over()
             raise
 
-    found = starts.first(tried, names)
+    found = starts.first(tried, names, failed)
     for note in found.notes:
         warnings.warn(note, stacklevel=somebodys_level())
     return found

@@ -14,9 +14,9 @@ from inference.compiling.fallback import choose_mode
 from inference.running.words import check_bool, check_count, check_number, told
 from inference.sampling.adaptation import ACCEPTANCE
 from inference.sampling.density import Density
-from inference.sampling.warmup import CHECKED
 from zoo.state.memory import check_room
 
+CHECKED = 100  # transitions of the first window of warm-up that may be the last; each further one is twice as long
 Start = Literal["auto", "prior", "jitter", "guide"]
 Compile = Literal["auto", "inductor", "graph", "off"]
 Method = Literal["hmc", "nuts"]
@@ -30,6 +30,7 @@ class Run:
         targets: acceptances that steps are tuned to: each further one is for draws of which none may diverge.
         least: draws of all chains together before which `ess` is not looked at.
         resigns: whether to end where `draws` will by far not reach `ess`.
+        resume: go on with the draws of the folder.
         sized: whether there are fewer chains where the density is large; see `inference.sampling.number`.
 
     Raises:
@@ -52,9 +53,11 @@ class Run:
     least: int = 1
     resigns: bool = False
     sized: bool = False
+    resume: bool = False
 
     def __post_init__(self) -> None:
         check_bool("progress", self.progress)
+        self._check_resume()
         for name in ("draws", "chains", "max_warmup", "thin"):
             check_count(name, getattr(self, name), 1)
         if self.ess is not None:
@@ -79,6 +82,13 @@ class Run:
             if getattr(self, name) not in get_args(options):
                 got = getattr(self, name)
                 raise ValueError(f"{name}: expected one of {', '.join(get_args(options))}, got {got!r}")
+
+    def _check_resume(self) -> None:
+        check_bool("resume", self.resume)
+        if self.resume and self.store is None:
+            raise ValueError("resume: give store=, the folder to go on in")
+        if self.resume and self.method == "nuts":
+            raise ValueError("resume: nuts, a reference, cannot go on; method='hmc' can")
 
     @property
     def folder(self) -> Path | None:

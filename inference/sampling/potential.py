@@ -117,6 +117,10 @@ class Potential:
         """Go back to the pair's own coordinates."""
         self.shares = torch.ones(self.size, dtype=self.dtype, device=self.device)
 
+    def centre_at(self, shares: Tensor) -> None:
+        """Take the coordinates of these shares."""
+        self.shares = shares
+
     @torch.no_grad()
     def recentre(self, draws: Tensor, dense: bool) -> Callable[[Tensor], Tensor] | None:
         """Choose coordinates by draws of the posterior, (S, P); see `Density`."""

@@ -25,6 +25,7 @@ from inference.running.quiet import quietly
 from inference.sampling import starts
 from inference.sampling.adaptation import ACCEPTANCE
 from inference.sampling.chains import SamplingError
+from inference.sampling.course import opened
 from inference.sampling.engine import Sampled, run
 from inference.sampling.hamiltonian import Metric
 from inference.sampling.number import CHAINS, number
@@ -33,6 +34,7 @@ from inference.sampling.potential import Potential
 from inference.sampling.store import check_folder
 from zoo.base import ModelGuide
 from zoo.history import or_as_it_was
+from zoo.state.packing import digest
 from zoo.threads.turns import in_turn
 
 __all__ = ["Sampled", "SamplingError", "sample"]
@@ -57,6 +59,7 @@ def sample(
     compile: Compile = "auto",  # noqa: A002 - the name users know from torch
     store: str | Path | None = None,
     progress: bool = True,
+    resume: bool = False,
 ) -> Sampled:
     """Draw from the posterior of all continuous latents, global and local; discrete ones are summed out.
 
@@ -93,6 +96,9 @@ def sample(
             holds them mapped into memory, on the CPU, so that memory stays bounded however many there are. Of a run
             that is killed, `inference.reopen(store)` gives the draws that were whole.
         progress: show a bar.
+        resume: go on with the run in `store` where it was broken off, by whatever: with the window of warm-up that it
+            was in, or the draws that it had made; what comes of it are the bits of a run that was not. With more
+            `draws` it goes on with one that had ended. Where nothing is there, it begins.
 
     Returns:
         A `Posterior` with `stats` in ArviZ's names, and what stands in `Sampled`.
@@ -100,13 +106,14 @@ def sample(
     Raises:
         ValueError: data that do not fit the pair, options out of range, no latents, a discrete latent not enumerated;
             a folder that cannot be written into, has no room for the draws, or holds some already.
+        CheckpointError: what is in the folder is of another run, or damaged, or another process is writing there.
         SamplingError: no start of finite density, or chains that never move.
         TraceError, CompileError: `compile` asks for what cannot be.
     """
     deadline = Deadline(max_seconds)
     wanted = Run(
         draws, CHAINS if chains is None else chains, method, start, max_warmup, max_seconds, thin, seed, compile,
-        store, progress, ess, (target_accept,), sized=chains is None,
+        store, progress, ess, (target_accept,), sized=chains is None, resume=resume,
     )  # fmt: skip
     with proper():
         given = check(pair, data)
@@ -124,7 +131,7 @@ def sampled(given: Checked, wanted: Run, deadline: Deadline) -> Sampled:
     """
     pair, batch = given.pair, given.batch
     if wanted.folder is not None:
-        check_folder(wanted.folder)
+        check_folder(wanted.folder, wanted.resume)
     with pair.learning("sampled"), or_as_it_was(pair), quietly(wanted.seed, pair):
         trained = pair.trained
         if not trained:
@@ -143,4 +150,16 @@ def sampled(given: Checked, wanted: Run, deadline: Deadline) -> Sampled:
             potential.uncentre()
             return starts.find(potential, chosen, values, wanted.chains)
 
-        return run(wanted, potential, find, names, deadline, wanted.mode)
+        with opened(wanted, _run_of(given, trained)) as course:
+            return run(wanted, potential, find, names, deadline, wanted.mode, course)
+
+
+def _run_of(given: Checked, trained: bool) -> dict[str, Any]:
+    """What a run is a run of. The parameters of a guide that was not fitted are of no account."""
+    pair = given.pair
+    own = {name: value for name, value in pair.state_dict().items() if trained or not name.startswith("auto.")}
+    data = {"total": given.batch.total, **given.batch.fields()}
+    return {
+        "model": pair.name, "type": str(pair.dtype)[6:], "device": pair.device.type, "parameters": digest(own),
+        "data": digest(data),
+    }  # fmt: skip

@@ -34,8 +34,9 @@ def order(potential: Potential, trained: bool) -> tuple[str, ...]:
     return (*first, "mode", "prior") if alone and given.pair.automatic is not None else (*first, "prior")
 
 
-def first(run: Callable[[str], Found], names: Sequence[str]) -> Found:
-    """What `run` gives for the first start from which chains can move, with a note of those from which they could not.
+def first(run: Callable[[str], Found], names: Sequence[str], before: Sequence[str] = ()) -> Found:
+    """What `run` gives for the first start from which chains can move, with a note of those from which they could not,
+    those `before` among them.
 
     Raises:
         SamplingError: of the first start, where there is none.
@@ -47,8 +48,9 @@ def first(run: Callable[[str], Found], names: Sequence[str]) -> Found:
         except SamplingError as error:
             failed[name] = error
             continue
-        if failed:
-            told = f"start='auto': chains could not move from {', '.join(failed)}; these started from {name}"
+        if failed or before:
+            vain = ", ".join([*before, *failed])
+            told = f"start='auto': chains could not move from {vain}; these started from {name}"
             return cast(Found, replace(cast(Any, found), notes=(told, *cast(Any, found).notes)))
         return found
     raise next(iter(failed.values()))

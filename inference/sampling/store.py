@@ -15,18 +15,17 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from inference.posterior.kept import PART, PROGRESS
 from inference.posterior.latents import Posterior
 from inference.running.pieces import pieces
 from zoo.settings import settings
 from zoo.state.files import write
-
-PART, PROGRESS = ".part", "progress.json"
 
 
 def evenly(size: int, most: int) -> Tensor:
@@ -52,6 +51,9 @@ class Memory:
         """Keep only the first so many draws."""
         self.arrays, self.draws = {name: value[:, :draws] for name, value in self.arrays.items()}, draws
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
     def remove(self) -> None:
         """Nothing came of the run."""
         self.arrays = {}
@@ -73,22 +75,56 @@ class Files:
         folder: made here.
         draws: of each chain.
         example: one draw of each, (C, 1, ...).
+        whole: draws of each chain that are there already, of a run that goes on.
 
     Raises:
         OSError: the disk is full.
+        ValueError: files that are there already have other shapes, or are not there.
     """
 
-    def __init__(self, folder: Path, draws: int, example: Mapping[str, Tensor]) -> None:
+    def __init__(self, folder: Path, draws: int, example: Mapping[str, Tensor], whole: int = 0) -> None:
         self.folder, self.draws = folder, draws
         self.files: dict[str, tuple[IO[bytes], int]] = {}  # open, and where the numbers begin
         self.shapes = {name: (len(value), draws, *value.shape[2:]) for name, value in example.items()}
         self.types = {name: value.cpu().numpy().dtype for name, value in example.items()}
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, shape in self.shapes.items():
             path = self.part(name)
-            made = np.lib.format.open_memmap(path, "w+", self.types[name], shape)
-            self.files[name] = path.open("r+b"), made.offset
-            _reserve(self.files[name][0], made.offset + made.nbytes)
+            if not whole:
+                self.path(name).unlink(missing_ok=True)
+                self._make(name, path)
+                continue
+            before = self._before(name, whole)
+            if before.shape == shape and path.exists():
+                self.files[name] = path.open("r+b"), before.offset
+                continue
+            fresh = path.with_name(f"{path.name}.new")
+            self._make(name, fresh)
+            for chain in range(shape[0]):
+                for piece in pieces(whole, self.width(name)):
+                    self.seek(name, chain, piece.start).write(np.ascontiguousarray(before[chain, piece]).data)
+            self.files[name][0].flush()
+            fresh.replace(path)
+            self.path(name).unlink(missing_ok=True)
+
+    def _make(self, name: str, path: Path) -> None:
+        """An empty file of the full size."""
+        made = np.lib.format.open_memmap(path, "w+", self.types[name], self.shapes[name])
+        self.files[name] = path.open("r+b"), made.offset
+        _reserve(self.files[name][0], made.offset + made.nbytes)
+
+    def _before(self, name: str, whole: int) -> Any:
+        """What an earlier run wrote of an array."""
+        path = self.part(name) if self.part(name).exists() else self.path(name)
+        try:
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"store: '{path}' cannot be read: {error}") from error
+        chains, _, *event = self.shapes[name]
+        fits = found.ndim > 1 and (found.shape[0], *found.shape[2:]) == (chains, *event) and found.shape[1] >= whole
+        if not fits or found.dtype != self.types[name]:
+            raise ValueError(f"store: '{path}': expected ({chains}, {whole}, ...) numbers, got {found.shape}")
+        return found
 
     def path(self, name: str) -> Path:
         """Where an array is in the end."""
@@ -183,46 +219,29 @@ def reopen(folder: str | Path) -> Posterior:
         folder: what `store` named.
 
     Returns:
-        a `Posterior`; what is written into its tensors does not get to disk.
+        a `Posterior`, as `Posterior.open` gives it; what is written into its tensors does not get to disk.
 
     Raises:
         ValueError: no draws are there, or none is whole yet.
     """
-    folder = Path(folder)
-    try:
-        known = json.loads((folder / PROGRESS).read_bytes())
-        chains, draws, local = int(known["chains"]), int(known["draws"]), frozenset(known["local"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"'{folder}' holds no draws of which one was whole ({PROGRESS}: {error})") from error
-    found = {what: _mapped(folder / what, chains, draws) for what in ("draws", "stats")}
-    return Posterior(found["draws"], local, found["stats"], "mcmc", chains, draws)
+    return Posterior.open(folder)
 
 
-def _mapped(folder: Path, chains: int, draws: int) -> dict[str, Tensor]:
-    """The first so many draws of each array of a folder."""
-    found = {}
-    for path in sorted((*folder.glob("*.npy"), *folder.glob(f"*.npy{PART}"))):
-        try:
-            value = np.load(path, mmap_mode="c", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"'{path}' cannot be read: {error}") from error
-        if value.ndim < 2 or len(value) != chains or value.shape[1] < draws:
-            raise ValueError(f"'{path}': expected ({chains}, {draws}, ...) numbers, got {value.shape}")
-        found[unquote(path.name.removesuffix(PART).removesuffix(".npy"))] = torch.from_numpy(value)[:, :draws]
-    return found
-
-
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, resume: bool = False) -> None:
     """See to it that draws can be written there.
+
+    Args:
+        folder: where.
+        resume: draws may be there: the run goes on with them.
 
     Raises:
         ValueError: the folder cannot be made or written into, or holds draws already.
     """
     for name in ("draws", "stats"):
-        if (folder / name).exists():
+        if (folder / name).exists() and not resume:
             raise ValueError(
                 f"store: '{folder}' holds draws already ({folder / name}), which inference.reopen('{folder}') reads; "
-                "name another folder"
+                "resume=True goes on with them, or name another folder"
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,16 +19,17 @@ from torch import Tensor
 from inference.running.pieces import pieces
 from inference.sampling.adaptation import QUARTER, Moments, StepSize, Trajectory, harmonic
 from inference.sampling.chains import STUCK, Chains, SamplingError, unit
+from inference.sampling.course import Begun, Course
 from inference.sampling.density import Density
 from inference.sampling.hamiltonian import Metric, State, plan
 from inference.sampling.lengths import best, worth
 from inference.sampling.mixing import MIXED, SETTLED, limit, rhat, standstill, steady
+from inference.sampling.options import CHECKED
 from inference.sampling.store import evenly
 from zoo.settings import settings
 
 APPROACH = (15, 15, 20)  # transitions, each chain with a step size of its own; after each a new metric
 SETTLE = 50  # transitions after which the metric is estimated once more
-CHECKED = 100  # transitions of the first window that may be the last; each further one is twice as long
 SHORTEST = 10  # transitions of a window that R-hat can be worked out from
 SHORT = 8  # most leapfrog steps on the way to where the mass is
 BRIEF = 16  # and in the window that first sees whether they stay in modes of their own
@@ -53,7 +54,9 @@ class Window:
     steps: int  # leapfrog steps of the later one
 
 
-def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: Any) -> tuple[float, float, int]:
+def warm(
+    chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: Any, course: Course | None = None
+) -> tuple[float, float, int]:
     """Tune metric, step size and trajectory.
 
     Args:
@@ -62,6 +65,7 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
         metric: to start with, where one is known.
         most: transitions.
         bar: to show progress on.
+        course: keeps checkpoints between windows, and may hold one to go on from.
 
     Returns:
         Step size, trajectory length, and the number of transitions.
@@ -69,26 +73,17 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
     Raises:
         SamplingError: no chain can move.
     """
-    chains.stand(points, metric or unit(points.mean(0), torch.ones_like(points[0]), chains.number))
-    first = (SETTLE,) if metric is not None else (*APPROACH, SETTLE)
-    longer = min(8.0, max(1.0, math.sqrt(64 / chains.number)))  # fewer chains tell less
-    factor = min(longer, most / (sum(first) + CHECKED))
-    windows = [max(1, round(window * factor)) for window in first]
-    while windows and sum(windows) + SHORTEST > most:  # so few that there is no way to go first
-        del windows[0]
-    total = sum(_approach(chains, window, bar) for window in windows[:-1] if not chains.deadline.over(SHARE))
-    clock, found, why = Trajectory(), None, ""
-    if windows:
-        found = _window(chains, windows[-1], Trajectory(), bar, BRIEF)
-        why, groups = _standstill(chains.potential, found)
-        total += found.count
-    length = min(max(SHORTEST, round(CHECKED * factor)), most - total)
+    begun = course.warming() if course is not None else None
+    if begun is None:
+        begun = _begun(chains, points, metric, most, bar)
+    clock, found, why, groups, total, length = begun
     while True:
         if found is not None:
             around = found.moments.metric(groups if why else (), within=bool(groups))
             _go_on(chains, chains.points(), found.moments, None if why else found.points, around)
-        if found is not None:
             chains.weigh(length + chains.ahead, min(STEPS, clock.time / found.size))
+        if course is not None:
+            course.warmed(chains, Begun(clock, None, why, groups, total, length))
         found = _window(chains, length, clock, bar)
         total += found.count
         if length < SHORTEST:
@@ -115,6 +110,25 @@ def warm(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: 
             break
         length = min(length if why else 2 * length, most - total)
     return found.size, clock.settled, total
+
+
+def _begun(chains: Chains, points: Tensor, metric: Metric | None, most: int, bar: Any) -> Begun:
+    """The way to where the mass is, and the first look at how chains agree there."""
+    chains.stand(points, metric or unit(points.mean(0), torch.ones_like(points[0]), chains.number))
+    first = (SETTLE,) if metric is not None else (*APPROACH, SETTLE)
+    longer = min(8.0, max(1.0, math.sqrt(64 / chains.number)))  # fewer chains tell less
+    factor = min(longer, most / (sum(first) + CHECKED))
+    windows = [max(1, round(window * factor)) for window in first]
+    while windows and sum(windows) + SHORTEST > most:  # so few that there is no way to go first
+        del windows[0]
+    total = sum(_approach(chains, window, bar) for window in windows[:-1] if not chains.deadline.over(SHARE))
+    found, why, groups = None, "", list[list[int]]()
+    if windows:
+        found = _window(chains, windows[-1], Trajectory(), bar, BRIEF)
+        why, groups = _standstill(chains.potential, found)
+        total += found.count
+    length = min(max(SHORTEST, round(CHECKED * factor)), most - total)
+    return Begun(Trajectory(), found, why, groups, total, length)
 
 
 def _transitions(chains: Chains, count: int) -> Iterator[bool]:
