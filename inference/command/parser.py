@@ -104,18 +104,6 @@ def _about(add: Add) -> None:
     on = "steps between two checkpoints, from which --resume goes on; default: a minute"
     fit.add_argument("--checkpoint-steps", type=_positive, metavar="N", help=on)
     fit.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on, bit for bit, with a fit that was broken off there, or with one that has ended and is to take more "
-        "steps; begin where nothing is there",
-    )
-    fit.add_argument(
-        "--checkpoint-steps",
-        type=_positive,
-        metavar="N",
-        help="optimiser steps between two checkpoints, from which --resume goes on; default: a minute",
-    )
-    fit.add_argument(
         "--method",
         choices=["infer", "svi", "em"],
         help="infer: the cheapest road to a posterior whose evidence holds, which is said in a line; svi: a "

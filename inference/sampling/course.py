@@ -157,7 +157,16 @@ class Course:
 
     def kept(self) -> dict[str, Any] | None:
         """Which draws were whole; None where there were none."""
-        return None if self.found is None else self.state.get("kept")
+        state: Any = None if self.found is None else self.state.get("kept")
+        with _fitting(self.shelf):
+            if state is None:
+                return None
+            points, told = state["points"], state["told"]
+            if not all(type(state[name]) is int for name in ("done", "begin")):
+                raise ValueError(f"'kept': got {state['done']!r:.50} draws")
+            if points is not None and any(len(value) != len(points) for value in told.values()):
+                raise ValueError("'kept': draws and what is told of them are not as many")
+            return {"done": state["done"], "begin": state["begin"], "points": points, "told": told}
 
     def drew(self, chains: Chains, kept: Draws, how: Drawing, enough: Enough | None, last: bool) -> None:
         """Keep a checkpoint between two draws, where it is time or a signal came, which is then let through.

@@ -15,13 +15,9 @@ from inference.compiling.fallback import somebodys_level
 from inference.posterior.latents import Posterior
 from inference.running.deadline import Deadline
 from inference.sampling import starts
-<<<<<<< HEAD
-from inference.sampling.chains import Chains, clock
-from inference.sampling.corners import corner
-=======
 from inference.sampling.chains import Chains, SamplingError, clock
+from inference.sampling.corners import corner
 from inference.sampling.course import Course
->>>>>>> cadbc30 (sample goes on from its folder bit for bit; posteriors are saved, loaded and opened)
 from inference.sampling.density import Density
 from inference.sampling.drawing import hmc
 from inference.sampling.hamiltonian import Metric

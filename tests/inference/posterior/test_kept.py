@@ -115,7 +115,7 @@ def test_draws_of_an_earlier_version_predict_without_the_data_of_their_fit():
     assert drawn.double().mean().item() == pytest.approx(known["drawn"], rel=1e-9)
     nc = Posterior.load(SAVED / "posterior.nc")
     assert nc.draws.keys() == {"sigma"}, "the others are in the units of x and y there: they are no latents"
-    with pytest.raises(ValueError, match="variance|coefficients"):
+    with pytest.raises(ValueError, match=r"variance|coefficients"):
         inference.predict(pair, nc, rows)
 
 
