@@ -76,6 +76,7 @@ def _stepped(
     import inference
     from inference.command import run_folder
 
+    keeps = options.method != "em" and pair.guide_family != "auto"  # which may fit twice
     return inference.fit(
         pair,
         given,
@@ -92,8 +93,8 @@ def _stepped(
         callbacks=[run_folder.follow()],
         max_seconds=options.max_seconds,
         loggers=loggers,
-        checkpoint=None if options.method == "em" else inference.Checkpoints(place, steps=options.checkpoint_steps),
-        resume=options.resume and options.method != "em",
+        checkpoint=inference.Checkpoints(place, steps=options.checkpoint_steps) if keeps else None,
+        resume=options.resume and keeps,
     )
 
 

@@ -7,6 +7,7 @@ drawing       draws after warm-up: until they are enough, again in smaller steps
 density       what of a log density chains need
 potential     that of a pair, as a function of flat, unconstrained latents
 centring      coordinates of latents whose scale other latents decide
+course       the state of chains between two transitions, kept and gone on from
 chains        C chains: where they stand, and one transition
 hamiltonian   the leapfrog and its trajectories
 warmup        metric, step size and length, until the chains agree

@@ -160,6 +160,6 @@ def _run_of(given: Checked, trained: bool) -> dict[str, Any]:
     own = {name: value for name, value in pair.state_dict().items() if trained or not name.startswith("auto.")}
     data = {"total": given.batch.total, **given.batch.fields()}
     return {
-        "model": pair.name, "type": str(pair.dtype)[6:], "device": pair.device.type, "parameters": digest(own),
-        "data": digest(data),
+        "model": pair.name, "type": str(pair.dtype)[6:], "device": pair.device.type, "data": digest(data),
+        "parameters": digest(own),
     }  # fmt: skip
