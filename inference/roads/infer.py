@@ -80,7 +80,8 @@ def infer(
     and no road is believed that leaves out one that was found. What neither a point nor a draw comes near to is not
     seen: a spike within a wider mode, a thousandth as wide in two dimensions or a tenth as wide in five, is trusted
     away though it hold half of the posterior, for a few of its own widths off nothing in the density or its gradient
-    tells of it. A model that knows of such a place says so by a discrete latent, which is summed out.
+    tells of it. A model that knows of such a place says so by a discrete latent, which is summed out. Of more than 200
+    latents, and of pairs with an encoder, no Gaussian is tried, and none looks for other modes: chains alone tell then.
 
     The result is a `Posterior`: `predict`, `log_likelihood`, `loo`, `to_arviz` take it. The pair ends as the road
     leaves it: its guide exact, Gaussian or trained, so that `save` keeps it; after the Hamiltonian road it is sampled.

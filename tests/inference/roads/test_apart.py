@@ -138,6 +138,7 @@ def test_particles_of_a_mixture_end_with_labels_in_one_order():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # particles over 1,000 rows, since the weight tells labels apart: two modes, not one
 @pytest.mark.skipif(not MIXTURE.is_dir(), reason="no reference posteriors (set ZOO_REFERENCE)")
 @pytest.mark.parametrize("seed", range(3))
 def test_a_mixture_of_posteriordb_with_labels_free(seed):
