@@ -1,6 +1,6 @@
 """Runs that are killed at random moments, by SIGKILL, and gone on with in a new process until they end.
 
-    python -m tests.campaigns.broken_off --fits 50    # a table, wrong cells by line
+    python -m tests.campaigns.broken_off --fits 50 --samples 20    # a table, wrong cells by line
 
 A cell is right where what comes of it is, to the last bit, what comes of a run that nobody killed. Moments are drawn
 evenly over the time that such a run takes; every process is a fork of this one, killed as often as the moment comes
@@ -17,7 +17,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from torch import Tensor  # noqa: E402
 
 import inference  # noqa: E402
 import zoo  # noqa: E402
+from inference.running import checkpoints  # noqa: E402
+from inference.sampling import course  # noqa: E402
 from zoo.state import packing  # noqa: E402
 from zoo.threads import randomness  # noqa: E402
 
@@ -75,6 +78,26 @@ FITS: dict[str, Callable[[Path, bool], dict[str, Tensor]]] = {
     "mixture in parts, plain": _fit("gmm", {"features": 2}, _faithful, steps=60, batch_size=64, compile="off"),
     "codes, held out": _fit("gaussian_vae", VAE, _digits, steps=400, batch_size=64, validation=0.2),
     "codes, iwae": _fit("gaussian_vae", VAE, _digits, steps=150, batch_size=64, objective="iwae", particles=5),
+}
+
+
+def _sample(**options: Any) -> Callable[[Path, bool], dict[str, Tensor]]:
+    """Chains, their draws and checkpoints in a folder."""
+
+    def run(folder: Path, resume: bool) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        pair = zoo.create("polynomial_regression", features=1, degree=2).double()
+        x = torch.linspace(-1, 1, 20, dtype=torch.float64)[:, None]
+        data = zoo.Batch.of(x=x, y=2 * x[:, 0] + 0.1 * torch.sin(40 * x[:, 0]))
+        found = inference.sample(pair, data, store=folder, resume=resume, **QUIET | options)
+        return {**found.draws, **found.stats}
+
+    return run
+
+
+SAMPLES: dict[str, Callable[[Path, bool], dict[str, Tensor]]] = {
+    "chains": _sample(draws=300, chains=8),
+    "chains until enough": _sample(draws=2000, chains=8, ess=2000),
 }
 
 
@@ -156,6 +179,17 @@ def _kept(home: Path) -> dict[str, Tensor]:
     return packing.load(home, "result")[1]
 
 
+@contextmanager
+def often() -> Iterator[None]:
+    """Chains keep checkpoints every tenth of a second, as fits do every seven steps: short runs stand for long ones."""
+    before = course.SECONDS, checkpoints._SHARE
+    course.SECONDS, checkpoints._SHARE = 0.1, 1.0
+    try:
+        yield
+    finally:
+        course.SECONDS, checkpoints._SHARE = before
+
+
 def told(found: list[Cell]) -> str:
     """A table, and wrong cells by line."""
     lines = [f"{'case':<28} {'runs':>5} {'kills':>6} {'wrong':>6}"]
@@ -175,13 +209,15 @@ def main() -> int:
     """The campaign; 1 where a cell is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fits", type=int, default=50)
+    parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dull", action="store_true", help="plant a fault")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.dull:
         plant()
-    found = cells(FITS, options.fits, options.seed)
+    with often():
+        found = cells(FITS, options.fits, options.seed) + cells(SAMPLES, options.samples, options.seed)
     print(told(found))
     return int(any(cell.wrong for cell in found))
 

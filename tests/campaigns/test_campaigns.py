@@ -48,6 +48,14 @@ def test_fits_that_were_killed_go_on_bit_for_bit():
 
 
 @pytest.mark.slow
+def test_chains_that_were_killed_go_on_bit_for_bit():
+    with broken_off.often():
+        cells = broken_off.cells(broken_off.SAMPLES, 5)
+    assert sum(cell.kills for cell in cells) > 2
+    assert not wrong(cells), broken_off.told(cells)
+
+
+@pytest.mark.slow
 def test_a_planted_forgetting_is_seen(monkeypatch):
     monkeypatch.setattr(broken_off.randomness, "restore", lambda kept: None)
     cells = broken_off.cells({"codes": broken_off.FITS["codes, held out"]}, 4, seed=1)
