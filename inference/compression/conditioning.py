@@ -36,8 +36,8 @@ def network(weights: Tensor, given: Sequence[Any], forms: Mapping[int, Form]) ->
             marks = codes(form, node.probs.shape[-1])
             probs = node.probs.mean(0).numpy()  # (K, U, C)
             table = np.where(marks >= 0, probs[..., np.where(marks >= 0, marks, 0)], 0.0)
-            empty = np.zeros(0, dtype=np.int64)
-            nodes.append(Node(switches, _NONE, log_table(_closed(table)), empty, empty, empty, marks))
+            empty, count = np.zeros(0, dtype=np.int64), np.array([node.probs.shape[-1]], dtype=np.int64)
+            nodes.append(Node(switches, _NONE, log_table(_closed(table)), empty, empty, empty, marks, count))
             continue
         centre, unit = scales[node.column]
         ways = [scales[p] for p in node.parents]
@@ -58,7 +58,8 @@ def network(weights: Tensor, given: Sequence[Any], forms: Mapping[int, Form]) ->
                 _fixed((loc - centre) / unit, POINT),
                 np.clip(np.rint(unit / scale * (1 << STEEP)), 1, 1 << STEEP).astype(np.int64),
                 np.clip(_fixed(steps, POINT), -_STEEPEST, _STEEPEST),
-                _fixed((form.cuts - centre) / unit, POINT),
+                _fixed(_standard(form.cuts, centre, unit), POINT),
+                np.zeros(0, dtype=np.int64),
             )
         )
     return Network(log_table(weights.mean(0).numpy()), nodes)
@@ -85,5 +86,12 @@ def _closed(table: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([table, table.mean(1, keepdims=True)], 1)
 
 
+def _standard(numbers: NDArray[np.float64], centre: float, unit: float) -> NDArray[np.float64]:
+    """Numbers in units of their column; what is too far is infinite."""
+    with np.errstate(over="ignore"):
+        return (numbers - centre) / unit
+
+
 def _fixed(numbers: NDArray[np.float64], point: int) -> Ints:
-    return np.clip(np.rint(numbers * 2.0**point), -FAR, FAR).astype(np.int64)
+    most = FAR / 2.0**point
+    return np.rint(np.clip(numbers, -most, most) * 2.0**point).astype(np.int64)

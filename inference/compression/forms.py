@@ -113,7 +113,7 @@ class Form:
         """The numbers that symbols stand for, of atoms and of decimals in bins of one, (C,)."""
         if self.kind == "atoms":
             return np.array([float(cell) for cell in self.cells])
-        return np.asarray((self.cuts[:-1] + self.cuts[1:]) / 2)
+        return np.asarray(self.cuts[:-1] / 2 + self.cuts[1:] / 2)
 
     @property
     def size(self) -> int:
@@ -140,7 +140,8 @@ class Form:
             if len(numbers) == 1:
                 return np.array([numbers[0] - 0.5, numbers[0] + 0.5])
             middle = numbers[:-1] / 2 + numbers[1:] / 2
-            return np.array([2 * numbers[0] - middle[0], *middle, 2 * numbers[-1] - middle[-1]])
+            with np.errstate(over="ignore"):  # infinite ones are ends too
+                return np.array([2 * numbers[0] - middle[0], *middle, 2 * numbers[-1] - middle[-1]])
         if self.kind == "decimal":
             whole = np.array([int(edge) - _ZERO for edge in self.edges], dtype=np.float64)
             cuts: NDArray[np.float64] = (whole - 0.5) / 10.0**self.decimals

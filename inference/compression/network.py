@@ -44,6 +44,7 @@ class Node(NamedTuple):
         loc, scale: of numbers: fixed point, and inverse, (K, U + 1).
         slopes: (K, U + 1, P).
         marks: of categories, the code that a symbol stands for, or -1, (C,); of numbers the edges of bins, (C + 1,).
+        states: of categories, how many codes there are, in the data or not, (1,); of numbers (0,).
     """
 
     switches: NDArray[np.int32]
@@ -53,6 +54,7 @@ class Node(NamedTuple):
     scale: Ints
     slopes: Ints
     marks: Ints
+    states: Ints
 
     @property
     def numeric(self) -> bool:
@@ -82,7 +84,7 @@ class Network:
         if weights.ndim != 1 or not len(weights) or not nodes:
             raise CompressionError("the parts of a network do not belong together")
         self.weights, self.nodes = weights, tuple(nodes)
-        self.states = [1 if node.numeric else int(node.marks.max(initial=-1)) + 1 for node in nodes]
+        self.states = [int(node.states.max(initial=0)) for node in nodes]
         for d, node in enumerate(nodes):
             _check(len(weights), d, node, self)
         self.start = log2(np.diff(cumulative(weights)))
@@ -231,6 +233,7 @@ def _check(K: int, d: int, node: Node, network: Network) -> None:
         good = good and bool((np.abs(node.loc) <= FAR).all() and (np.abs(node.slopes) <= 1 << 26).all())
         good = good and bool((node.scale > 0).all() and (node.scale <= 1 << STEEP).all())
     elif good:
-        good = node.table.shape == (K, rows, node.size) and not len(node.parents)
+        good = node.table.shape == (K, rows, node.size) and not len(node.parents) and node.states.shape == (1,)
+        good = good and bool(((node.marks >= -1) & (node.marks < node.states)).all())
     if not good:
         raise CompressionError("the parts of a network do not belong together")

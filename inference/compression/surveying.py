@@ -166,7 +166,9 @@ class Survey:
         return Form("decimal", "", (), places, 0, (low, start, stop, high))
 
     def _middle(self, scale: float, low: int, high: int) -> tuple[int, int]:
-        start, stop = (round(float(cut)) for cut in self._quantiles() * scale)
+        with np.errstate(over="ignore"):
+            cuts = np.clip(self._quantiles() * scale, float(low), float(high))
+        start, stop = (round(cut) for cut in cuts.tolist())
         return min(max(start, low), high), min(max(stop, low), high)
 
     def _quantiles(self) -> NDArray[np.float64]:

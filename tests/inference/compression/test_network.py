@@ -121,3 +121,14 @@ def test_hostile_parts_run_nothing(tmp_path):
     assert refused > 50
     with pytest.raises(CompressionError):
         Network(np.zeros(0, np.int16), [])
+
+
+def test_data_without_a_category_that_parents_may_have_come_back(tmp_path):
+    """A table has rows for what the data do not hold: it is read by the model's categories, not by theirs."""
+    pair, data = garden(300)
+    x = data.x[(data.x[:, 0] == 0) & (data.x[:, 2] < 2)]
+    assert len(x) > 20
+    for rows in (x, torch.cat([x[:5], 7 + x[:5]])):
+        made = inference.compress(pair, rows, tmp_path / "a.zoo", with_model=True)
+        assert made.coded == "model"
+        assert torch.equal(inference.decompress(tmp_path / "a.zoo"), rows)
