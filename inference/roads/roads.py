@@ -30,7 +30,7 @@ LATENTS = 40  # beyond which no particles are tried: of 44 the weights and the b
 LARGEST = 200  # latents beyond which no full covariance is tried
 RUNS, ISLANDS, PARTICLES = 2, 8, 128  # of the tempered road: independent runs, islands of each, particles of these
 MORE = 4  # times as many, where the runs do not agree
-LONG = 20.0  # seconds of the first runs from which more particles are not tried
+HOPELESS = 16  # times as far from its threshold as it may be: more particles are not tried then
 APART = "paths that ended in other modes"
 NATS, RHAT, MOVED = 0.1, 1.01, 0.2  # two runs agree to so much; so many last moves were accepted
 DEVIATION = 0.1  # of itself, that a standard deviation may be off
@@ -126,7 +126,8 @@ def by_tempered(
     None where no prior is proper, or where so many latents lead so few particles astray.
 
     Labels that the density does not tell apart are put in one order first. Runs that do not agree are followed by
-    others of more particles, if they were quick. Runs under `inference.running.quiet.quietly`, which seeds it.
+    others of more particles, unless they lie so far apart that these would not either: that is counted, not timed.
+    Runs under `inference.running.quiet.quietly`, which seeds it.
 
     Args:
         density: of the posterior; its coordinates may change.
@@ -155,9 +156,16 @@ def by_tempered(
         ]  # fmt: skip
         found = _agreed(density, runs, draws)
         told = all(ground.holds for ground in found.grounds)
-        if told or particles > PARTICLES or deadline.over(0.2) or deadline.spent > LONG:
+        if told or particles > PARTICLES or deadline.over(0.2) or _hopeless(found):
             return found
         particles *= MORE
+
+
+def _hopeless(found: Inferred) -> bool:
+    """Whether runs know so little of the posterior that `MORE` times the particles would not do either."""
+    values = {ground.name: ground.value for ground in found.grounds}
+    few = HOPELESS * values["effective draws"] < LIMITS["effective"]
+    return few or not values["error of the log evidence"] <= HOPELESS * NATS
 
 
 def _agreed(density: Density, runs: Sequence[Tempered], draws: int) -> Inferred:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import arviz as az
@@ -18,7 +19,7 @@ from inference.programs.potential import ProgramPotential
 from inference.roads.climbing import climb
 from inference.roads.grounds import Ground, Inferred, Tried
 from inference.roads.judging import judged
-from inference.roads.roads import APART, by_gaussian, wanted
+from inference.roads.roads import APART, _hopeless, by_gaussian, wanted
 from inference.running.deadline import Deadline
 from inference.running.quiet import quietly
 from inference.sampling import starts
@@ -252,3 +253,12 @@ def test_a_gaussian_road_that_fails_leaves_the_constants_of_the_data(monkeypatch
     assert found.road == "Hamiltonian"
     assert float(pair.loc) == pytest.approx(float(x.median()), abs=2 * float(x.std()))
     assert float(found["locs"].mean()) == pytest.approx(float(x.mean()), abs=float(x.std()) / 4)
+
+
+@pytest.mark.parametrize(
+    ("draws", "error", "hopeless"), [(229, 0.044, False), (60, 1.5, False), (15, 0.1, True), (400, math.nan, True)]
+)
+def test_whether_more_particles_are_tried_is_counted_and_not_timed(draws, error, hopeless):
+    """229 and 0.044 are those of three states of the earthquakes, which four times the particles bring to 400."""
+    grounds = (Ground("effective draws", draws, 400, least=True), Ground("error of the log evidence", error, 0.1))
+    assert _hopeless(Inferred({"x": torch.zeros(1, 2)}, chains=1, size=2, grounds=grounds)) is hopeless
