@@ -175,10 +175,22 @@ def resample(posterior: Posterior, draws: int | None = None, *, seed: int = 0) -
             f"k̂ = {k:.2f} is above {threshold(total):.2f}: the guide misses part of the posterior, these draws do too",
             stacklevel=2,
         )
+    return picked_by(log_weights, posterior, wanted, seed)
+
+
+def picked_by(log_weights: Numbers, posterior: Posterior, wanted: int, seed: int) -> Posterior:
+    """Draws resampled in proportion to weights, whatever k̂ is: see `resample`.
+
+    Args:
+        log_weights: smoothed, (S,), of all draws of the posterior.
+        posterior: whose draws they are.
+        wanted: how many to keep.
+        seed: of the choice.
+    """
     generator = np.random.default_rng(seed)
     ends = np.cumsum(np.exp(log_weights))
     places = (np.arange(wanted) + generator.random()) / wanted  # systematic: the least noise
-    picked = torch.as_tensor(np.searchsorted(ends / ends[-1], places).clip(max=total - 1))
+    picked = torch.as_tensor(np.searchsorted(ends / ends[-1], places).clip(max=len(log_weights) - 1))
     picked = picked[torch.as_tensor(generator.permutation(wanted))]  # no draw beside its copies
 
     def some(value: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from inference.roads.evaluating import Evaluated
 from inference.roads.folding import fold, weighed_evidence
 from inference.roads.gaussian import Found, gaussian
 from inference.roads.grounds import Ground, Inferred, Tried
-from inference.roads.labelling import in_order, interchangeable
+from inference.roads.labelling import are_labels, in_order
 from inference.roads.tempered import Tempered
 from inference.roads.tempering import FromPrior
 from inference.running.deadline import Deadline
@@ -89,7 +89,7 @@ def by_gaussian(
     )  # fmt: skip
     if all(ground.holds for ground in grounds):
         return made, found
-    free = [stem for stem in stems(potential.dims) if interchangeable(potential, made.draws, stem)]
+    free = [stem for stem in stems(potential.dims) if are_labels(potential, made.draws, stem)]
     if not free or found.cut:
         return made, found
     if found.apart:  # how many modes there are nobody knows then, nor which of them is the highest

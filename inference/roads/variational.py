@@ -19,10 +19,10 @@ import torch
 from inference.fitting.fit import Fit, fit
 from inference.posterior.draws import drawn
 from inference.posterior.latents import Posterior
-from inference.posterior.loo import resample
-from inference.posterior.psis import EXACT, Numbers, effective_share, smoothed, threshold
+from inference.posterior.loo import picked_by
+from inference.posterior.psis import Numbers, effective_share, smoothed, threshold
 from inference.roads.grounds import Ground, Inferred
-from inference.roads.roads import LIMITS
+from inference.roads.roads import LIMITS, NEARLY
 from inference.running.checked import Checked
 from zoo.history import or_as_it_was
 
@@ -53,7 +53,7 @@ def by_steps(given: Checked, draws: int, seed: int, progress: bool, rest: float 
     grounds = weighed(ratios, found)
     advice = unfinished(told)
     if all(ground.holds for ground in grounds):
-        found = resample(found, draws, seed=seed)
+        found = picked_by(smoothed(ratios)[0], found, draws, seed)  # believed, by all of the evidence
         known, error = _evidence(ratios)
         return _back(given, Inferred(**vars(found), grounds=grounds, advice=advice, log_evidence=known, error=error))
     return _back(given, Inferred(**vars(found.thin(draws)), grounds=grounds, advice=advice))
@@ -83,7 +83,7 @@ def weighed(ratios: Numbers, found: Posterior) -> tuple[Ground, ...]:
     """
     share = float(effective_share(ratios))
     log_weights, k = smoothed(ratios)
-    tail = () if share >= EXACT else (Ground("k̂", float(k), threshold(len(ratios))),)
+    tail = () if share >= NEARLY else (Ground("k̂", float(k), threshold(len(ratios))),)
     return (
         *tail,
         Ground("effective share", share, LIMITS["share"], least=True),

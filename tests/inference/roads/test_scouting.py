@@ -8,17 +8,19 @@ import pyro.distributions as dist
 import pytest
 import torch
 
+import inference
 import zoo
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
 from inference.roads.covering import covering
 from inference.roads.evaluating import Evaluated
 from inference.roads.gaussian import gaussian
-from inference.roads.grounds import Inferred
+from inference.roads.grounds import Inferred, Tried
 from inference.roads.judging import judged
 from inference.roads.labelling import _log_p, in_order, interchangeable
 from inference.roads.modes import mixture, shares
 from inference.roads.paths import walk
+from inference.roads.roads import by_gaussian, wanted
 from inference.running.quiet import quietly
 from inference.sampling import starts
 from inference.sampling.engine import Sampled
@@ -79,6 +81,33 @@ def test_numbers_alike_that_are_no_labels_stay_as_they_are():
     found, told = in_order(density, draws)
     assert told == []
     assert torch.equal(found["theta"], draws["theta"])
+
+
+def funnel():
+    v = pyro.sample("v", dist.Normal(0.0, 3.0))  # Neal (2003)
+    with pyro.plate("i", 9):
+        pyro.sample("x", dist.Normal(0.0, (v / 2).exp()))
+
+
+def test_latents_alike_that_are_no_labels_do_not_keep_chains_away():
+    density = density_of(funnel)
+    with quietly(0):
+        made = by_gaussian(density, starts.centre(density, {}), 1000, 0)
+    assert made is not None
+    found = made[0]
+    assert interchangeable(density, found.draws, "i")
+    tried = Tried("Gaussian", found.grounds, 0.0, 0.0)
+    assert not tried.holds
+    assert wanted("Hamiltonian", [tried])
+
+
+@pytest.mark.slow
+def test_the_funnel_is_believed_by_chains_and_is_as_wide_as_it_is():
+    found = inference.infer(zoo.program(funnel), progress=False)
+    assert (found.road, found.trusted) == ("Hamiltonian", True)
+    v = found.draws["v"].flatten()
+    assert float(v.std()) == pytest.approx(3.0, rel=0.05)
+    assert float(v.mean()) == pytest.approx(0.0, abs=0.3)
 
 
 def test_free_latents_and_the_density_are_of_the_coordinates_of_now():
