@@ -55,7 +55,8 @@ def judged(found: Sampled, density: Callable[[], Density] | None = None) -> Infe
     aligned = ""
     if rhat > RHAT and density is not None:
         draws, rhat, aligned = _aligned(draws, names, density(), rhat)
-    bulk, tail = together([draws[name] for name in names])
+    # Infinite of draws of which no number ever moves, as where all are so large that no step changes them.
+    bulk, tail = (size if math.isfinite(size) else 0.0 for size in together([draws[name] for name in names]))
     diverging = found.stats.get("diverging")
     energy = found.stats.get("energy")
     grounds = [

@@ -146,6 +146,12 @@ def test_chains_in_modes_that_differ_in_order_do_not_agree_where_the_density_tel
     assert "labels of 'u_dim_0' in one order" in judged(found, lambda: density_of(program)).grounds[0].name
 
 
+def test_chains_that_never_move_hold_no_draws():
+    draws = {"a": torch.full((4, 200), 1e200)}
+    told = judged(Sampled(draws, frozenset(), {}, "mcmc", 4, 200, rhat={"a": 1.0}))
+    assert [ground.name for ground in told.grounds if not ground.holds] == ["bulk ESS", "tail ESS"]
+
+
 def test_draws_that_leave_out_a_known_mode_are_not_believed():
     density, found = found_by_gaussian(UNSEEN["far_five"](), 0)
     generator = torch.Generator().manual_seed(0)
