@@ -84,6 +84,7 @@ def check(
     if posterior is None:
         posterior = parts.of_guide(pair, given, seed)
     checked = check_posterior(given, posterior)
+    foreign = safely(parts.belongs, pair, given, checked, seed, name="posterior and data")
     globals_alone = bool(checked.globals) and not given.continuous_locals
     with quietly(seed, pair):
         found = of_draws(
@@ -108,7 +109,7 @@ def check(
         found += safely(parts.unseen, pair, given, checked, other, seed)
     if restarts:
         found += safely(of_restarts, pair, given, restarts, seed, name="restarts")
-    return Check(pair.name, tuple(found))
+    return Check(pair.name, tuple(foreign + found))
 
 
 def of_draws(

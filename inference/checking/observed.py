@@ -12,6 +12,7 @@ from inference.checking.findings import Finding, looked_at
 from inference.posterior.loo import LeaveOneOut
 
 LEVEL = 0.9
+FEWEST = 40  # draws, two of which lie beyond either end of an interval of 90 %
 
 
 def of_left_out(scores: LeaveOneOut, total: int) -> Iterator[Finding]:
@@ -40,6 +41,10 @@ def of_coverage(seen: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> 
     """
     for name, value in seen.items():
         draws = predicted[name].flatten(1)
+        if len(draws) < FEWEST:
+            told = f"{len(draws)} draws are too few for 90 % intervals, {FEWEST} wanted"
+            yield Finding(f"coverage of '{name}'", "could not be judged", told, advice="Draw more")
+            continue
         flat = value.expand(predicted[name].shape[1:]).flatten()
         known = torch.isfinite(flat)
         tails = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=draws.dtype, device=draws.device)

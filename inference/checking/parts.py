@@ -29,7 +29,7 @@ from inference.posterior.likelihood import assignments, local_log_weights, log_s
 from inference.posterior.loo import leaving_out, weights_of
 from inference.posterior.psis import LEAST, Numbers, check_enough, effective_share, pareto_k
 from inference.running.checked import Checked, at
-from inference.running.marginal import log_prior
+from inference.running.marginal import log_joint, log_prior
 from inference.running.quiet import quietly
 from inference.running.vectorised import vectorised
 from zoo.abilities import HiddenStates
@@ -37,6 +37,7 @@ from zoo.base import ModelGuide
 
 DRAWS, PREDICTED, EXACT = 1000, 200, 400  # of a guide, of predictions, of a guide that was found without steps
 ROWS, CELLS = 250, 2_000_000  # looked at for shares of all: rows at most; and numbers predicted
+TOLD = 8  # draws of which the density is worked out anew
 BEFORE = 20  # rows predicted by the prior
 WORK = 400_000  # likelihoods of rows with codes of their own, in all draws
 CODED, STEPS, PARTICLES = 32, 100, 400  # rows whose gaps are looked at, by so many steps and importance samples
@@ -64,6 +65,26 @@ def work_of(pair: ModelGuide, given: Checked) -> int | None:
     fit = pair.card.get("fit", {})
     steps, rows = fit.get("steps"), fit.get("batch_size")
     return steps * rows // given.size if steps and rows else None
+
+
+def belongs(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) -> Iterator[Finding]:
+    """Whether the density that draws came with is that of these data: else nothing, or that they are of others."""
+    known = posterior.globals & given.sites.keys()
+    if "log_p" not in posterior.stats or given.continuous_locals or not known or known != set(given.globals):
+        return
+    few = posterior.thin(max(1, TOLD // posterior.chains))
+    then = few.stats["log_p"].flatten()[:TOLD].double().cpu()
+    with quietly(seed, pair):
+        now = log_joint(given, {name: value[:TOLD] for name, value in few.flat(known).items()}).double().cpu()
+    away = float((now - then).abs().max())
+    room = (1e-6 if pair.dtype == torch.float64 else 1e-2) * (1 + float(then.abs().max()))
+    if away > room or not math.isfinite(away):
+        yield Finding(
+            "posterior and data", "wrong",
+            f"draws came with a log density of {float(then[0]):.2f} nats, with these data {float(now[0]):.2f}: "
+            "they are of other data, or of the pair as it was before", away, "inference.draw",
+            "Draw for this pair and these data: inference.draw(pair, data)",
+        )  # fmt: skip
 
 
 def rows_of(pair: ModelGuide, given: Checked, seed: int) -> Iterator[Finding]:
@@ -263,6 +284,9 @@ def coverage(pair: ModelGuide, given: Checked, posterior: Posterior, seed: int) 
     if given.continuous_locals and not posterior.local and posterior.method == "svi":
         posterior = drawn(given, few, stats=False, seed=seed, rows=rows)
     elif posterior.local:
+        for name in posterior.local:
+            if (held := posterior.draws[name].shape[2]) != given.size:
+                raise ValueError(f"the posterior holds '{name}' of {held:,} rows, and the data are {given.size:,}")
         local = {n: posterior.draws[n][:, :, rows.to(posterior.draws[n].device)] for n in posterior.local}
         posterior = replace(posterior, draws={**posterior.draws, **local})
     found = predict(pair, posterior, part, few, seed=seed)

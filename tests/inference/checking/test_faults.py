@@ -14,6 +14,7 @@ import inference
 import zoo
 from inference.checking.bounds import of_bound, of_gap, of_idle, of_scale
 from inference.checking.held_out import of_scores, of_twins
+from inference.checking.parts import belongs
 from inference.checking.restarts import of_restarts
 from inference.data.check import check
 from inference.posterior.latents import Posterior
@@ -68,6 +69,39 @@ def test_some_of_many_rows_stand_for_all_and_the_same_seed_gives_the_same_bits()
     elpd = float(first["leave-one-out"].told.split("elpd ")[1].split(" ")[0])
     whole = inference.loo(pair, inference.draw(pair, data, 1000), data)
     assert abs(elpd - whole.elpd) < 4 * whole.pointwise.std() / 250**0.5 * 3000
+
+
+def test_draws_of_other_data_are_told():
+    """Their own densities still say that the guide is exact."""
+    pair, data = fitted(), Batch.of(rows())
+    draws = {"guide": inference.draw(pair, data, 200), "chains": inference.sample(pair, data, 60, progress=False)}
+    for posterior in (*draws.values(), inference.infer(pair, data, progress=False)):
+        names = [finding.name for finding in inference.check(pair, data, posterior, run=False)]
+        assert "posterior and data" not in names
+    for posterior in draws.values():
+        for other in (rows()[:30], rows(seed=5)):
+            found = inference.check(pair, Batch.of(other), posterior, run=False)
+            assert found["posterior and data"].state == "wrong"
+            assert found.verdict == "do not trust"
+
+
+def test_too_few_draws_are_no_fault_of_the_predictions():
+    found = inference.check(fitted(), Batch.of(rows()), inference.draw(fitted(), Batch.of(rows()), 5), run=False)
+    assert found["coverage of 'x'"].state == "could not be judged"
+    assert found.verdict == "caution"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["gmm", "hmm", "bayesian_network", "naive_bayes", "support_vector_machine"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_draws_of_these_data_are_known_as_such(name, dtype):
+    pair = zoo.create(name, dtype=dtype)
+    torch.manual_seed(0)
+    data, _ = pair.simulate(60)
+    inference.fit(pair, data, steps=20, progress=False)
+    given = check(pair, data)
+    for posterior in (inference.draw(pair, data, 50), inference.resample(inference.draw(pair, data, 50))):
+        assert not list(belongs(pair, given, posterior, 0))
 
 
 def test_a_guide_that_is_narrow_is_caught_within_the_work_of_a_short_fit():
