@@ -7,14 +7,16 @@ sources and licences of the files beside this one are in README.md.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zoo.datasets.idx import read_idx
-from zoo.datasets.registry import Arrays, Description, dataset
+from zoo.datasets.registry import Arrays, Description, dataset, describe
 from zoo.datasets.texts import read_csv
 
 _HERE = Path(__file__).parent
@@ -31,7 +33,29 @@ def _sklearn(name: str) -> Any:
     return getattr(module, f"load_{name}")()
 
 
+# Its files that are what it returns, with the labels as the last column.
+_FILES = {"iris": "iris.csv", "wine": "wine_data.csv", "breast_cancer": "breast_cancer.csv", "digits": "digits.csv.gz"}
+
+
+def _file(name: str) -> Arrays | None:
+    """Rows and labels as its file has them, since importing scikit-learn takes as long as importing torch.
+
+    None where there is no such file, or one of another shape.
+    """
+    found = importlib.util.find_spec("sklearn") if name in _FILES else None
+    for folder in (found.submodule_search_locations or ()) if found is not None else ():
+        path = Path(folder) / "datasets" / "data" / _FILES[name]
+        with suppress(OSError, ValueError):
+            values = np.loadtxt(path, delimiter=",", skiprows=0 if path.suffix == ".gz" else 1, ndmin=2)
+            x, y = values[:, :-1], values[:, -1].astype(np.int64)
+            if x.shape == (describe(name).rows, len(describe(name).columns)) and bool((y == values[:, -1]).all()):
+                return {"x": np.ascontiguousarray(x), "y": y}
+    return None
+
+
 def _table(name: str) -> Arrays:
+    if (read := _file(name)) is not None:
+        return read
     bunch = _sklearn(name)
     labels = np.issubdtype(bunch.target.dtype, np.integer)
     return {"x": bunch.data.astype(np.float64), "y": bunch.target.astype(np.int64 if labels else np.float64)}

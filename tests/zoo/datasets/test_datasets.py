@@ -13,7 +13,7 @@ import torch
 
 from tests.helpers.files import idx
 from zoo import datasets
-from zoo.datasets import Description, dataset, registry
+from zoo.datasets import Description, dataset, embedded, registry
 
 NAMES = [name for name in datasets.names() if not name.startswith("fashion")]
 SKLEARN = [name for name in NAMES if "scikit-learn" in datasets.describe(name).needs]
@@ -113,10 +113,26 @@ def test_unknown_name_gets_the_nearest(ask: object) -> None:
 
 
 def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    for name in ("sklearn", "sklearn.datasets"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ValueError, match=r"'iris' comes with scikit-learn.*pyro-zoo\[sklearn\]"):
         datasets.load("iris")
     assert datasets.load("faithful").size == 272
+
+
+@pytest.mark.parametrize("known", embedded._FILES)
+def test_a_file_of_scikit_learn_is_read_as_it_is_loaded(known: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(embedded, "_sklearn", lambda name: pytest.fail(f"{name} was imported"))
+    found = datasets.load(known)
+    monkeypatch.undo()
+    monkeypatch.setitem(embedded._FILES, known, "no_such_file.csv")
+    expected = datasets.load(known)
+    assert torch.equal(found.x, expected.x)
+    assert torch.equal(found.y, expected.y)
+    assert found.x.stride() == expected.x.stride()
+    monkeypatch.setitem(embedded._FILES, known, "linnerud_exercise.csv")  # another shape, and not of numbers by commas
+    assert torch.equal(datasets.load(known).x, expected.x)
 
 
 def test_adding_a_data_set_touches_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
