@@ -101,6 +101,7 @@ CALLS = {  # function -> which pair, and how it is called on it, its data and a 
     "forecast_table": ("series", lambda pair, po, data: inference.forecast_table(pair, data, 2, po)),
     "importance": ("regression", inference.importance),
     "check": ("regression", lambda pair, po, data: inference.check(pair, data, po, run=False)),
+    "calibrate": ("regression", lambda pair, po, data: inference.calibrate(pair, 1, data, draws=9, posterior=po)),
     "log_evidence": ("regression", lambda pair, po, data: inference.log_evidence(pair, data, no_guides(po))),
     "coefficients": ("regression", lambda pair, po, data, **given: inference.coefficients(pair, po, **given)),
     "effects": ("regression", inference.effects),
