@@ -219,7 +219,7 @@ def test_codes_that_say_nothing_are_seen_and_others_are_not_blamed():
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(120, 4, generator=generator).float()
     pair = zoo.create("bayesian_vae", features=4, latent=2, likelihood="gaussian", dtype=torch.float32)
-    inference.fit(pair, noise, steps=300, progress=False)
+    inference.fit(pair, noise, steps=1000, progress=False)  # of 300 the codes are not gone yet, one time in six
     assert inference.check(pair, noise)["codes"].state == "look"
     plane = noise[:, :2] @ torch.randn(2, 4, generator=generator).float() + 0.1 * noise
     linear = zoo.create("gaussian_autoencoder", features=4, latent=2, dtype=torch.float32)

@@ -14,12 +14,12 @@ from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
 from inference.roads.covering import covering
 from inference.roads.evaluating import Evaluated
-from inference.roads.gaussian import gaussian
+from inference.roads.gaussian import gaussian, smooth
 from inference.roads.grounds import Inferred, Tried
 from inference.roads.judging import judged
 from inference.roads.labelling import _log_p, in_order, interchangeable
 from inference.roads.modes import mixture, shares
-from inference.roads.paths import walk
+from inference.roads.paths import Gaussian, walk
 from inference.roads.roads import by_gaussian, wanted
 from inference.running.quiet import quietly
 from inference.sampling import starts
@@ -81,6 +81,36 @@ def test_numbers_alike_that_are_no_labels_stay_as_they_are():
     found, told = in_order(density, draws)
     assert told == []
     assert torch.equal(found["theta"], draws["theta"])
+
+
+def batting(at_bats, hits):
+    m = pyro.sample("m", dist.Uniform(0.0, 1.0))
+    kappa = pyro.sample("kappa", dist.Pareto(1.0, 1.5))  # whose tail goes on to numbers that leave no digits
+    with pyro.plate("player", len(hits)):
+        pyro.sample("hits", dist.BetaBinomial(m * kappa, (1 - m) * kappa, at_bats), obs=hits)
+
+
+def test_where_the_density_is_rounding_errors_there_is_no_mode():
+    density = density_of(batting, torch.full((5,), 45.0), torch.tensor([18.0, 17.0, 16.0, 15.0, 14.0]))
+    wide = torch.eye(2)
+    m, far = torch.tensor([-0.8, 3.0]), torch.tensor([-0.8, 30.0])  # free: kappa is 1 + exp
+    values = density.constrain(torch.stack([m, far]))[0]
+    assert float(values["kappa"][1]) > 1e13  # lgamma is 3e14 there, in steps of a sixteenth
+    at_the_mode, among_errors = Gaussian(m, 0.3 * wide), Gaussian(far, 0.1 * wide)
+    with quietly(0):
+        assert smooth(Evaluated(density), [at_the_mode, among_errors]) == [at_the_mode]
+
+
+def test_a_density_with_kinks_or_jumps_has_modes():
+    def kinked():
+        pyro.sample("x", dist.Laplace(0.0, 1.0).expand([3]).to_event(1))
+        step = pyro.sample("step", dist.Normal(0.0, 1.0))
+        pyro.factor("jump", (step > 0.5).double() * 5)
+
+    density = density_of(kinked)
+    known = Gaussian(torch.zeros(4), torch.eye(4))
+    with quietly(0):
+        assert smooth(Evaluated(density), [known]) == [known]
 
 
 def funnel():
