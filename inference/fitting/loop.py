@@ -340,14 +340,16 @@ def diverged(losses: Sequence[float]) -> str | None:
     """What to say of losses that end far above their start; None where they do not.
 
     Start and end are medians of a tenth of the steps, at most 50. Far is twice as far from zero, and a nat, or ten
-    times that where there are fewer than 20 steps, which say little.
+    times that where there are fewer than 20 steps, which say little: then no loss before may have been as high, as
+    losses of minibatches may be and come down again.
     """
     good = [loss for loss in losses if math.isfinite(loss)]
     if len(good) < 2:
         return None
     few = max(1, min(50, len(good) // 10))
     start, end = float(np.median(good[:few])), float(np.median(good[-few:]))
-    if end - start <= (1 if len(good) >= 20 else 10) * max(1.0, abs(start)):
+    many = len(good) >= 20
+    if end - start <= (1 if many else 10) * max(1.0, abs(start)) or not (many or end > max(good[:-1])):
         return None
     return f"diverged: the loss per observation went from {start:.4g} to {end:.4g}; try a smaller lr"
 

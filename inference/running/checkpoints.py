@@ -125,6 +125,7 @@ class Shelf:
     def __init__(self, given: Checkpoints, run: Mapping[str, Any], resume: bool, doing: str = "fit") -> None:
         self.given, self.run, self.doing, self.folder = given, dict(run), doing, Path(given.folder)
         self.cost, self.kept_at, self.failed = 0.0, time.perf_counter(), False
+        self._made = not self.folder.exists()  # else it is somebody's, and stays
         self._handle: int | None = _locked(self.folder)
         try:
             self.names = _names(self.folder)
@@ -140,11 +141,12 @@ class Shelf:
             raise
 
     def close(self) -> None:
-        """Let others write there; a folder in which nothing was kept goes."""
+        """Let others write there; a folder made for this run in which nothing was kept goes."""
         if self._handle is not None and not _names(self.folder):
             with suppress(OSError):
                 (self.folder / _LOCK).unlink()
-                self.folder.rmdir()
+                if self._made:
+                    self.folder.rmdir()
         if self._handle is not None and self._handle >= 0:
             with suppress(OSError):
                 fcntl.flock(self._handle, fcntl.LOCK_UN)

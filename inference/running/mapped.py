@@ -229,12 +229,16 @@ def _unwritten(target: Any) -> Any:
     written = [i for i, argument in enumerate(schema.arguments) if argument.alias_info and argument.alias_info.is_write]
     if written != [0] or torch.Tag.inplace_view in target.tags or len(schema.returns) != 1:
         return None
+    if target in _MADE_BY:
+        return _MADE_BY[target]
     made = getattr(getattr(aten, schema.name.removeprefix("aten::")[:-1], None), target._overloadname, None)
-    made = _MADE_BY.get(target, made)
     return None if made is None or made._schema.is_mutable else made
 
 
-_MADE_BY = {aten.normal_.default: aten.normal_functional.default, aten.bernoulli_.float: aten.bernoulli.p}
+_MADE_BY: dict[Any, Callable[..., Any]] = {
+    aten.normal_.default: aten.normal_functional.default,
+    aten.bernoulli_.float: lambda own, p=0.5, **_: aten.bernoulli.p(own, p),  # which has no probability by default
+}
 
 # Operations that write into what they made themselves, as others that do not.
 _IN_PARTS = get_decompositions([aten.binary_cross_entropy_with_logits])

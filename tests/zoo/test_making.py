@@ -120,6 +120,7 @@ def test_what_a_pair_says_itself_is_let_through():
         Own()
 
 
+@pytest.mark.filterwarnings("ignore:warm-up stopped")
 def test_priors_of_plain_numbers_run_in_double_precision():
     class Plain(ModelGuide):
         def __init__(self, guide: zoo.guides.Family = "normal") -> None:

@@ -70,7 +70,7 @@ def test_a_sharp_stump_agrees_with_enumeration():
     torch.manual_seed(0)
     pair = zoo.create("decision_tree", features=3, depth=1, sharpness=500.0, sparsity=6.0, inducing=40).double()
     batch = Batch.of(x=x, y=y)
-    inference.fit(pair, batch, steps=300, lr=0.05, particles=2, average=0.2, progress=False)
+    inference.fit(pair, batch, steps=600, lr=0.05, particles=2, average=0.2, progress=False)
     posterior = inference.draw(pair, batch, 1000)
     found = pair.anatomy(posterior.flat(), batch)
     assert found.weight[:, 0, 0].mean(0).argmax() == feature
