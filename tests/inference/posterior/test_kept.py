@@ -63,7 +63,7 @@ DAMAGES = {
     "cut short": lambda path: os.truncate(path, path.stat().st_size // 2),
     "gone": lambda path: path.unlink(),
     "a pickle": lambda path: path.write_bytes(pickle.dumps({"x": 1})),
-    "a bit flipped": lambda path: path.write_bytes(path.read_bytes()[:-9] + b"7" + path.read_bytes()[-8:]),
+    "a bit flipped": lambda path: path.write_bytes((old := path.read_bytes())[:-9] + bytes([old[-9] ^ 1]) + old[-8:]),
 }
 
 
