@@ -85,7 +85,8 @@ def gaussian(
     generator = torch.Generator().manual_seed(seed)
     density = Evaluated(potential) if density is None else density
     density.deadline = Deadline(rest)
-    ends = smooth(density, walk(density, _starts(potential, density, centre), generator))
+    walked = walk(density, _starts(potential, density, centre), generator)
+    ends = smooth(density, walked) or walked  # on a ridge without an end all may be where digits are gone
     if not ends:
         raise SamplingError(f"{potential.name}: no Gaussian has a finite bound on the evidence around any start")
 
