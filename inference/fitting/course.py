@@ -26,7 +26,7 @@ from inference.fitting.schedule import Averaging, Convergence, Cycles, learning_
 from inference.fitting.step import Stepper
 from inference.fitting.watching import Watch
 from inference.running import constants
-from inference.running.checkpoints import CheckpointError, Checkpoints, Found, Shelf
+from inference.running.checkpoints import Checkpoints, Found, Shelf
 from inference.running.signals import Waiting
 from zoo import guides, held
 from zoo.base import Batch, ModelGuide
@@ -128,7 +128,7 @@ class Course:
         """The newest checkpoint on the way of a fit of this length."""
 
         def agrees(found: Found) -> bool:
-            with _fitting(self.shelf):
+            with self.shelf.fitting():
                 return self.length.agrees(_length(found.told["length"]), found.step)
 
         found = self.shelf.newest(agrees)
@@ -154,7 +154,7 @@ class Course:
         """
         if self.found is None:
             return None
-        with _fitting(self.shelf):
+        with self.shelf.fitting():
             state = self.found.state
             held.release(self.pair)
             if isinstance(self.pair.automatic, guides.AutoLaplace):
@@ -195,7 +195,7 @@ class Course:
         """
         if self.found is None:
             return ""
-        with _fitting(self.shelf):
+        with self.shelf.fitting():
             state, step = self.found.state, self.found.step
             for name, tensors in loop.stepper.adam.tensors().items():
                 _put(dict(enumerate(tensors)), dict(enumerate(state["adam"][name])))
@@ -345,15 +345,3 @@ def _put(tensors: Mapping[Any, Tensor], values: Mapping[Any, Any]) -> None:
             raise ValueError(f"'{name}': expected {tensor.dtype} {tuple(tensor.shape)}, got {got}")
     for name, tensor in tensors.items():
         tensor.copy_(values[name])
-
-
-@contextmanager
-def _fitting(shelf: Shelf) -> Iterator[None]:
-    """Whatever a state that does not fit provokes is the state's fault."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise CheckpointError(f"checkpoint: '{shelf.folder}' does not fit this fit: {what}") from error

@@ -12,8 +12,8 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,17 @@ class Shelf:
 
     def __exit__(self, *error: Any) -> None:
         self.close()
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Whatever a state that does not fit provokes is the state's fault: a `CheckpointError`."""
+        try:
+            yield
+        except CheckpointError:
+            raise
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+            what = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise CheckpointError(f"checkpoint: '{self.folder}' does not fit this {self.doing}: {what}") from error
 
     def newest(self, before: Any = lambda found: True) -> Found | None:
         """The newest whole checkpoint for which `before` holds; None where there is none at all.

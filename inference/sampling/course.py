@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from inference.compiling.compiled import Mode
-from inference.running.checkpoints import CheckpointError, Checkpoints, Found, Shelf
+from inference.running.checkpoints import Checkpoints, Found, Shelf
 from inference.running.signals import Waiting
 from inference.sampling.adaptation import Trajectory
 from inference.sampling.chains import Chains
@@ -67,7 +67,7 @@ class Course:
     @property
     def names(self) -> tuple[list[str], list[str]]:
         """Starts that were tried in vain before the checkpoint, and the one that it is of and those that follow."""
-        with _fitting(self.shelf):
+        with self.shelf.fitting():
             state: Any = {} if self.found is None else self.found.state
             return [str(name) for name in state.get("failed", ())], [str(name) for name in state.get("names", ())]
 
@@ -81,7 +81,7 @@ class Course:
         Raises:
             CheckpointError: it does not fit.
         """
-        with _fitting(self.shelf):
+        with self.shelf.fitting():
             state: Any = self.state["chains"]
             if state["shares"] is not None:
                 if len(potential.held) != 1 or potential.held[0].shape != state["shares"].shape:
@@ -121,7 +121,7 @@ class Course:
         """How far warm-up had come; None where it begins."""
         if self.found is None or self.state.get("warm-up") is None:
             return None
-        with _fitting(self.shelf):
+        with self.shelf.fitting():
             state = self.state["warm-up"]
             clock = Trajectory()
             if state["clock"].keys() != vars(clock).keys():
@@ -145,20 +145,20 @@ class Course:
         """How far draws had come; None where warm-up comes first."""
         if self.found is None or self.state.get("drawing") is None:
             return None
-        with _fitting(self.shelf):
+        with self.shelf.fitting():
             size, length, warmup, targets, ended = self.state["drawing"]
             return Drawing(float(size), float(length), int(warmup), [float(t) for t in targets], str(ended))
 
     def enough(self, own: Enough) -> None:
         """Let it remember what it had seen."""
-        with _fitting(self.shelf):
+        with self.shelf.fitting():
             state = self.state["enough"]
             own.restore(state)
 
     def kept(self) -> dict[str, Any] | None:
         """Which draws were whole; None where there were none."""
         state: Any = None if self.found is None else self.state.get("kept")
-        with _fitting(self.shelf):
+        with self.shelf.fitting():
             if state is None:
                 return None
             points, told = state["points"], state["told"]
@@ -233,15 +233,3 @@ def opened(wanted: Run, run: Mapping[str, Any]) -> Iterator[Course | None]:
     given = Checkpoints(wanted.folder / FOLDER, seconds=SECONDS)
     with Shelf(given, {**run, **options, "threads": torch.get_num_threads()}, wanted.resume, "run") as shelf:
         yield Course(shelf)
-
-
-@contextmanager
-def _fitting(shelf: Shelf) -> Iterator[None]:
-    """Whatever a state that does not fit provokes is the state's fault."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise CheckpointError(f"checkpoint: '{shelf.folder}' does not fit this run: {what}") from error
