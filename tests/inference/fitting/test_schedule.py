@@ -8,6 +8,7 @@ import torch
 
 import inference
 import zoo
+from inference.fitting.loop import diverged
 from inference.fitting.schedule import Averaging, Convergence, Cycles, EarlyStopping, learning_rate
 
 
@@ -106,3 +107,9 @@ def test_gains_that_their_own_noise_would_hide_do_not_count_where_slow_ones_do_n
         assert cycles.gains(shared + 1.4)
         assert cycles.gains(shared + 0.4, slow=slow)
         assert cycles.gains(shared, slow=slow) == goes_on
+
+
+def test_a_few_noisy_losses_have_not_diverged_and_a_climb_has():
+    assert diverged([-0.9, 0.4, 1.2, 16.8, 10.6]) is None  # as high before, and down again: minibatches
+    assert "went from 1 to 40" in (diverged([1.0, 2.0, 5.0, 12.0, 40.0]) or "")
+    assert "went from 1 to 40" in (diverged([1.0] * 10 + [50.0] * 5 + [40.0] * 10) or "")

@@ -193,6 +193,21 @@ def test_draws_that_leave_out_a_known_mode_are_not_believed():
         assert made.grounds[-1].value == missed
 
 
+def test_a_mode_counts_by_its_share_of_the_evidence_and_not_of_the_bounds():
+    """Of a normal, whose evidence is 1: e^-6 of it is little, though the other Gaussian's bound is lower still."""
+
+    def normal():
+        pyro.sample("u", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+
+    density = density_of(normal)
+    draws = torch.randn(4, 500, 2, generator=torch.Generator().manual_seed(0))
+    ill = Gaussian(torch.zeros(2), 0.01 * torch.eye(2), -6.5)
+    for bound, missed in ((-6.0, 0), (-1.0, 1)):
+        far = Gaussian(torch.tensor([7.0, 0.0]), 0.1 * torch.eye(2), bound)
+        made = covering(Inferred({"u": draws}, frozenset(), {}, "mcmc", 4, 500), density, [ill, far])
+        assert made.grounds[-1].value == missed
+
+
 def test_draws_that_leave_out_a_mode_of_little_mass_far_off_are_not_believed():
     """The mode at -11.5 of 0.0018, 50 deviations off, of which 1000 draws may well have none."""
     density, found = found_by_gaussian(UNSEEN["far_cauchy"](), 0)
