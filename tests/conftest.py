@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import zoo
+from inference.running.loading import arviz
 from zoo import guides
 from zoo.base import registered
 from zoo.config import hints
@@ -51,6 +52,7 @@ def _programs(path):
 
 
 def pytest_configure(config):
+    arviz()  # tests import it as they are collected, by several processes at once
     path = config.getoption("--program-module")
     config.programs = _programs(path or Path(__file__).parent / "helpers" / "programs.py")
     config.all_programs = bool(path)

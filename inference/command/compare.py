@@ -10,6 +10,7 @@ from inference.command import files
 from inference.posterior.comparing import Entry, compared, of_container
 from inference.reporting.compared import Comparison
 from inference.reporting.page import check_place
+from inference.running.loading import arviz
 
 POSTERIOR = "posterior.nc"
 
@@ -54,13 +55,11 @@ def compare_runs(options: argparse.Namespace) -> None:
 
 def _entry(folder: str) -> Entry:
     """What the scores of a run left."""
-    import arviz as az
-
     path = Path(folder) / POSTERIOR
     if not path.is_file():
         files.load(folder)  # says what is wrong with the folder, if that is it
         raise ValueError(f"'{folder}' has no scores: zoo score {folder} makes them")
     try:
-        return of_container(az.from_netcdf(str(path)))
+        return of_container(arviz().from_netcdf(str(path)))
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"'{path}': {error}") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.distributions import constraints
 
+from inference.running.loading import arviz
 from zoo.base import ModelGuide
 
 _FACTORS = (type(constraints.corr_cholesky), type(constraints.lower_cholesky), type(constraints.positive_definite))
@@ -33,9 +34,7 @@ def table(exported: Any, names: Sequence[str], most: int) -> list[str]:
 
     Where there are more, the last sites are cut first; each keeps a few lines, and what is left out is counted.
     """
-    import arviz
-
-    frame = arviz.summary(exported, var_names=list(names), kind="stats", round_to="none")
+    frame = arviz().summary(exported, var_names=list(names), kind="stats", round_to="none")
     varying = frame[frame["sd"] > 0]  # not the zeros of a triangular factor
     if varying.empty:
         return ["(too few draws for a table)"]

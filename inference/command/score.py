@@ -21,18 +21,20 @@ from inference.command.words import quoted
 from inference.data.check import as_batch, check
 from inference.fitting.held_out import split
 from inference.fitting.loop import NonFiniteError
+from inference.running.loading import arviz
 from zoo import datasets
 from zoo.base import Batch, ModelGuide
 from zoo.history import fingerprint
 
 SHARE, LEAST_SECONDS = 0.3, 3.0  # of the time before it: with the pictures less than 30 % of the whole
-_LIBRARIES = ("arviz", "arviz_stats.base", "matplotlib.pyplot", "h5netcdf")
+_LIBRARIES = ("arviz_stats.base", "matplotlib.pyplot", "h5netcdf")
 
 
 def ready() -> None:
     """Load the libraries that scoring takes: seconds, which would else be taken for those of a draw or a row."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        arviz()
         for name in _LIBRARIES:
             importlib.import_module(name)
 

@@ -19,6 +19,7 @@ import numpy as np
 from inference.data.check import check
 from inference.posterior.loo import LeaveOneOut, leave_one_out, loo
 from inference.posterior.psis import Numbers, check_enough
+from inference.running.loading import arviz
 from inference.running.programmed import of_program
 from inference.running.words import listed, told
 from zoo.config import nearest
@@ -82,7 +83,7 @@ def compare(
 
 def compared(entries: Mapping[str, Entry], method: str = "stacking") -> pd.DataFrame:
     """The same of models that are entries already."""
-    import arviz as az
+    az = arviz()
 
     names = list(entries)
     for name in names[1:]:
@@ -226,7 +227,7 @@ def _as_arviz(scores: LeaveOneOut, pointwise: Numbers) -> Any:
         "scale": "log",
     }
     numbers |= {"good_k": scores.threshold, "pareto_k": k}
-    import arviz as az
+    az = arviz()
 
     if hasattr(az, "InferenceData"):  # 0.x: a Series, told by its first name
         found = {"elpd_loo": total, "p_loo": scores.penalty, "loo_i": each, **numbers}

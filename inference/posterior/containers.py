@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from inference.running.loading import arviz
+
 if TYPE_CHECKING:
     import xarray as xr  # of half a second, which chains do not need
 
@@ -63,9 +65,7 @@ def build(
         tree = xr.DataTree.from_dict(datasets)
         tree.attrs.update(notes)
         return tree
-    import arviz
-
-    container: Any = arviz.InferenceData
+    container: Any = arviz().InferenceData
     return container(attrs=notes, **datasets)
 
 

@@ -11,6 +11,7 @@ from inference.checking.findings import Check
 from inference.drawing.style import Array
 from inference.posterior import containers
 from inference.reporting.words import MARKS, STATES
+from inference.running.loading import arviz
 
 _LEAST = 4  # draws of each chain that ArviZ wants for its diagnostics
 
@@ -70,8 +71,6 @@ def summary(draws: Mapping[str, Array], total: int, method: str) -> tuple[Table,
     Raises:
         ValueError: too few draws.
     """
-    import arviz
-
     if not draws:
         raise ValueError("no latent that varies: all of them are points")
     chains, size = next(iter(draws.values())).shape
@@ -79,7 +78,7 @@ def summary(draws: Mapping[str, Array], total: int, method: str) -> tuple[Table,
         raise ValueError(f"too few draws for a summary: expected at least {_LEAST} of each chain, got {size}")
     kind = "all" if method == "mcmc" else "stats"
     held = containers.build({"posterior": {name: (("chain", "draw"), value) for name, value in draws.items()}})
-    summarise: Any = arviz.summary
+    summarise: Any = arviz().summary
     frame = summarise(held, kind=kind, round_to="none")
     values: list[dict[str, Any]] = [
         {"name": str(name), **{str(key): finite(float(cell)) for key, cell in row.items()}}

@@ -15,6 +15,7 @@ width        what one draw of one row holds
 deadline     when the time that a user gave is over
 checkpoints  where a long run keeps what it needs to go on
 signals      interrupts that wait for the end of a step
+loading      ArviZ, beside other processes and on disks that nothing can be written to
 effort       work that no lifetime bears, refused
 quiet        a run that leaves no trace: random state, gradients, modes
 expectation  what is expected of a distribution, averaged and settled
