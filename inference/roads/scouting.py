@@ -1,9 +1,10 @@
 """Whether there are other modes: many points, each led uphill with care, that do not end at the Gaussian at hand.
 
-A third of them come from the prior, a third from around the Gaussian, from near to a thousand of its deviations away,
-the rest from about a centre; half of all mirror the others, so that some lie on either side. They climb together by
-BFGS in the coordinates of the Gaussian, a gradient a step for each, none of more than one of its Newton steps before it
-knows the curvature where it is: longer ones leap over the mode at hand. What comes to the Gaussian is left out.
+A third of them come from the prior, a third from around the Gaussian, from near to a million of its deviations away (a
+heavy-tailed prior of other units than the data's leaves their mode there), the rest from about a centre; half of all
+mirror the others, so that some lie on either side. They climb together by BFGS in the coordinates of the Gaussian, a
+gradient a step for each, none of more than one of its Newton steps before it knows the curvature where it is: longer
+ones leap over the mode at hand. What comes to the Gaussian is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from inference.sampling.density import Density
 
 POINTS = FEW  # as many as go through the density at once
 STEPS = 60  # uphill
-FAR = (0.5, 3.0)  # powers of ten: deviations from the Gaussian at which a third of the points begin
+FAR = (0.5, 6.0)  # powers of ten: deviations from the Gaussian at which a third of the points begin, evenly spread
 ENDS = 12  # that are looked at more closely, at most
 SMALL = 400  # numbers of all of these together, where there are many latents
 STILL = 1e-3  # squared Newton decrement at which a point has arrived
@@ -65,7 +66,8 @@ def _begin(potential: Density, known: Gaussian, centre: Tensor, generator: torch
     low, high = FAR
     aim = torch.randn(few, P, dtype=torch.float64, generator=generator)
     aim = aim / aim.square().mean(-1, keepdim=True).sqrt()
-    reach = 10 ** (low + (high - low) * torch.rand(few, 1, dtype=torch.float64, generator=generator))
+    place = (torch.arange(few, dtype=torch.float64) + torch.rand(few, dtype=torch.float64, generator=generator)) / few
+    reach = 10 ** (low + (high - low) * place[:, None])
     off = (aim * reach).to(known.loc) @ known.tril.mT
     width = 1 + 3 * torch.rand(few, 1, dtype=torch.float64, generator=generator)
     near = (width * (2 * torch.rand(few, P, dtype=torch.float64, generator=generator) - 1)).to(known.loc)

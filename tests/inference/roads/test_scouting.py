@@ -237,3 +237,12 @@ def test_slices_of_a_bent_mode_are_not_weighed_as_modes():
     # Of a chi-square of one degree, whose kurtosis is 15, a deviation of 1024 draws is off by 0.058.
     assert all(abs(error) < 4 * 0.058 for error in told)
     assert not told or abs(sum(told)) / len(told) < 4 * 0.058 / len(told) ** 0.5
+
+
+def test_the_mode_of_data_in_other_units_is_found_from_the_one_at_the_prior():
+    """A million deviations off, under a Cauchy prior: chains that begin near the prior never see where all mass is."""
+    (_, _, known, evidence), (_, found) = UNSEEN["wrong_units"](), found_by_gaussian(UNSEEN["wrong_units"](), 0)
+    mean, deviation = known["mu"]
+    assert float(found.guide.loc[0]) == pytest.approx(float(mean), abs=0.1 * float(deviation))
+    assert found.guide.bound == pytest.approx(evidence, abs=0.5)
+    assert found.elsewhere < 1e-6
