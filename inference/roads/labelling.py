@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from inference.sampling.density import Density
-from inference.sampling.labels import aligned, ordering, permuted, stems
+from inference.sampling.labels import aligned, apart, ordering, permuted, stems
 
 APART = 0.9  # of normal draws around the means of an order, in it: where there are fewer, orders overlap
 FEW = 16  # draws whose labels are permuted
@@ -45,6 +45,21 @@ def are_labels(density: Density, draws: Mapping[str, Tensor], stem: str) -> bool
     latents = {block.name: draws[block.name] for block in density.blocks}
     order = ordering(latents, density.dims, stem)
     return order is not None and order.apart() >= APART
+
+
+def are_free(density: Density, draws: Mapping[str, Tensor], stem: str) -> bool:
+    """Whether the density has copies of its modes, since it does not tell labels apart and two of them lie apart.
+
+    Not all of them need: a component that is empty overlaps with every other.
+
+    Args:
+        density: of the latents.
+        draws: around one mode, (C, n, *event) by site.
+        stem: what the labels are called.
+    """
+    if not interchangeable(density, draws, stem):
+        return False
+    return apart({block.name: draws[block.name] for block in density.blocks}, density.dims, stem) >= APART
 
 
 def interchangeable(density: Density, draws: Mapping[str, Tensor], stem: str) -> bool:

@@ -16,7 +16,7 @@ from inference.roads.evaluating import Evaluated
 from inference.roads.folding import fold, weighed_evidence
 from inference.roads.gaussian import Found, gaussian
 from inference.roads.grounds import Ground, Inferred, Tried
-from inference.roads.labelling import are_labels, in_order
+from inference.roads.labelling import are_free, in_order
 from inference.roads.tempered import Tempered
 from inference.roads.tempering import FromPrior
 from inference.running.deadline import Deadline
@@ -26,6 +26,7 @@ from inference.sampling.mixing import worst
 
 LIMITS = {"share": 0.3, "effective": 400, "moved": 0.5, "elsewhere": 0.01, "stretch": 0.1}
 NEARLY = 0.95  # share from which weights are so nearly equal that the shape of their tail says nothing
+LABELLED = 500  # draws by which it is told whether labels lie apart
 LATENTS = 40  # beyond which no particles are tried: of 44 the weights and the bridge told evidence 9.5 nats apart
 LARGEST = 200  # latents beyond which no full covariance is tried
 RUNS, ISLANDS, PARTICLES = 2, 8, 128  # of the tempered road: independent runs, islands of each, particles of these
@@ -89,10 +90,13 @@ def by_gaussian(
     )  # fmt: skip
     if all(ground.holds for ground in grounds):
         return made, found
-    free = [stem for stem in stems(potential.dims) if are_labels(potential, made.draws, stem)]
-    if not free or found.cut:
+    if found.cut or not found.apart:
         return made, found
-    if found.apart:  # how many modes there are nobody knows then, nor which of them is the highest
+    # Of the Gaussian itself: the few draws of large weights are narrow, and all labels would lie apart.
+    values = potential.constrain(weighed.points[:LABELLED].to(potential.dtype))[0]
+    plain = {name: value[None] for name, value in values.items()}
+    free = [stem for stem in stems(potential.dims) if are_free(potential, plain, stem)]
+    if free:  # how many modes there are nobody knows then, nor which of them is the highest
         advice = (
             f"labels of '{free[0]}' mean nothing to the density, and paths from other starts end in modes of their "
             "own: these draws are of the highest mode that was found; fewer of them, or tighter priors, may help"

@@ -243,3 +243,26 @@ def ordering(draws: Mapping[str, Tensor], dims: Mapping[str, Sequence[str]], ste
         scale[name] = torch.where(wide > 0, wide, 1.0)
         goal[name], spread[name] = own.mean(0) / scale[name], own.std(0) / scale[name]
     return Ordering(axes, goal, scale, spread)
+
+
+def apart(draws: Mapping[str, Tensor], dims: Mapping[str, Sequence[str]], stem: str) -> float:
+    """How many draws around one mode keep two labels in their places, of the two that lie farthest apart: 0.5 to 1.
+
+    An empty component, as wide as its prior, overlaps with all others, and these may lie apart for all that. Draws are
+    taken as they are: put in order, the first and the last of numbers alike would lie apart too.
+
+    Args:
+        draws, dims, stem: see `relabelled`.
+    """
+    cost: list[Tensor] = []
+    for name, along in _axes(draws, dims, stem).items():
+        own = _own(draws[name].flatten(0, 1), along)  # (S, K, ...)
+        wide = own.std(0).median(0).values
+        own = own / torch.where(wide > 0, wide, 1.0)
+        cost.append(_distance(own, 1, own.mean(0)))
+    if not cost:
+        return 0.0
+    whole = torch.stack(cost).sum(0)
+    same = whole.diagonal(dim1=1, dim2=2)
+    kept = (same[:, :, None] + same[:, None] < whole + whole.mT).double().mean(0)
+    return float(kept.fill_diagonal_(0).max())

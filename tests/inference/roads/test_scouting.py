@@ -17,7 +17,7 @@ from inference.roads.evaluating import Evaluated
 from inference.roads.gaussian import gaussian, smooth
 from inference.roads.grounds import Inferred, Tried
 from inference.roads.judging import judged
-from inference.roads.labelling import _log_p, in_order, interchangeable
+from inference.roads.labelling import _log_p, are_free, are_labels, in_order, interchangeable
 from inference.roads.modes import mixture, shares
 from inference.roads.paths import Gaussian, walk
 from inference.roads.roads import by_gaussian, wanted
@@ -246,3 +246,20 @@ def test_the_mode_of_data_in_other_units_is_found_from_the_one_at_the_prior():
     assert float(found.guide.loc[0]) == pytest.approx(float(mean), abs=0.1 * float(deviation))
     assert found.guide.bound == pytest.approx(evidence, abs=0.5)
     assert found.elsewhere < 1e-6
+
+
+def test_labels_keep_chains_away_beside_a_component_that_is_empty():
+    """Two of three components lie apart, and the third is as wide as its prior, near to both."""
+
+    def mixed_of_three(y):
+        with pyro.plate("part", 3):
+            mu = pyro.sample("mu", dist.Normal(0.0, 10.0))
+        pyro.factor("y", (dist.Normal(mu, 1.0).log_prob(y[:, None]).logsumexp(-1)).sum())
+
+    density = density_of(mixed_of_three, torch.tensor([-5.0, -5.2, -4.7, 5.1, 4.8, 5.0]))
+    noise = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    draws = {"mu": (torch.tensor([-5.0, 0.0, 5.0]) + torch.tensor([0.5, 10.0, 0.5]) * noise)[None]}
+    assert not are_labels(density, draws, "part")
+    assert are_free(density, draws, "part")
+    alike = {"mu": (torch.tensor([0.1, 0.0, -0.1]) + noise)[None]}
+    assert not are_free(density, alike, "part")
