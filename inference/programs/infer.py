@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from torch import Tensor
+
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
 from inference.programs.sample import sampled
@@ -62,12 +64,15 @@ def infer(
         return found
 
     modes: list[Gaussian] = []  # that the Gaussian road came to
+    begun: list[Tensor] = []  # where it began
 
     def gaussian(rest: float | None) -> Inferred | None:
         with quietly(seed):
             potential = density()
-            made = by_gaussian(potential, starts.centre(potential, {}), draws, seed, rest=rest)
+            begun.append(starts.centre(potential, {}))
+            made = by_gaussian(potential, begun[0], draws, seed, rest=rest)
         if made is None:
+            begun.clear()
             return None
         modes.extend(made[1].modes)
         return made[0]
@@ -80,7 +85,9 @@ def infer(
 
     def hamiltonian(rest: float | None) -> Inferred:
         with quietly(seed):
-            around = modes[0].loc if seen.improper and modes else None
+            # A Gaussian road that came to nothing began somewhere too: what it told is not lost for want of a start.
+            known = [*(mode.loc for mode in modes if bool(mode.loc.isfinite().all())), *begun]
+            around = known[0] if seen.improper and known else None
             found = sampled(seen, asked(draws, seed, progress, rest), Deadline(rest), density(), around)
             return covering(judged(found, density), density(), modes)
 

@@ -64,9 +64,19 @@ def match(density: Evaluated, start: Gaussian, iterations: int, generator: torch
         R = torch.linalg.cholesky(V)
         values, Q = torch.linalg.eigh(eye + 4 * R.mT @ U @ R)
         half = R @ (Q * (2 / (1 + values.clamp(min=1.0).sqrt())).sqrt())  # of the new covariance, whitened
-        loc = loc + tril @ (rate / (1 + rate) * (half @ (half.mT @ slope) + middle))
-        tril = triangular(tril @ half)
+        moved = loc + tril @ (rate / (1 + rate) * (half @ (half.mT @ slope) + middle))
+        wide = triangular(tril @ half)
+        if not _regular(moved, wide):  # of no density, so that nothing could be told of its draws
+            break
+        loc, tril = moved, wide
     return Gaussian(loc, tril)
+
+
+def _regular(loc: Tensor, tril: Tensor) -> bool:
+    """Whether a Gaussian has a density: along a ridge without an end all other widths become rounding errors."""
+    rows, own = tril.norm(dim=-1), tril.diagonal().abs()
+    digits = own > torch.finfo(tril.dtype).eps * rows  # none of a number that is 0, infinite or NaN
+    return bool(loc.isfinite().all() & rows.isfinite().all() & digits.all())
 
 
 def _settled(residuals: list[float]) -> bool:

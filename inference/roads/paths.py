@@ -194,7 +194,8 @@ def _step(density: Evaluated, walking: list[Path], noise: Tensor) -> None:
     values, vectors = torch.linalg.eigh(own[:, :, None] * hessian * own[:, None])
     size = values.abs()
     convex = values[:, :1] > FLAT * values[:, -1:]
-    least = torch.where(convex, FLAT * size.amax(-1, keepdim=True), BENT * size.median(-1, keepdim=True).values)
+    none = FLAT * size.amax(-1, keepdim=True)  # the middle one of few may be none itself
+    least = torch.where(convex, none, none.maximum(BENT * size.median(-1, keepdim=True).values))
     curved = size.clamp(min=1e-300).maximum(least)
     slope = gradient[:, 0]
     root = own[:, :, None] * vectors * curved.rsqrt()[:, None]  # (K, P, P): root root^T is the covariance

@@ -127,8 +127,9 @@ def _judged(guide: Gaussian, noise: Tensor, log_p: Tensor, log_q: Tensor, bound:
     """What the weights say."""
     points = guide.at(noise)
     ratios = (log_p - log_q).cpu().numpy().astype(np.float64)
+    known = bool(np.isfinite(ratios).any())  # else all weights are equal, which says nothing of the guide
     ratios = np.where(np.isfinite(ratios), ratios, -1e300)
-    share = float(effective_share(ratios))
+    share = float(effective_share(ratios)) if known else 0.0
     found, k = smoothed(ratios)
     log_weights = torch.as_tensor(found).to(noise)
     weights = log_weights.exp() / log_weights.exp().sum()
@@ -139,10 +140,10 @@ def _judged(guide: Gaussian, noise: Tensor, log_p: Tensor, log_q: Tensor, bound:
     relative = np.exp(ratios - top)
     error = float(relative.std() / relative.mean() / math.sqrt(len(relative)))
     return Weighed(
-        points, log_p, log_q, log_weights, float(k), share,
+        points, log_p, log_q, log_weights, float(k) if known else math.inf, share,
         shift=float(((mean - guide.loc) / own).abs().max()),
         stretch=float((wide / own).log().abs().max()),
         bound=bound,
-        log_evidence=top + math.log(float(relative.mean())),
-        error=error,
+        log_evidence=top + math.log(float(relative.mean())) if known else -math.inf,
+        error=error if known else math.inf,
     )  # fmt: skip

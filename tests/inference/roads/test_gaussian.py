@@ -131,6 +131,22 @@ def test_wider_draws_are_weighed_by_their_mixture():
     assert weighed.bound == pytest.approx(bound, abs=0.02)
 
 
+def test_a_gaussian_without_a_density_has_no_weights():
+    """Equal ones, of which no draw tells anything, would make it the posterior."""
+
+    def level():
+        pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+    with quietly(0):
+        density = Evaluated(ProgramPotential(outline(zoo.program(level), (), {})))
+        flat = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+        weighed = weigh(density, Gaussian(torch.zeros(2), flat), 0)
+    assert weighed.share == 0
+    assert weighed.k == math.inf
+    assert weighed.log_evidence == -math.inf
+    assert weighed.error == math.inf
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_raw_dollars_on_inches_from_far_off(seed):
     """Flat priors, slopes of thousands: the closed form is that of least squares."""

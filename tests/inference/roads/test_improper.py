@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import math
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -10,6 +13,12 @@ from torch.distributions import constraints
 
 import inference
 import zoo
+from inference.programs.outline import outline
+from inference.programs.potential import ProgramPotential
+from inference.roads.roads import LARGEST, by_gaussian
+from inference.running.quiet import quietly
+from inference.sampling import starts
+from inference.sampling.chains import SamplingError
 
 pytestmark = [pytest.mark.usefixtures("double"), pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -69,6 +78,40 @@ def test_a_posterior_without_an_integral_is_named(model, arguments, seed):
     assert not posterior.trusted
     assert "cannot be drawn from: where it is improper and the data do not bound it, there is no" in posterior.advice
     assert "tempered" not in posterior.advice  # there is no prior to begin at: no time leads there
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_ridge_without_an_end_is_no_gaussian(seed):
+    """Whose widths across it are rounding errors in the end: such a one has no density, and no weights."""
+    with quietly(seed):
+        density = ProgramPotential(outline(zoo.program(only_the_sum), (torch.tensor(2.0),), {}))
+        found, near = by_gaussian(density, starts.centre(density, {}), 100, seed)
+    assert all(bool(mode.loc.isfinite().all()) and math.isfinite(mode.log_scale) for mode in near.modes)
+    assert {ground.name for ground in found.grounds if not ground.holds} >= {"effective share", "effective draws"}
+
+
+def test_a_road_that_comes_to_nothing_takes_no_other_with_it(monkeypatch):
+    """There is a start, that of the road before, though neither prior nor program gives one."""
+
+    def nothing(*_, **__):
+        raise SamplingError("no Gaussian has a finite bound")
+
+    monkeypatch.setattr(importlib.import_module("inference.programs.infer"), "by_gaussian", nothing)
+    posterior = of(only_the_sum, 2.0, budget=2.0)
+    first = posterior.tried[0]
+    assert (first.road, first.failed) == ("Gaussian", "no Gaussian has a finite bound")
+    assert posterior.road == "Hamiltonian"
+    assert not posterior.trusted
+    assert "cannot be drawn from: where it is improper and the data do not bound it, there is no" in posterior.advice
+
+
+def test_more_latents_than_the_gaussian_road_takes_need_a_start():
+    def many(y):
+        x = pyro.sample("x", dist.ImproperUniform(constraints.real, (), (LARGEST + 1,)))
+        pyro.sample("y", dist.Normal(x.sum(), 1.0), obs=y)
+
+    with pytest.raises(ValueError, match="give a value to start around"):
+        of(many, 2.0)
 
 
 @pytest.mark.slow

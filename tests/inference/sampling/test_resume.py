@@ -119,7 +119,10 @@ def test_looks_at_what_is_enough_go_on(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_smaller_steps_are_gone_on_with(tmp_path, monkeypatch):
-    """Of a run that dropped draws and took smaller steps, since a transition diverged: roads ask for that."""
+    """Of a run that dropped draws and took smaller steps, since a transition diverged: roads ask for that.
+
+    Only chains that agreed after warm-up are given smaller steps: 16 do, and in steps that accept so few some diverge.
+    """
     from inference.programs.outline import outline
     from inference.programs.sample import sampled
     from inference.running.deadline import Deadline
@@ -128,13 +131,13 @@ def test_smaller_steps_are_gone_on_with(tmp_path, monkeypatch):
 
     def run(folder, resume=False):
         wanted = Run(
-            150, 4, "hmc", "auto", 200, None, 1, 3, "graph", folder, False, None, (0.55, 0.99), resume=resume
+            150, 16, "hmc", "auto", 1000, None, 1, 3, "graph", folder, False, None, (0.4, 0.99), resume=resume
         )  # fmt: skip
         with quietly(3):
             return sampled(outline(zoo.program(schools), SCHOOLS, {}), wanted, Deadline(None))
 
     whole = run(tmp_path / "whole")
-    assert whole.target_accept == 0.99, "else nothing diverged, and this tests nothing"
+    assert whole.target_accept == 0.99, "else nothing diverged or chains disagreed, and this tests nothing"
     with monkeypatch.context() as patch:
         real = Draws.take
 
