@@ -97,7 +97,9 @@ def _cut(points: Tensor, least: int) -> Tensor | None:
     count, size = points.shape
     if count < 2 * least:
         return None
-    z = (points - points.mean(0)) / points.std(0).clamp(min=1e-300)
+    spread = points.std(0)
+    moves = spread > torch.finfo(points.dtype).eps * points.abs().amax(0)  # else all there is are rounding errors
+    z = torch.where(moves, (points - points.mean(0)) / spread.clamp(min=1e-300), 0.0)
     axes = torch.svd_lowrank(z, q=min(AXES, size, count), niter=4)[2]  # (P, A)
     along, order = torch.cat([z, z @ axes], 1).sort(0)
     gaps = _gaps(along, least)

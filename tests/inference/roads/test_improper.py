@@ -15,6 +15,7 @@ import inference
 import zoo
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
+from inference.roads.modes import modes
 from inference.roads.roads import LARGEST, by_gaussian
 from inference.running.quiet import quietly
 from inference.sampling import starts
@@ -103,6 +104,11 @@ def test_a_road_that_comes_to_nothing_takes_no_other_with_it(monkeypatch):
     assert posterior.road == "Hamiltonian"
     assert not posterior.trusted
     assert "cannot be drawn from: where it is improper and the data do not bound it, there is no" in posterior.advice
+
+
+def test_chains_that_stand_still_where_digits_are_gone_are_one_mode():
+    """The mean of equal numbers is another one there."""
+    assert len(modes(torch.tensor([2.5651e21, -2.5651e21]).expand(800, 2))) == 1
 
 
 def test_more_latents_than_the_gaussian_road_takes_need_a_start():
