@@ -15,7 +15,9 @@ import inference
 import zoo
 from inference.programs.outline import outline
 from inference.programs.potential import ProgramPotential
+from inference.roads.evaluating import Evaluated
 from inference.roads.modes import modes
+from inference.roads.paths import FLAT, walk
 from inference.roads.roads import LARGEST, by_gaussian
 from inference.running.quiet import quietly
 from inference.sampling import starts
@@ -89,6 +91,18 @@ def test_a_ridge_without_an_end_is_no_gaussian(seed):
         found, near = by_gaussian(density, starts.centre(density, {}), 100, seed)
     assert all(bool(mode.loc.isfinite().all()) and math.isfinite(mode.log_scale) for mode in near.modes)
     assert {ground.name for ground in found.grounds if not ground.holds} >= {"effective share", "effective draws"}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_width_of_a_path_is_a_rounding_error_of_another(seed):
+    """Along the ridge the curvature is none, and so is the middle one of two."""
+    with quietly(seed):
+        density = ProgramPotential(outline(zoo.program(only_the_sum), (torch.tensor(2.0),), {}))
+        starting = torch.randn(4, density.size, generator=torch.Generator().manual_seed(seed))
+        found = walk(Evaluated(density), starting, torch.Generator().manual_seed(seed))
+    for end in found:
+        widths = torch.linalg.svdvals(end.tril)
+        assert float(widths.max() / widths.min()) <= 1.01 / FLAT**0.5
 
 
 def test_a_road_that_comes_to_nothing_takes_no_other_with_it(monkeypatch):

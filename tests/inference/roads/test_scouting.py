@@ -131,6 +131,23 @@ def test_latents_alike_that_are_no_labels_do_not_keep_chains_away():
     assert wanted("Hamiltonian", [tried])
 
 
+def heavy():
+    s = pyro.sample("s", dist.HalfCauchy(1.0))
+    with pyro.plate("i", 40):
+        pyro.sample("x", dist.StudentT(1.0, 0.0, s))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_draws_of_large_weights_make_no_labels(seed):
+    """One to eleven of them are effective, and so narrow that some of forty numbers alike lie apart."""
+    density = density_of(heavy)
+    with quietly(seed):
+        made, found = by_gaussian(density, starts.centre(density, {}), 1000, seed)
+    assert found.apart
+    assert found.weighed.share * len(found.weighed.points) < 50
+    assert wanted("Hamiltonian", [Tried("Gaussian", made.grounds, 0.0, 0.0)])
+
+
 @pytest.mark.slow
 def test_the_funnel_is_believed_by_chains_and_is_as_wide_as_it_is():
     found = inference.infer(zoo.program(funnel), progress=False)
